@@ -1,0 +1,2 @@
+//! Embeds the pipeline in a firm's tool with in-memory ports.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Government agencies: channel register, package manifest, transmission by person or machine.

@@ -1,0 +1,437 @@
+//! The written format of a sealed value.
+//!
+//! | offset | bytes | what |
+//! | ---: | ---: | --- |
+//! | 0 | 1 | format version, `1` |
+//! | 1 | 1 | suite: `1` is AES-256-GCM-SIV with HKDF-SHA256 |
+//! | 2 | 4 | generation of the person's key, big-endian; 0 in a wrapped key |
+//! | 6 | 24 | salt, random for each sealing |
+//! | 30 | 32 | key commitment |
+//! | 62 | n | padded value, encrypted |
+//! | 62 + n | 16 | tag |
+//!
+//! A sealing derives from the record key and a fresh salt
+//!
+//! ```text
+//! key        = HKDF-Expand(record key, "kta1 field key"        ‖ salt, 32)
+//! commitment = HKDF-Expand(record key, "kta1 field commitment" ‖ salt, 32)
+//! nonce      = the last 12 bytes of the salt
+//! ```
+//!
+//! so that key and nonce together repeat only if a 192-bit salt does. No counter is kept
+//! anywhere, and none can be set back: restoring a snapshot and writing on repeats nothing. The
+//! nonce is cut from the salt rather than derived, because a third derivation would cost a
+//! quarter of the whole sealing and the key is unique to the salt already.
+//!
+//! AES-GCM-SIV alone lets one ciphertext open under two keys that somebody chose for it. The
+//! commitment, compared in constant time before anything is decrypted, rules that out.
+//!
+//! The associated data are the canonical bytes of the [`SealContext`] and the generation. Values
+//! are padded inside the encryption with `0x80` and zeros (ISO/IEC 7816-4) to 48, 96, 160, 256,
+//! 512, 1024, 2048 or 4096 bytes, longer ones to a multiple of 4096: from the length of a sealed
+//! name or passport number nothing can be read.
+//!
+//! Two outcomes of opening are told apart, and no more: version, suite or generation unknown
+//! (`CRY-KEY`: bring the right key or program), and everything else (`CRY-SWAP`).
+
+use core::fmt;
+
+use zeroize::Zeroizing;
+
+use super::aead::{PROVIDER, SUITE};
+use super::context::SealContext;
+use super::derive::{Prk, same};
+use super::keys::RecordKey;
+use crate::error::Result;
+use crate::refusal::Code;
+use crate::time::Entropy;
+
+/// A sealed value in the written format.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope(Vec<u8>);
+
+impl Envelope {
+    /// Bytes added to the padded value.
+    pub const OVERHEAD: usize = HEAD + TAG;
+
+    /// Sealed bytes as they were stored.
+    ///
+    /// # Errors
+    /// [`Code::CryKey`] for a version or suite that is not known here, [`Code::CrySwap`] for
+    /// bytes that are too short to be a sealed value.
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self> {
+        let bytes = bytes.into();
+        Head::read(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes to store, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Which of the person's keys sealed it.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        u32::from_be_bytes([self.0[2], self.0[3], self.0[4], self.0[5]])
+    }
+
+    /// The tag: 16 bytes that no other sealing has.
+    #[must_use]
+    pub fn tag(&self) -> [u8; 16] {
+        // Proof: every envelope was made by `seal` or passed `Head::read`, so it is longer.
+        *self.0.last_chunk().expect("an envelope ends with a tag")
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Envelope({} bytes)", self.0.len())
+    }
+}
+
+impl RecordKey {
+    /// Seals a value at its place.
+    ///
+    /// # Errors
+    /// [`Code::CrySwap`] when the place is not in this key's record; a fault for values longer
+    /// than 2^36 bytes.
+    pub fn seal(
+        &self,
+        context: &SealContext<'_>,
+        value: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Envelope> {
+        self.admits(context)?;
+        let padded = Some(padded_length(value.len()));
+        seal(&self.prk, &FIELD, self.generation(), context.to_bytes(), value, padded, entropy)
+            .map(Envelope)
+    }
+
+    /// Opens a value at its place.
+    ///
+    /// # Errors
+    /// [`Code::CryKey`] when another of the person's keys sealed it, [`Code::CrySwap`] when it
+    /// does not belong at this place or was changed.
+    pub fn open(
+        &self,
+        context: &SealContext<'_>,
+        envelope: &Envelope,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        self.admits(context)?;
+        let mut value =
+            open(&self.prk, &FIELD, self.generation(), context.to_bytes(), &envelope.0)?;
+        let length = unpadded_length(&value).ok_or(Code::CrySwap)?;
+        value.truncate(length);
+        Ok(value)
+    }
+}
+
+/// What a sealing is for: one pair of labels each, so that no key serves two uses.
+pub(super) struct Use {
+    pub(super) key: &'static [u8],
+    pub(super) commitment: &'static [u8],
+}
+
+/// A field of a record.
+const FIELD: Use = Use { key: b"kta1 field key", commitment: b"kta1 field commitment" };
+/// A key under the key above it.
+pub(super) const WRAP: Use = Use { key: b"kta1 wrap key", commitment: b"kta1 wrap commitment" };
+
+/// Seals `value`, padded to `padded` bytes if that is given, in the written format.
+pub(super) fn seal(
+    prk: &Prk,
+    purpose: &Use,
+    generation: u32,
+    mut associated: Vec<u8>,
+    value: &[u8],
+    padded: Option<usize>,
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>> {
+    let mut salt = [0; SALT];
+    entropy.fill(&mut salt);
+    let sealing = Sealing::derive(prk, purpose, &salt);
+    let body = padded.unwrap_or(value.len());
+    let mut bytes = Vec::with_capacity(HEAD + body + TAG);
+    bytes.extend_from_slice(&head(generation, &salt, &sealing.commitment));
+    bytes.extend_from_slice(value);
+    if padded.is_some() {
+        bytes.push(PAD_MARK);
+        bytes.resize(HEAD + body, 0);
+    }
+    associated.extend_from_slice(&generation.to_be_bytes());
+    let tag = PROVIDER.seal_in_place(
+        &sealing.key,
+        &nonce(&salt),
+        &associated,
+        &mut bytes[HEAD..],
+    )?;
+    bytes.extend_from_slice(&tag);
+    Ok(bytes)
+}
+
+/// Opens what [`seal`] made, with its padding still on.
+pub(super) fn open(
+    prk: &Prk,
+    purpose: &Use,
+    generation: u32,
+    mut associated: Vec<u8>,
+    bytes: &[u8],
+) -> Result<Zeroizing<Vec<u8>>> {
+    let head = Head::read(bytes)?;
+    if head.generation != generation {
+        return Err(Code::CryKey.into());
+    }
+    let sealing = Sealing::derive(prk, purpose, head.salt);
+    if !same(&*sealing.commitment, head.commitment) {
+        return Err(Code::CrySwap.into());
+    }
+    let (body, tag) = bytes[HEAD..].split_last_chunk::<TAG>().ok_or(Code::CrySwap)?;
+    let mut value = Zeroizing::new(body.to_vec());
+    associated.extend_from_slice(&generation.to_be_bytes());
+    PROVIDER.open_in_place(&sealing.key, &nonce(head.salt), &associated, &mut value, tag)?;
+    Ok(value)
+}
+
+/// What one salt gives.
+pub(super) struct Sealing {
+    pub(super) key: Zeroizing<[u8; 32]>,
+    pub(super) commitment: Zeroizing<[u8; 32]>,
+}
+
+impl Sealing {
+    pub(super) fn derive(prk: &Prk, purpose: &Use, salt: &[u8; SALT]) -> Self {
+        Self {
+            key: prk.expand(&[purpose.key, salt]),
+            commitment: prk.expand(&[purpose.commitment, salt]),
+        }
+    }
+}
+
+/// The bytes before the ciphertext, of a version and suite that are known.
+pub(super) struct Head<'a> {
+    pub(super) generation: u32,
+    pub(super) salt: &'a [u8; SALT],
+    pub(super) commitment: &'a [u8; 32],
+}
+
+impl<'a> Head<'a> {
+    /// Reads the head of at least [`Envelope::OVERHEAD`] bytes.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self> {
+        Self::read_of(bytes, SUITE)
+    }
+
+    /// The same for another suite.
+    pub(super) fn read_of(bytes: &'a [u8], suite: u8) -> Result<Self> {
+        let (Some(&version), Some(&written)) = (bytes.first(), bytes.get(1)) else {
+            return Err(Code::CrySwap.into());
+        };
+        if (version, written) != (VERSION, suite) {
+            return Err(Code::CryKey.into());
+        }
+        let parts = bytes
+            .get(2..)
+            .filter(|rest| rest.len() >= HEAD - 2 + TAG)
+            .and_then(|rest| {
+                let (generation, rest) = rest.split_first_chunk::<4>()?;
+                let (salt, rest) = rest.split_first_chunk::<SALT>()?;
+                Some((generation, salt, rest.first_chunk::<32>()?))
+            });
+        let (generation, salt, commitment) = parts.ok_or(Code::CrySwap)?;
+        Ok(Self { generation: u32::from_be_bytes(*generation), salt, commitment })
+    }
+}
+
+fn head(generation: u32, salt: &[u8; SALT], commitment: &[u8; 32]) -> [u8; HEAD] {
+    head_of(SUITE, generation, salt, commitment)
+}
+
+/// The bytes before the ciphertext.
+pub(super) fn head_of(
+    suite: u8,
+    generation: u32,
+    salt: &[u8; SALT],
+    commitment: &[u8; 32],
+) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[0] = VERSION;
+    head[1] = suite;
+    head[2..6].copy_from_slice(&generation.to_be_bytes());
+    head[6..30].copy_from_slice(salt);
+    head[30..].copy_from_slice(commitment);
+    head
+}
+
+fn nonce(salt: &[u8; SALT]) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(&salt[SALT - 12..]);
+    nonce
+}
+
+/// The length to which a value of `length` bytes is padded; always at least one byte more.
+fn padded_length(length: usize) -> usize {
+    BUCKETS
+        .into_iter()
+        .find(|bucket| *bucket > length)
+        .unwrap_or_else(|| (length + 1).next_multiple_of(LAST_BUCKET))
+}
+
+/// The length before padding.
+fn unpadded_length(padded: &[u8]) -> Option<usize> {
+    let mark = padded.iter().rposition(|byte| *byte != 0)?;
+    (padded[mark] == PAD_MARK).then_some(mark)
+}
+
+/// The format version written here.
+pub(crate) const VERSION: u8 = 1;
+/// Bytes before the ciphertext.
+pub(super) const HEAD: usize = 62;
+/// Bytes of salt.
+pub(super) const SALT: usize = 24;
+/// Bytes of tag.
+pub(super) const TAG: usize = 16;
+const PAD_MARK: u8 = 0x80;
+const LAST_BUCKET: usize = 4096;
+const BUCKETS: [usize; 8] = [48, 96, 160, 256, 512, 1024, 2048, LAST_BUCKET];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::crypto::SecretKey;
+    use crate::crypto::context::tests::{other_places, place};
+    use crate::crypto::keys::SubjectKey;
+    use crate::crypto::keys::tests::subject_key;
+    use crate::crypto::testing::{Counted, hex};
+
+    fn refusal<T: fmt::Debug>(outcome: Result<T>) -> Code {
+        outcome.unwrap_err().refusal().expect("a refusal").code()
+    }
+
+    #[test]
+    fn a_value_opens_where_it_was_sealed() {
+        let key = subject_key().record_key(place().record);
+        let entropy = Counted::new(1);
+        for length in [0, 1, 31, 32, 47, 48, 95, 96, 511, 4095, 4096, 4097, 100_000] {
+            // Values that end like padding, too.
+            for filler in [0x00, 0x80, 0xFF] {
+                let value = vec![filler; length];
+                let sealed = key.seal(&place(), &value, &entropy).unwrap();
+                let stored = Envelope::parse(sealed.into_bytes()).unwrap();
+                assert_eq!(**key.open(&place(), &stored).unwrap(), value, "{length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_opens_nowhere_else_and_the_refusal_tells_nothing() {
+        let subject = subject_key();
+        let entropy = Counted::new(2);
+        let sealed = subject.record_key(place().record).seal(&place(), b"X123", &entropy).unwrap();
+        let expected: crate::Error = Code::CrySwap.into();
+        for other in other_places() {
+            let secret = SecretKey::from_bytes([0x42; 32]);
+            let theirs = SubjectKey::new(other.tenant, other.subject, 1, &secret);
+            let key = theirs.record_key(other.record);
+            assert_eq!(key.open(&other, &sealed).unwrap_err(), expected, "{other:?}");
+        }
+        let key = subject.record_key(crate::id::RecordId::from_bytes([8; 16]));
+        assert_eq!(key.open(&place(), &sealed).unwrap_err(), expected);
+        assert_eq!(key.seal(&place(), b"X123", &entropy).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn every_changed_or_missing_byte_is_refused() {
+        let key = subject_key().record_key(place().record);
+        let sealed = key.seal(&place(), b"X123", &Counted::new(3)).unwrap().into_bytes();
+        for position in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[position] ^= 1;
+            let opened = Envelope::parse(changed).and_then(|other| key.open(&place(), &other));
+            let expected = if position < 6 { Code::CryKey } else { Code::CrySwap };
+            assert_eq!(refusal(opened), expected, "byte {position}");
+            let short = sealed[..position].to_vec();
+            let opened = Envelope::parse(short).and_then(|other| key.open(&place(), &other));
+            assert_eq!(refusal(opened), Code::CrySwap, "cut at {position}");
+        }
+        let mut long = sealed.clone();
+        long.push(0);
+        let opened = Envelope::parse(long).and_then(|other| key.open(&place(), &other));
+        assert_eq!(refusal(opened), Code::CrySwap);
+    }
+
+    #[test]
+    fn another_persons_or_an_older_key_opens_nothing() {
+        let sealed = subject_key()
+            .record_key(place().record)
+            .seal(&place(), b"X123", &Counted::new(4))
+            .unwrap();
+        let same_name = |generation, byte| {
+            let secret = SecretKey::from_bytes([byte; 32]);
+            let key = SubjectKey::new(place().tenant, place().subject, generation, &secret);
+            refusal(key.record_key(place().record).open(&place(), &sealed))
+        };
+        assert_eq!(same_name(1, 0x43), Code::CrySwap);
+        assert_eq!(same_name(2, 0x42), Code::CryKey);
+    }
+
+    #[test]
+    fn a_restored_snapshot_does_not_repeat_a_salt() {
+        // The key is all the state there is; writing on from a copy of it draws fresh salts.
+        let entropy = Counted::new(5);
+        let mut seen = HashSet::new();
+        for _restored in 0..2 {
+            let key = subject_key().record_key(place().record);
+            for _ in 0..500 {
+                let sealed = key.seal(&place(), b"same", &entropy).unwrap();
+                assert!(seen.insert(sealed.as_bytes()[6..30].to_vec()));
+            }
+        }
+    }
+
+    #[test]
+    fn short_values_cannot_be_told_apart_by_length() {
+        let key = subject_key().record_key(place().record);
+        let entropy = Counted::new(6);
+        let sealed_length = |length: usize| {
+            key.seal(&place(), &vec![b'x'; length], &entropy).unwrap().as_bytes().len()
+        };
+        assert_eq!(sealed_length(0), sealed_length(47));
+        assert_eq!(sealed_length(4096), sealed_length(8191));
+        let distinct: HashSet<_> = (0..4096).map(padded_length).collect();
+        assert_eq!(distinct.len(), BUCKETS.len());
+    }
+
+    #[test]
+    fn the_written_format_does_not_drift() {
+        let key = subject_key().record_key(place().record);
+        let known = [
+            (&b""[..], include_str!("vectors/envelope-empty.hex")),
+            (b"L898902C3", include_str!("vectors/envelope-short.hex")),
+            (&[0x5A; 100], include_str!("vectors/envelope-100.hex")),
+        ];
+        for (value, written) in known {
+            let sealed = key.seal(&place(), value, &Counted::new(7)).unwrap();
+            assert_eq!(hex(sealed.as_bytes()), written.trim());
+            assert_eq!(**key.open(&place(), &sealed).unwrap(), *value);
+        }
+    }
+
+    #[test]
+    fn errors_and_debug_hold_no_value() {
+        let key = subject_key().record_key(place().record);
+        let sealed = key.seal(&place(), b"CANARY-Testa", &Counted::new(8)).unwrap();
+        let other = SealContext { revision: 6, ..place() };
+        let error = key.open(&other, &sealed).unwrap_err();
+        let shown = format!("{sealed:?} {error:?} {error}");
+        assert!(!shown.contains("CANARY") && !shown.contains("Testa"));
+    }
+}

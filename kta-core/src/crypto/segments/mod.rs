@@ -1,0 +1,142 @@
+//! Large content, sealed in segments: constant memory, random access.
+//!
+//! | offset | bytes | what |
+//! | ---: | ---: | --- |
+//! | 0 | 1 | format version, `1` |
+//! | 1 | 1 | suite: `2` is STREAM over AES-256-GCM-SIV in segments of 64 KiB |
+//! | 2 | 4 | generation of the person's key, big-endian |
+//! | 6 | 24 | salt, random for each sealing |
+//! | 30 | 32 | key commitment |
+//! | 62 | … | segments: 65,536 bytes of content encrypted, then 16 bytes of tag; the last one shorter |
+//!
+//! Key and commitment derive from record key and salt as in the
+//! [envelope](super::envelope), under labels of their own. Each segment is sealed under the
+//! nonce of the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015): the last seven
+//! bytes of the salt, the segment's number in four bytes, and whether it is the last. So a
+//! segment opens only at its place in its own content: cut off, swapped, repeated or spliced
+//! from elsewhere it is refused. The last segment is empty only when the content is.
+//!
+//! Each segment's associated data are the canonical bytes of the content's
+//! [`SealContext`] and the generation. The length of content is not hidden: it is that of the
+//! stored bytes less 62 and 16 a segment. One content holds at most 2^32 segments, 256 TiB.
+//!
+//! [`seal`] and [`open`] turn one stream of chunks into another and hold about two segments.
+//! [`Segments`] opens any part of stored content, and knows the true length before it starts.
+
+mod random;
+mod stream;
+
+pub use random::Segments;
+pub use stream::{OpenStream, SealStream, open, seal};
+
+use aead_stream::{NewStream as _, StreamBE32, StreamPrimitive as _};
+use aes_gcm_siv::Aes256GcmSiv;
+use zeroize::Zeroizing;
+
+use super::context::SealContext;
+use super::derive::same;
+use super::envelope::{HEAD, Head, SALT, Sealing, TAG, Use, head_of};
+use super::keys::RecordKey;
+use crate::error::{Fault, FaultKind, Port, Result};
+use crate::refusal::Code;
+use crate::time::Entropy;
+
+/// Bytes of content in a segment.
+pub const SEGMENT: usize = 64 * 1024;
+/// Bytes of a stored segment that is full.
+const STORED: usize = SEGMENT + TAG;
+/// Bytes before the first segment.
+pub const HEADER: usize = HEAD;
+
+/// The length in store of content of `length` bytes.
+#[must_use]
+pub const fn stored_length(length: u64) -> u64 {
+    let segments = length.div_ceil(SEGMENT as u64);
+    let segments = if segments == 0 { 1 } else { segments };
+    length.saturating_add(HEADER as u64).saturating_add(segments.saturating_mul(TAG as u64))
+}
+
+/// The keyed cipher of one content.
+struct Cipher {
+    stream: StreamBE32<Aes256GcmSiv>,
+    associated: Vec<u8>,
+}
+
+impl Cipher {
+    /// A fresh one with the header to write before its segments.
+    fn fresh(
+        key: &RecordKey,
+        context: &SealContext<'_>,
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, [u8; HEADER])> {
+        key.admits(context)?;
+        let mut salt = [0; SALT];
+        entropy.fill(&mut salt);
+        let sealing = Sealing::derive(&key.prk, &CONTENT, &salt);
+        let header = head_of(SUITE, key.generation(), &salt, &sealing.commitment);
+        Ok((Self::keyed(key, context, &sealing, &salt), header))
+    }
+
+    /// The one that a header names.
+    fn named(key: &RecordKey, context: &SealContext<'_>, header: &[u8; HEADER]) -> Result<Self> {
+        key.admits(context)?;
+        let mut padded = [0; HEADER + TAG];
+        padded[..HEADER].copy_from_slice(header);
+        let head = Head::read_of(&padded, SUITE)?;
+        if head.generation != key.generation() {
+            return Err(Code::CryKey.into());
+        }
+        let sealing = Sealing::derive(&key.prk, &CONTENT, head.salt);
+        if !same(&*sealing.commitment, head.commitment) {
+            return Err(Code::CrySwap.into());
+        }
+        Ok(Self::keyed(key, context, &sealing, head.salt))
+    }
+
+    fn keyed(
+        key: &RecordKey,
+        context: &SealContext<'_>,
+        sealing: &Sealing,
+        salt: &[u8; SALT],
+    ) -> Self {
+        let mut prefix = [0; 7];
+        prefix.copy_from_slice(&salt[SALT - 7..]);
+        let mut associated = context.to_bytes();
+        associated.extend_from_slice(&key.generation().to_be_bytes());
+        let key: &aead_stream::Key<Aes256GcmSiv> = (&*sealing.key).into();
+        Self { stream: StreamBE32::new(key, &prefix.into()), associated }
+    }
+
+    /// Encrypts one segment where it stands and appends its tag.
+    fn seal(&self, number: u32, last: bool, segment: &mut Vec<u8>) -> Result<()> {
+        self.stream
+            .encrypt_in_place(number, last, &self.associated, segment)
+            .map_err(|_| Code::CrySwap.into())
+    }
+
+    /// Decrypts one segment where it stands and removes its tag.
+    fn open(&self, number: u32, last: bool, mut segment: Vec<u8>) -> Result<Zeroizing<Vec<u8>>> {
+        self.stream
+            .decrypt_in_place(number, last, &self.associated, &mut segment)
+            .map_err(|_| Code::CrySwap)?;
+        if last && number > 0 && segment.is_empty() {
+            return Err(Code::CrySwap.into());
+        }
+        Ok(Zeroizing::new(segment))
+    }
+}
+
+/// The number of the segment after `number`.
+fn after(number: u32) -> Result<u32> {
+    number.checked_add(1).ok_or_else(|| {
+        Fault::new(FaultKind::Unsupported, Port::Blobs, "seal")
+            .because("content of more than 2^32 segments")
+            .into()
+    })
+}
+
+const CONTENT: Use = Use { key: b"kta1 content key", commitment: b"kta1 content commitment" };
+const SUITE: u8 = 2;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Evidence that a person's key was destroyed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Digest, SubjectId, TenantId};
+use crate::ports::key_table::{NodeId, Tombstone};
+use crate::ports::kms::{KekDestroyed, KekDestruction};
+use crate::refusal::Code;
+use crate::time::Timestamp;
+
+/// What is known of one person's destroyed key: an entry of the certificate of destruction.
+///
+/// The chain of it: the person's wrapped key was dropped from the key table; the branch that had
+/// wrapped it, every branch above and the epoch got fresh keys; the key-encryption key of the
+/// epoch before was destroyed at its custodian. What older copies of table and records hold is
+/// therefore wrapped under a key that nobody has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyErased {
+    /// The firm.
+    pub tenant: TenantId,
+    /// The person.
+    pub subject: SubjectId,
+    /// Fingerprint of the destroyed key, as [`SubjectKey::fingerprint`](super::SubjectKey) gave
+    /// it.
+    pub key: Digest,
+    /// Which branch had wrapped it.
+    pub branch: NodeId,
+    /// The epoch up to which the key existed.
+    pub epoch_before: u64,
+    /// The epoch from which it did not.
+    pub epoch_after: u64,
+    /// When the wrapped key was dropped.
+    #[serde(with = "crate::text::instant")]
+    pub at: Timestamp,
+    /// The custodian's answer.
+    pub kek: KekDestroyed,
+    /// Copies of the person's key or of an epoch's key that were declared and still stand.
+    pub copies: u32,
+}
+
+/// What an erasure may claim (NIST SP 800-88r2 on cryptographic erase).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EraseClaim {
+    /// No copy of the key is left anywhere that is known of.
+    Effective,
+    /// Effective when the custodian's waiting period is over.
+    EffectiveFrom(Timestamp),
+    /// Nothing: copies of a key stand outside, and whoever holds one can open old backups.
+    Invalid,
+}
+
+impl KeyErased {
+    /// What may be claimed on this evidence.
+    #[must_use]
+    pub fn claim(&self) -> EraseClaim {
+        match (self.copies, self.kek.copies, self.kek.method) {
+            (0, 0, KekDestruction::Immediate) => EraseClaim::Effective,
+            (0, 0, KekDestruction::Scheduled { until }) => EraseClaim::EffectiveFrom(until),
+            _ => EraseClaim::Invalid,
+        }
+    }
+
+    /// Refuses evidence that proves nothing.
+    ///
+    /// # Errors
+    /// [`Code::DstCeInvalid`] when copies of a key stand.
+    pub fn proven(&self) -> Result<(), Code> {
+        if self.claim() == EraseClaim::Invalid { Err(Code::DstCeInvalid) } else { Ok(()) }
+    }
+
+    /// The evidence in a tombstone whose KEK has been destroyed.
+    pub(super) fn of(tenant: TenantId, tombstone: &Tombstone, copies: u32) -> Option<Self> {
+        Some(Self {
+            tenant,
+            subject: tombstone.subject,
+            key: tombstone.key,
+            branch: tombstone.branch,
+            epoch_before: tombstone.epoch_before,
+            epoch_after: tombstone.epoch_after,
+            at: tombstone.at,
+            kek: tombstone.kek_destroyed.clone()?,
+            copies,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::kms::KekId;
+
+    #[test]
+    fn a_standing_copy_makes_the_claim_invalid() {
+        let at = Timestamp::UNIX_EPOCH;
+        let until = at + core::time::Duration::from_secs(7 * 24 * 3600);
+        let kek = KekDestroyed {
+            kek: KekId::new("kek-1").unwrap(),
+            at,
+            method: KekDestruction::Immediate,
+            copies: 0,
+        };
+        let erased = KeyErased {
+            tenant: TenantId::from_bytes([1; 16]),
+            subject: SubjectId::from_bytes([2; 16]),
+            key: Digest::of(b"a fingerprint"),
+            branch: NodeId { level: 2, index: 0 },
+            epoch_before: 1,
+            epoch_after: 2,
+            at,
+            kek,
+            copies: 0,
+        };
+        assert_eq!(erased.claim(), EraseClaim::Effective);
+        let mut later = erased.clone();
+        later.kek.method = KekDestruction::Scheduled { until };
+        assert_eq!(later.claim(), EraseClaim::EffectiveFrom(until));
+        let mut exported = erased.clone();
+        exported.copies = 1;
+        assert_eq!(exported.proven(), Err(Code::DstCeInvalid));
+        let mut escrowed = later.clone();
+        escrowed.kek.copies = 1;
+        assert_eq!(escrowed.proven(), Err(Code::DstCeInvalid));
+        let text = serde_json::to_string(&erased).unwrap();
+        assert_eq!(serde_json::from_str::<KeyErased>(&text).unwrap(), erased);
+    }
+}

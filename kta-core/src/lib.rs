@@ -1,0 +1,22 @@
+//! Words, rooms and doors of the KTA pipeline.
+#![warn(missing_docs)]
+
+pub mod audit;
+pub mod crypto;
+pub mod error;
+pub mod id;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod memory;
+pub mod pii;
+pub mod pipeline;
+pub mod policy;
+pub mod ports;
+pub mod refusal;
+pub mod retention;
+pub mod steward;
+mod text;
+pub mod time;
+
+pub use error::{Error, Fault, FaultKind, Port, Result};
+pub use refusal::{Code, Refusal};

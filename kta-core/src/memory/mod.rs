@@ -1,0 +1,1 @@
+//! Every port in memory, strict: the first customers of the conformance kits.

@@ -1,0 +1,500 @@
+//! The gate: nobody gets a permit before the decision is durably on the log.
+
+use core::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLock};
+
+use chrono::TimeDelta;
+
+use crate::audit::{Event, Label, Outcome, Safe};
+use crate::error::{Error, Result};
+use crate::id::{ActorId, Digest, MatterId, PermitId, SubjectId, TenantId};
+use crate::pii::Category;
+use crate::policy::request::{AccessContext, AccessRequest, Act, BreakGlass, Object};
+use crate::policy::{Decision, Directory, LawfulBasis, Obligation, Policy, Purpose, Role, Verdict};
+use crate::ports::store::{ChangeSet, Durability, HoldQuery, Store};
+use crate::refusal::{Code, Refusal};
+use crate::time::{Clock, Entropy, Timestamp};
+
+/// The only maker of permits.
+///
+/// ```text
+///   AccessRequest ──► Policy::decide ──► audit entry durable ──► Permit
+///                          │ deny                │ cannot be written
+///                          ▼                     ▼
+///               refusal, itself audited      AUD-DOWN: nothing happens
+/// ```
+pub struct Gate {
+    tenant: TenantId,
+    policy: Arc<dyn Policy>,
+    store: Arc<dyn Store>,
+    directory: RwLock<Directory>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Gate {
+    /// How long a permit lasts when nothing shorter was asked for.
+    pub const PERMIT_LIFE: TimeDelta = TimeDelta::minutes(15);
+
+    /// A gate for one firm.
+    #[must_use]
+    pub fn new(
+        tenant: TenantId,
+        policy: Arc<dyn Policy>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { tenant, policy, store, directory: RwLock::default(), clock, entropy }
+    }
+
+    /// The firm whose data this gate guards.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The present instant, as the gate sees it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Reads the directory.
+    pub fn directory<R>(&self, read: impl FnOnce(&Directory) -> R) -> R {
+        read(&self.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Changes the directory. Whoever calls this has recorded the change first; the pipeline
+    /// does so through [`manage`](crate::pipeline::manage).
+    pub fn amend_directory<R>(&self, amend: impl FnOnce(&mut Directory) -> R) -> R {
+        amend(&mut self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Opens a session: one actor, in one role, for one purpose. Permits cannot outlive it.
+    #[must_use]
+    pub fn session(&self, actor: ActorId, role: Role, purpose: Purpose) -> Session<'_> {
+        Session { gate: self, actor, role, purpose, component: Label::fixed("house"), break_glass: None }
+    }
+
+    /// Writes audit entries that belong to no change of data.
+    ///
+    /// # Errors
+    /// [`Code::AudDown`] when the log cannot be written.
+    pub async fn log(&self, events: Vec<Event>, durability: Durability) -> Result<()> {
+        let mut change = ChangeSet::new(self.tenant, self.now());
+        change.events = events;
+        change.durability = durability;
+        self.store.commit(change).await.map(drop).map_err(|_| Error::from(Code::AudDown))
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+/// One actor at work, in one role and for one purpose.
+///
+/// A permit borrows from its session and so dies with it:
+///
+/// ```compile_fail,E0515
+/// use kta_core::policy::{Act, Gate, Permit, Purpose, Role, Scope};
+/// async fn smuggle(gate: &Gate, who: kta_core::id::ActorId) -> Permit<'_> {
+///     let session = gate.session(who, Role::Paralegal, Purpose::Representation);
+///     session.permit(Act::Open, Scope::firm()).await.unwrap()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Session<'g> {
+    gate: &'g Gate,
+    actor: ActorId,
+    role: Role,
+    purpose: Purpose,
+    component: Label,
+    break_glass: Option<BreakGlass>,
+}
+
+impl<'g> Session<'g> {
+    /// The same session through this component of the house, for the log.
+    #[must_use]
+    pub fn through(mut self, component: Label) -> Self {
+        self.component = component;
+        self
+    }
+
+    /// The same session as an emergency access until `until`.
+    #[must_use]
+    pub fn break_glass(mut self, until: Timestamp) -> Self {
+        self.break_glass = Some(BreakGlass { until });
+        self
+    }
+
+    /// Who is at work.
+    #[must_use]
+    pub const fn actor(&self) -> ActorId {
+        self.actor
+    }
+
+    /// In which role.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// For which purpose.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// The gate of this session.
+    #[must_use]
+    pub const fn gate(&self) -> &'g Gate {
+        self.gate
+    }
+
+    /// An event by this actor in this role, for the log.
+    #[must_use]
+    pub fn event(&self, act: Act, outcome: Outcome) -> Event {
+        let component = self.component.clone();
+        let mut event = Event::new(self.gate.tenant, self.actor, component, act, outcome);
+        event.role = Some(self.role);
+        event.purpose = Some(self.purpose);
+        event
+    }
+
+    /// What the policy says of this request, without asking to be admitted: for explanations
+    /// and previews. Not logged, opens nothing.
+    ///
+    /// # Errors
+    /// A fault when the holds cannot be read.
+    pub async fn explain(&self, act: Act, scope: &Scope) -> Result<Vec<Decision>> {
+        let held = self.held(act, scope).await?;
+        Ok(self.decide(act, scope, held).0)
+    }
+
+    /// Asks to be admitted to `act` over `scope`.
+    ///
+    /// # Errors
+    /// The refusal that the policy gives, logged; [`Code::AclDeny`] alike for what is forbidden
+    /// and what does not exist; [`Code::AudDown`] when the decision cannot be logged.
+    pub async fn permit(&self, act: Act, scope: Scope) -> Result<Permit<'_>> {
+        let held = self.held(act, &scope).await?;
+        let (decisions, basis) = self.decide(act, &scope, held);
+        let denied = decisions.iter().find_map(|decision| match decision.verdict {
+            Verdict::Deny(code) => Some((code, decision)),
+            Verdict::Permit => None,
+        });
+        let mut event = scope.describe(self.event(act, Outcome::Admitted));
+        event.basis = basis;
+        if let Some((code, decision)) = denied {
+            let mut event = event.refused(code);
+            event.policy = Some(decision.policy);
+            event.reasons = decision.reasons.iter().map(|reason| reason.rule.clone()).collect();
+            self.gate.log(vec![event], Durability::Durable).await?;
+            return Err(Refusal::new(code).about("act", act.as_str()).into());
+        }
+        let permit = Permit {
+            id: PermitId::random(&*self.gate.entropy),
+            session: self,
+            act,
+            basis,
+            until: self
+                .break_glass
+                .map_or(self.gate.now() + Gate::PERMIT_LIFE, |emergency| emergency.until),
+            durable: self.break_glass.is_some()
+                || decisions.iter().any(|d| d.obligations.contains(&Obligation::DurableOpening))
+                || scope.categories.iter().any(|category| category.is_special()),
+            scope,
+        };
+        event.permit = Some(permit.id);
+        event.policy = decisions.first().map(|decision| decision.policy);
+        let rules: BTreeSet<_> =
+            decisions.iter().flat_map(|d| d.reasons.iter().map(|reason| reason.rule.clone())).collect();
+        event.reasons = rules.into_iter().collect();
+        if decisions.iter().any(|d| d.obligations.contains(&Obligation::Review)) {
+            event = event.with("review", "owed");
+        }
+        self.gate.log(vec![event], Durability::Durable).await?;
+        Ok(permit)
+    }
+
+    /// Logs a lawful no that a stage gave, so that every refusal is on the log.
+    ///
+    /// # Errors
+    /// [`Code::AudDown`] when the log cannot be written.
+    pub async fn log_refusal(&self, act: Act, scope: &Scope, refusal: &Refusal) -> Result<()> {
+        let mut event = scope.describe(self.event(act, Outcome::Refused)).refused(refusal.code());
+        for (what, fact) in refusal.facts() {
+            event = event.with(what, fact.clone());
+        }
+        self.gate.log(vec![event], Durability::Durable).await
+    }
+
+    async fn held(&self, act: Act, scope: &Scope) -> Result<BTreeMap<SubjectId, bool>> {
+        let mut held = BTreeMap::new();
+        if matches!(act, Act::Destroy | Act::Approve | Act::Propose) {
+            for subject in &scope.subjects {
+                let query = HoldQuery::covering(self.gate.tenant, *subject, scope.matter);
+                held.insert(*subject, !self.gate.store.holds(&query).await?.is_empty());
+            }
+        }
+        Ok(held)
+    }
+
+    /// One decision for every pair of person and category in the scope.
+    fn decide(
+        &self,
+        act: Act,
+        scope: &Scope,
+        held: BTreeMap<SubjectId, bool>,
+    ) -> (Vec<Decision>, Option<LawfulBasis>) {
+        let context = AccessContext {
+            now: self.gate.now(),
+            break_glass: self.break_glass,
+            other_than: scope.other_than,
+        };
+        self.gate.directory(|directory| {
+            let unlisted = crate::policy::Actor { revoked: true, ..crate::policy::Actor::new(self.actor, self.role) };
+            let actor = directory.actors.get(&self.actor).unwrap_or(&unlisted);
+            let matter = scope.matter.and_then(|id| directory.matters.get(&id));
+            let basis = matter.and_then(|matter| matter.purposes.get(&self.purpose)).copied();
+            let ask = |subject: Option<SubjectId>, category| {
+                if scope.matter.is_some() && matter.is_none() {
+                    // A matter that does not exist is answered like one that is forbidden.
+                    return Decision {
+                        verdict: Verdict::Deny(Code::AclDeny),
+                        reasons: Vec::new(),
+                        obligations: Vec::new(),
+                        policy: Digest::of(b""),
+                    };
+                }
+                self.gate.policy.decide(&AccessRequest {
+                    actor,
+                    role: self.role,
+                    act,
+                    object: Object {
+                        matter,
+                        subject,
+                        category,
+                        restricted: subject.is_some_and(|id| directory.restricted.contains(&id)),
+                        held: subject.is_some_and(|id| held.get(&id).copied().unwrap_or(false)),
+                    },
+                    purpose: self.purpose,
+                    basis,
+                    context,
+                })
+            };
+            let subjects: Vec<_> = if scope.subjects.is_empty() {
+                vec![None]
+            } else {
+                scope.subjects.iter().copied().map(Some).collect()
+            };
+            let decisions = subjects
+                .iter()
+                .flat_map(|subject| scope.categories.iter().map(|category| ask(*subject, *category)))
+                .collect();
+            (decisions, basis)
+        })
+    }
+}
+
+/// Over what somebody wants to act: persons, categories, and the matter they stand in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    matter: Option<MatterId>,
+    subjects: BTreeSet<SubjectId>,
+    categories: BTreeSet<Category>,
+    other_than: Option<ActorId>,
+    facts: Vec<(&'static str, Safe)>,
+}
+
+impl Scope {
+    /// The firm's own affairs: no person's data.
+    #[must_use]
+    pub fn firm() -> Self {
+        Self {
+            matter: None,
+            subjects: BTreeSet::new(),
+            categories: BTreeSet::from([Category::FirmRecord]),
+            other_than: None,
+            facts: Vec::new(),
+        }
+    }
+
+    /// One person's data of one category.
+    #[must_use]
+    pub fn of(subject: SubjectId, category: Category) -> Self {
+        Self { subjects: BTreeSet::from([subject]), categories: BTreeSet::from([category]), ..Self::firm() }
+    }
+
+    /// Several persons' data of several categories: every person with every category.
+    #[must_use]
+    pub fn over(
+        subjects: impl IntoIterator<Item = SubjectId>,
+        categories: impl IntoIterator<Item = Category>,
+    ) -> Self {
+        Self {
+            subjects: subjects.into_iter().collect(),
+            categories: categories.into_iter().collect(),
+            ..Self::firm()
+        }
+    }
+
+    /// The same within this matter.
+    #[must_use]
+    pub fn in_matter(mut self, matter: impl Into<Option<MatterId>>) -> Self {
+        self.matter = matter.into();
+        self
+    }
+
+    /// The same, by somebody other than `actor`.
+    #[must_use]
+    pub fn other_than(mut self, actor: ActorId) -> Self {
+        self.other_than = Some(actor);
+        self
+    }
+
+    /// The same with a fact for the log, such as the document it is about.
+    #[must_use]
+    pub fn about(mut self, what: &'static str, fact: impl Into<Safe>) -> Self {
+        self.facts.push((what, fact.into()));
+        self
+    }
+
+    fn describe(&self, event: Event) -> Event {
+        let one = (self.subjects.len() == 1).then(|| self.subjects.first().copied()).flatten();
+        let mut event = event.of_subject(one).in_matter(self.matter);
+        if self.subjects.len() > 1 {
+            let mut bytes = Vec::with_capacity(self.subjects.len() * 16);
+            self.subjects.iter().for_each(|subject| bytes.extend_from_slice(subject.as_bytes()));
+            event = event.with("subjects", self.subjects.len()).with("set", Digest::of(&bytes));
+        }
+        let names: Vec<_> = self.categories.iter().map(|category| category.as_str()).collect();
+        if let Ok(names) = Label::new(names.join("+")) {
+            event = event.with("categories", names);
+        }
+        self.facts.iter().fold(event, |event, (what, fact)| event.with(what, fact.clone()))
+    }
+}
+
+/// One admission: who may do which act over which scope, until when.
+///
+/// It is made by [`Session::permit`] only, cannot be copied, has no public field to widen, and
+/// cannot outlive its session. Ports take it as their last argument and check it with
+/// [`require`](Permit::require).
+///
+/// ```compile_fail,E0599
+/// fn copy<'p>(permit: &'p kta_core::policy::Permit<'p>) -> kta_core::policy::Permit<'p> {
+///     permit.clone()
+/// }
+/// ```
+#[must_use = "a permit that nobody uses was logged for nothing"]
+pub struct Permit<'s> {
+    id: PermitId,
+    session: &'s Session<'s>,
+    act: Act,
+    scope: Scope,
+    basis: Option<LawfulBasis>,
+    until: Timestamp,
+    durable: bool,
+}
+
+impl Permit<'_> {
+    /// The permit's id, as the log has it.
+    #[must_use]
+    pub const fn id(&self) -> PermitId {
+        self.id
+    }
+
+    /// The firm.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.session.gate.tenant
+    }
+
+    /// Who was admitted.
+    #[must_use]
+    pub const fn actor(&self) -> ActorId {
+        self.session.actor
+    }
+
+    /// In which role.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.session.role
+    }
+
+    /// What for.
+    #[must_use]
+    pub const fn act(&self) -> Act {
+        self.act
+    }
+
+    /// The matter of its scope.
+    #[must_use]
+    pub const fn matter(&self) -> Option<MatterId> {
+        self.scope.matter
+    }
+
+    /// When it ends.
+    #[must_use]
+    pub const fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// Whether it covers one of `acts` on this person's data of this category, now.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when it does not, or has ended.
+    pub fn require(&self, acts: &[Act], subject: SubjectId, category: Category) -> Result<(), Refusal> {
+        let covers = acts.contains(&self.act)
+            && self.scope.subjects.contains(&subject)
+            && self.scope.categories.contains(&category)
+            && self.session.gate.now() <= self.until;
+        if covers { Ok(()) } else { Err(Refusal::new(Code::AclDeny).about("permit", self.id)) }
+    }
+
+    /// Whether it is for one of `acts` and has not ended, where no person is concerned.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when it is not.
+    pub fn require_act(&self, acts: &[Act]) -> Result<(), Refusal> {
+        let covers = acts.contains(&self.act) && self.session.gate.now() <= self.until;
+        if covers { Ok(()) } else { Err(Refusal::new(Code::AclDeny).about("permit", self.id)) }
+    }
+
+    /// An event under this permit, for the log.
+    #[must_use]
+    pub fn event(&self, act: Act, outcome: Outcome) -> Event {
+        let mut event = self.session.event(act, outcome).in_matter(self.scope.matter);
+        event.permit = Some(self.id);
+        event.basis = self.basis;
+        event
+    }
+
+    /// Logs that a value was opened under this permit: on disk before the value is seen where
+    /// the policy or the category wants that, within the store's bounded lag otherwise.
+    ///
+    /// # Errors
+    /// [`Code::AudDown`] when the log cannot be written.
+    pub(crate) async fn log_opening(&self, events: Vec<Event>) -> Result<()> {
+        let durability = if self.durable { Durability::Durable } else { Durability::Bounded };
+        self.session.gate.log(events, durability).await
+    }
+
+    /// The present instant, as the gate sees it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.session.gate.now()
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("id", &self.id).field("act", &self.act).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,43 @@
+//! Sealed bytes by id: quarantine, archives, the firm's own copies of documents.
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::id::{Digest, DocumentId, SubjectId, TenantId};
+use crate::pii::ContentStream;
+use crate::policy::Permit;
+
+/// Where a blob lives: tenant first, then data subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobId {
+    /// The firm.
+    pub tenant: TenantId,
+    /// Whose data it is.
+    pub subject: SubjectId,
+    /// The document whose sealed bytes it holds.
+    pub document: DocumentId,
+}
+
+/// Storage of sealed bytes. What comes in is ciphertext already; the adapter never sees more.
+///
+/// # Behavior
+/// - What was put comes back byte for byte; a second put of the same id replaces the first
+///   whole or not at all.
+/// - A stream that breaks off leaves what was there before.
+/// - What was removed is not found; removing it again is no error.
+/// - Memory does not grow with the size of a blob.
+/// - A permit that does not cover the person is refused.
+#[async_trait]
+pub trait Blobs: core::fmt::Debug + Send + Sync {
+    /// Stores a stream of sealed bytes; gives its length and digest as stored.
+    async fn put(&self, id: &BlobId, sealed: ContentStream, permit: &Permit<'_>) -> Result<(u64, Digest)>;
+
+    /// The sealed bytes, or [`NotFound`](crate::error::FaultKind::NotFound).
+    async fn stream(&self, id: &BlobId, permit: &Permit<'_>) -> Result<ContentStream>;
+
+    /// Removes the blob.
+    async fn remove(&self, id: &BlobId, permit: &Permit<'_>) -> Result<()>;
+
+    /// Whether the blob is there.
+    async fn contains(&self, id: &BlobId) -> Result<bool>;
+}

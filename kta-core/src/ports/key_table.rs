@@ -1,0 +1,286 @@
+//! The table of wrapped keys: its own file or database, apart from the records.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::kms::{KekDestroyed, KekId, WrappedKey};
+use crate::audit::Label;
+use crate::error::Result;
+use crate::id::{Digest, SubjectId, TenantId};
+use crate::time::Timestamp;
+
+/// Keeps the wrapped keys of every tenant: the epoch key, the branch keys below it, the subject
+/// keys below those, and a tombstone for each person whose key was destroyed.
+///
+/// It is stored apart from the records and backed up apart from them, for a short time: a
+/// backup of the records alone opens nothing, and one of the table alone holds nothing. After an
+/// erasure older backups of the table are of no use to anybody, so take a new one then.
+///
+/// The table knows nothing of cryptography: it stores rows and answers for their atomicity.
+///
+/// # Behavior
+/// - `read` answers all that was wanted from one moment: no commit shows in half of it.
+/// - An unknown tenant reads as no head and no rows; one tenant's rows never show in another's.
+/// - `Wanted::Subject` gives the person's row with every branch above it, or the tombstone.
+/// - `Wanted::Children` gives exactly the rows whose parent is the node: branches, or, below
+///   the lowest branches, subjects.
+/// - `commit` takes effect wholly or not at all, and is durable when it returns.
+/// - `commit` with an expected revision that is not the present one is a `Conflict` without
+///   effect; so is `expected: None` for a tenant that exists, and of two concurrent commits
+///   that expect the same revision exactly one succeeds.
+/// - A commit raises the revision by one, whatever it changes.
+/// - A tombstone removes the person's row; the removed bytes are not in the file any more.
+/// - A tombstone is never removed, and a row for a person who has one is refused with
+///   [`Code::CryErased`](crate::refusal::Code::CryErased), without effect.
+/// - `destroyed` evidence is added to every tombstone that names its KEK.
+/// - `copies` lists every declared copy; declaring one again (same thing, same holder) updates
+///   it.
+#[async_trait]
+pub trait KeyTable: fmt::Debug + Send + Sync {
+    /// Reads rows of one tenant, all from one moment.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    async fn read(&self, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows>;
+
+    /// Changes rows of one tenant and answers the new revision.
+    ///
+    /// # Errors
+    /// `Conflict` when the expected revision is not the present one, `CRY-ERASED` for a row of
+    /// an erased person; faults of the store.
+    async fn commit(&self, change: KeyChange) -> Result<u64>;
+
+    /// The declared copies of keys, destroyed or not.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    async fn copies(&self, tenant: TenantId) -> Result<Vec<KeyCopy>>;
+}
+
+/// A place in the tree of branch keys.
+///
+/// The root is the epoch key. Node `(level, index)` has the children `(level + 1, index × F)`
+/// to `(level + 1, index × F + F − 1)`, where `F` is the tenant's [fan-out](KeyHead::fan_out);
+/// the children of the lowest branches are subjects, by their [slot](SubjectRow::slot).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId {
+    /// 0 for the root, up to [`NodeId::LOWEST`].
+    pub level: u8,
+    /// Position among the nodes of its level, counted from the left.
+    pub index: u32,
+}
+
+impl NodeId {
+    /// The level of the branches whose children are subjects.
+    pub const LOWEST: u8 = 2;
+    /// The place of the epoch key.
+    pub const ROOT: Self = Self { level: 0, index: 0 };
+
+    /// The branches above the subject at `slot`, from the top down, without the root.
+    #[must_use]
+    pub fn above(slot: u32, fan_out: u16) -> [Self; Self::LOWEST as usize] {
+        let fan_out = u32::from(fan_out.max(2));
+        let low = slot / fan_out;
+        [Self { level: 1, index: low / fan_out }, Self { level: 2, index: low }]
+    }
+
+    /// First and last index (or slot) of this node's children, both included.
+    #[must_use]
+    pub fn children(self, fan_out: u16) -> (u32, u32) {
+        let fan_out = u32::from(fan_out.max(2));
+        let first = self.index.saturating_mul(fan_out);
+        (first, first.saturating_add(fan_out - 1))
+    }
+}
+
+/// One thing to read from a [`KeyTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All rows directly below a node.
+    Children(NodeId),
+    /// One branch.
+    Node(NodeId),
+    /// A person's row and the branches above it, or the person's tombstone.
+    Subject(SubjectId),
+}
+
+/// What a [`KeyTable`] held at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyRows {
+    /// The tenant's head; `None` when the tenant has no keys yet.
+    pub head: Option<KeyHead>,
+    /// Branches that were wanted and exist.
+    pub nodes: BTreeMap<NodeId, NodeRow>,
+    /// People who were wanted and have a key.
+    pub subjects: BTreeMap<SubjectId, SubjectRow>,
+    /// People who were wanted and whose key was destroyed.
+    pub erased: BTreeMap<SubjectId, Tombstone>,
+}
+
+/// The one row a tenant: its active epoch and what the tree needs to grow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyHead {
+    /// Grows by one with each commit; set by the table, ignored in a change.
+    pub revision: u64,
+    /// Children a branch may have, 2 to 256; never changes.
+    pub fan_out: u16,
+    /// The slot of the next person; slots are not used twice.
+    pub next_slot: u32,
+    /// The active epoch.
+    pub epoch: EpochRow,
+    /// The index keys, oldest first.
+    pub index: Vec<IndexKeyRow>,
+    /// KEKs of past epochs whose destruction is still owed.
+    pub retired: Vec<KekId>,
+}
+
+/// An epoch: one key-encryption key at the custodian and the epoch key wrapped under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// Counted from 1.
+    pub number: u64,
+    /// The custodian's key.
+    pub kek: KekId,
+    /// The epoch key, wrapped by the custodian.
+    pub wrapped: WrappedKey,
+}
+
+/// The key of the blind index of one index epoch, wrapped under the epoch key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexKeyRow {
+    /// Counted from 1; stands in every index entry.
+    pub epoch: u32,
+    /// The index key, wrapped.
+    pub wrapped: WrappedKey,
+}
+
+/// A branch key, wrapped under the key of the node above it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Where it stands.
+    pub node: NodeId,
+    /// The number of the epoch in which this key was drawn.
+    pub version: u64,
+    /// The branch key, wrapped.
+    pub wrapped: WrappedKey,
+}
+
+/// A person's key, wrapped under the branch above it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectRow {
+    /// Whose key.
+    pub subject: SubjectId,
+    /// The person's place below the lowest branches.
+    pub slot: u32,
+    /// Counts the person's keys from 1; stands in every sealed value.
+    pub generation: u32,
+    /// A fingerprint of the key that tells nothing about it; names the key in evidence.
+    pub key: Digest,
+    /// The subject key, wrapped.
+    pub wrapped: WrappedKey,
+}
+
+/// What remains of a person's key after its destruction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// Whose key it was.
+    pub subject: SubjectId,
+    /// The fingerprint of the destroyed key.
+    pub key: Digest,
+    /// The lowest branch that held it; that branch's key was replaced.
+    pub branch: NodeId,
+    /// The epoch up to which the key existed.
+    pub epoch_before: u64,
+    /// The epoch from which it did not.
+    pub epoch_after: u64,
+    /// When the key was dropped.
+    pub at: Timestamp,
+    /// The KEK of the epoch before: as long as it exists, a copy of the table made before opens.
+    pub kek: KekId,
+    /// The custodian's answer to its destruction; `None` while that is owed. Filled by the table.
+    pub kek_destroyed: Option<KekDestroyed>,
+}
+
+/// A copy of a key outside custodian and table: an export, an escrow, a recovery share.
+///
+/// While one stands, destroying the key proves nothing about whoever holds the copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyCopy {
+    /// What was copied.
+    pub of: CopiedKey,
+    /// Who or what holds the copy.
+    pub holder: Label,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the copy was destroyed, if it was.
+    pub destroyed: Option<Timestamp>,
+}
+
+/// What a [`KeyCopy`] is a copy of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopiedKey {
+    /// A key-encryption key or the epoch key under it: reaches everybody of that epoch.
+    Epoch(KekId),
+    /// One person's key.
+    Subject(SubjectId),
+}
+
+/// A change of one tenant's keys, applied as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Whose keys.
+    pub tenant: TenantId,
+    /// The revision this change was made for; `None` when the tenant must not exist yet.
+    pub expected: Option<u64>,
+    /// The head as it shall be; the table sets its revision.
+    pub head: KeyHead,
+    /// Branches to write, replacing those of the same place.
+    pub nodes: Vec<NodeRow>,
+    /// People to write, replacing rows of the same person.
+    pub subjects: Vec<SubjectRow>,
+    /// Tombstones to write; the rows of these people are removed.
+    pub erased: Vec<Tombstone>,
+    /// Custodians' answers to add to the tombstones that wait for them.
+    pub destroyed: Vec<KekDestroyed>,
+    /// Copies to declare or update.
+    pub copies: Vec<KeyCopy>,
+}
+
+impl KeyChange {
+    /// A change that sets the head and nothing else.
+    #[must_use]
+    pub fn of(tenant: TenantId, expected: Option<u64>, head: KeyHead) -> Self {
+        Self {
+            tenant,
+            expected,
+            head,
+            nodes: Vec::new(),
+            subjects: Vec::new(),
+            erased: Vec::new(),
+            destroyed: Vec::new(),
+            copies: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_is_a_child_of_the_branches_above_it() {
+        for fan_out in [2, 3, 256] {
+            for slot in (0..4000).chain([16_777_215]) {
+                let [top, low] = NodeId::above(slot, fan_out);
+                let (first, last) = low.children(fan_out);
+                assert!((first..=last).contains(&slot));
+                let (first, last) = top.children(fan_out);
+                assert!((first..=last).contains(&low.index));
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The certificate of destruction: what was observed, by which probe, when; never "does not
+//! exist".
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::Label;
+use crate::crypto::KeyErased;
+use crate::id::{ActorId, CertificateId, Digest, MatterId, PlacementId, SubjectId, TenantId};
+use crate::pii::{Locator, PlacementKind, System};
+use crate::ports::erase::{Erased, Probe};
+use crate::retention::evaluate::Evaluation;
+use crate::time::Timestamp;
+
+/// What a certificate of destruction says. The signed form is a C2SP signed note over its
+/// canonical JSON; see [`audit::note`](crate::audit::note).
+///
+/// The field list follows NIST SP 800-88r2 section 4.6 and the sample form of revision 1,
+/// appendix G, as far as they concern logical media.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate's serial.
+    pub id: CertificateId,
+    /// The firm.
+    pub tenant: TenantId,
+    /// The data subject, as the pseudonym the log uses.
+    pub subject: SubjectId,
+    /// The matter.
+    pub matter: MatterId,
+    /// Interim or final.
+    pub state: CertificateState,
+    /// When it was made.
+    #[serde(with = "crate::text::instant")]
+    pub at: Timestamp,
+    /// The standard it speaks of.
+    pub standard: String,
+    /// The tool and its version.
+    pub tool: String,
+    /// On which evaluation of which rules of which packs.
+    pub authority: Evaluation,
+    /// Digest of the frozen set that was approved.
+    pub set: Digest,
+    /// Who proposed and who approved, with the day of each.
+    pub approvals: BTreeMap<Label, (ActorId, NaiveDate)>,
+    /// Every known copy.
+    pub copies: Vec<CopyOutcome>,
+    /// The keys.
+    pub keys: Vec<KeyErased>,
+    /// What remains to be said: residues that hold no content, copies given to others.
+    pub exceptions: Vec<Label>,
+    /// Number of the audit entry that anchors this certificate's digest.
+    pub anchored_at: u64,
+    /// Origin of that audit log.
+    pub log: String,
+}
+
+impl Certificate {
+    /// The canonical text that is signed: JSON on one line and a line break.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // Serialising a struct of strings, numbers and maps with string keys cannot fail.
+        let mut text = serde_json::to_string(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// The digest that the anchoring entry holds: of the text with `anchored_at` set to zero,
+    /// since the entry's number is known only after the digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let bare = Self { anchored_at: 0, ..self.clone() };
+        Digest::of(bare.text().as_bytes())
+    }
+}
+
+/// How far a destruction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateState {
+    /// Every copy was observed absent, and no provider's window runs any more.
+    Final,
+    /// Erased, but a provider's window runs until then; a final one replaces it.
+    Interim {
+        /// The earliest day of a final certificate.
+        until: Timestamp,
+    },
+}
+
+/// What became of one copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyOutcome {
+    /// The placement.
+    pub placement: PlacementId,
+    /// The system.
+    pub system: System,
+    /// What it was there.
+    pub kind: PlacementKind,
+    /// The system's id of it.
+    pub locator: Option<Locator>,
+    /// What was done.
+    pub erased: Erased,
+    /// What was seen afterwards.
+    pub probe: Probe,
+}

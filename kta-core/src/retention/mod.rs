@@ -1,0 +1,14 @@
+//! For how long, and what then: rules and schedules compiled from packs of law, triggers, legal
+//! holds, and the explained decision on one record.
+
+mod calendar;
+mod disposition;
+mod evaluate;
+mod hold;
+mod schedule;
+
+pub use calendar::Period;
+pub use disposition::{Certificate, CertificateState, CopyOutcome};
+pub use evaluate::{Evaluation, Facts, Outcome, Step, evaluate};
+pub use hold::{Hold, Release};
+pub use schedule::{Bound, Combine, Holder, PackRef, Rule, Schedule, Term};

@@ -1,0 +1,1 @@
+//! Scanner for immigration identifiers, redaction and the outbound decision.

@@ -1,0 +1,1 @@
+//! Shared plumbing of HTTP adapters: transport policy, token cache, retry, rate limit.

@@ -1,0 +1,1 @@
+//! Intake by mail and web form: channel verdict, attachment safety.

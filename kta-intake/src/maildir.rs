@@ -1,0 +1,164 @@
+//! A Maildir as a registered channel.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use kta_core::audit::Label;
+use kta_core::id::{DeliveryId, Digest};
+use kta_core::policy::{Act, Permit};
+use kta_core::ports::{ChannelFacts, Delivery, Intake};
+use kta_core::time::Timestamp;
+use kta_core::{Code, Fault, FaultKind, Port, Result};
+
+use crate::delivery::{self, Arrival};
+use crate::folder::{Folder, Name, Waiting};
+use crate::limits::Limits;
+use crate::mail::{self, Gateway};
+
+/// The mailbox into which the firm's gateway delivers.
+///
+/// A message waits in `new/`; acknowledging it moves it to `cur/`, where it stays, as a copy like
+/// any other, until disposal erases it. The mailbox must be fed by the gateway alone: what the
+/// headers prove rests on the gateway's lines being on top.
+///
+/// File access blocks the calling task for the time of one local read or rename.
+#[derive(Debug)]
+pub struct Maildir {
+    folder: Folder,
+    channel: Label,
+    gateway: Gateway,
+    addresses: Vec<String>,
+    limits: Limits,
+    /// Ids of what was given last, so that acknowledging it needs no second reading.
+    given: Mutex<Option<(DeliveryId, Name)>>,
+}
+
+impl Maildir {
+    /// The mailbox at `root`, made if need be, for mail to `addresses` through `gateway`.
+    ///
+    /// # Errors
+    /// A `Misconfigured` fault when the folders cannot be made.
+    pub fn open(
+        root: impl Into<PathBuf>,
+        channel: Label,
+        gateway: Gateway,
+        addresses: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self> {
+        let folder = Folder::open(root).map_err(|_| {
+            Fault::new(FaultKind::Misconfigured, Port::Intake, "open")
+                .because("the mailbox's folders cannot be made")
+        })?;
+        let addresses = addresses.into_iter().map(|a| a.into().to_lowercase()).collect();
+        Ok(Self { folder, channel, gateway, addresses, limits: Limits::default(), given: Mutex::default() })
+    }
+
+    /// The same mailbox with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Puts a message into the mailbox as a gateway's local delivery does: `tmp/`, `fsync`,
+    /// rename to `new/`. For importing stored messages; `unique` must not have been used before.
+    ///
+    /// # Errors
+    /// [`Code::IntPath`] when `unique` cannot be part of a Maildir name; a fault when the file
+    /// cannot be written.
+    pub fn import(&self, at: Timestamp, unique: &str, message: &[u8]) -> Result<()> {
+        let fits = !unique.is_empty() && unique.bytes().all(|b| b.is_ascii_alphanumeric());
+        let name = Name::fresh(at, 0, unique, "import").filter(|_| fits && unique.len() <= 64);
+        let name = name.ok_or(Code::IntPath)?;
+        self.folder.deliver(&name, &[message]).map_err(|_| broken("import"))?;
+        Ok(())
+    }
+
+    fn load(&self, name: &Name) -> Result<Option<Delivery>> {
+        let bytes = match self.folder.read(name, self.limits.message) {
+            Ok(Waiting::Whole(bytes)) => bytes,
+            Ok(Waiting::TooLarge(digest)) => {
+                return Ok(self.refused(name, unknown(), digest, Code::IntSize));
+            }
+            // Taken off by another worker between listing and reading.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(_) => return Err(broken("oldest").into()),
+        };
+        let facts = mail::way(&bytes, &self.gateway, &self.limits);
+        let facts = facts.map_or_else(|_| unknown(), |facts| delivery::mail_facts(&facts));
+        let letter = match mail::read(&bytes, &self.gateway, &self.limits) {
+            Ok(letter) if !self.is_for_us(&letter.recipients) => Err(Code::IntChannel),
+            other => other,
+        };
+        let letter = match letter {
+            Ok(letter) => letter,
+            Err(code) => return Ok(self.refused(name, facts, Digest::of(&bytes), code)),
+        };
+        let Some(locator) = name.locator() else { return Ok(None) };
+        let arrival = Arrival {
+            locator,
+            at: letter.received.and_then(|at| Timestamp::from_timestamp(at, 0)).unwrap_or(name.at()),
+            facts,
+            sender: letter.sender,
+            fields: vec![("subject".into(), letter.subject), ("body".into(), letter.body)],
+            attachments: letter.attachments,
+        };
+        Ok(Some(delivery::delivery(arrival, &self.limits)))
+    }
+
+    fn is_for_us(&self, recipients: &[String]) -> bool {
+        recipients.iter().any(|recipient| self.addresses.contains(recipient))
+    }
+
+    fn refused(&self, name: &Name, facts: ChannelFacts, whole: Digest, code: Code) -> Option<Delivery> {
+        Some(delivery::refused(name.locator()?, name.at(), facts, whole, code))
+    }
+
+    fn remember(&self, given: Option<(DeliveryId, Name)>) {
+        *self.given.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = given;
+    }
+}
+
+#[async_trait]
+impl Intake for Maildir {
+    fn channel(&self) -> Label {
+        self.channel.clone()
+    }
+
+    async fn oldest(&self, permit: &Permit<'_>) -> Result<Option<Delivery>> {
+        permit.require_act(&[Act::Receive])?;
+        for name in self.folder.waiting().map_err(|_| broken("oldest"))? {
+            if let Some(delivery) = self.load(&name)? {
+                self.remember(Some((delivery.id, name)));
+                return Ok(Some(delivery));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn acknowledge(&self, delivery: DeliveryId, permit: &Permit<'_>) -> Result<()> {
+        permit.require_act(&[Act::Receive])?;
+        let given = self.given.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some((_, name)) = given.filter(|(id, _)| *id == delivery)
+            && self.folder.is_waiting(&name).map_err(|_| broken("acknowledge"))?
+        {
+            return Ok(self.folder.acknowledge(&name).map_err(|_| broken("acknowledge"))?);
+        }
+        // Another process gave it, or this one before it was restarted: look for it.
+        for name in self.folder.waiting().map_err(|_| broken("acknowledge"))? {
+            if self.load(&name)?.is_some_and(|found| found.id == delivery) {
+                return Ok(self.folder.acknowledge(&name).map_err(|_| broken("acknowledge"))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is known about the way: no channel is worse.
+fn unknown() -> ChannelFacts {
+    delivery::mail_facts(&crate::verdict::MailFacts::default())
+}
+
+fn broken(operation: &'static str) -> Fault {
+    Fault::new(FaultKind::Unavailable, Port::Intake, operation).because("the mailbox cannot be used")
+}

@@ -1,0 +1,1 @@
+//! Key custodians: where root keys live.
