@@ -1,1 +1,13 @@
-//! Scanner for immigration identifiers, redaction and the outbound decision.
+//! wip
+
+mod check;
+mod detect;
+mod entity;
+mod fold;
+mod lexicon;
+mod page;
+mod scan;
+mod token;
+
+pub use entity::{Entity, Finding};
+pub use scan::Scan;

@@ -88,9 +88,15 @@ pub(crate) fn split(text: &str, lexicon: &Lexicon, tokens: &mut Vec<Token>) {
                 at += 1;
             }
             SIGN => {
-                tokens.push(sign(at, at + 1, gap, byte));
+                let length = leader_length(&bytes[at..]);
+                if length > 0 {
+                    tokens.push(sign(at, at + length, gap, LEADER));
+                    at += length;
+                } else {
+                    tokens.push(sign(at, at + 1, gap, byte));
+                    at += 1;
+                }
                 gap = Gap::None;
-                at += 1;
             }
             _ => {
                 let token = word(text, at, gap, lexicon);
@@ -100,6 +106,15 @@ pub(crate) fn split(text: &str, lexicon: &Lexicon, tokens: &mut Vec<Token>) {
             }
         }
     }
+}
+
+/// A row of three or more of the same sign, as between a label and its value on a form.
+fn leader_length(bytes: &[u8]) -> usize {
+    if !matches!(bytes[0], b'.' | b'_' | b'-' | b'=' | b'*' | b'~') {
+        return 0;
+    }
+    let length = bytes.iter().take_while(|byte| **byte == bytes[0]).count();
+    if length >= 3 { length } else { 0 }
 }
 
 fn sign(start: usize, end: usize, gap: Gap, sign: u8) -> Token {
@@ -205,6 +220,8 @@ fn is_mark(character: char) -> bool {
 
 /// A sign that is no ASCII character.
 pub(crate) const OTHER_SIGN: u8 = 0xFF;
+/// A row of dots, dashes or underscores.
+pub(crate) const LEADER: u8 = 0xFE;
 
 const BLANK: u8 = 0;
 const LINE: u8 = 1;

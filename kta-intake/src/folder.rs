@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use kta_core::Digest;
+use kta_core::id::Digest;
 use kta_core::pii::Locator;
 use kta_core::time::Timestamp;
 

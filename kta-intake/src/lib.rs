@@ -1,1 +1,23 @@
-//! Intake by mail and web form: channel verdict, attachment safety.
+#![doc = include_str!("../README.md")]
+
+mod delivery;
+mod erase;
+mod folder;
+pub mod form;
+mod limits;
+pub mod mail;
+mod maildir;
+pub mod safety;
+#[cfg(feature = "server")]
+pub mod server;
+mod text;
+pub mod verdict;
+mod web_form;
+
+pub use delivery::{mail_facts, web_facts};
+pub use limits::Limits;
+pub use maildir::Maildir;
+pub use text::{TextLayer, machine_readable_zones, text_layer};
+pub use verdict::{Reason, Verdict, judge_mail, judge_web};
+pub use form::FormKey;
+pub use web_form::{COOKIE, Site, WebForm};

@@ -1,17 +1,19 @@
 //! A Maildir as a registered channel.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use kta_core::audit::Label;
-use kta_core::id::{DeliveryId, Digest};
+use kta_core::id::{DeliveryId, Digest, IdempotencyKey};
+use kta_core::pii::{Placement, System};
 use kta_core::policy::{Act, Permit};
-use kta_core::ports::{ChannelFacts, Delivery, Intake};
-use kta_core::time::Timestamp;
+use kta_core::ports::{ChannelFacts, Delivery, Erase, Erased, Intake, Probe};
+use kta_core::time::{Clock, Timestamp};
 use kta_core::{Code, Fault, FaultKind, Port, Result};
 
 use crate::delivery::{self, Arrival};
+use crate::erase;
 use crate::folder::{Folder, Name, Waiting};
 use crate::limits::Limits;
 use crate::mail::{self, Gateway};
@@ -30,6 +32,7 @@ pub struct Maildir {
     gateway: Gateway,
     addresses: Vec<String>,
     limits: Limits,
+    clock: Arc<dyn Clock>,
     /// Ids of what was given last, so that acknowledging it needs no second reading.
     given: Mutex<Option<(DeliveryId, Name)>>,
 }
@@ -44,13 +47,15 @@ impl Maildir {
         channel: Label,
         gateway: Gateway,
         addresses: impl IntoIterator<Item = impl Into<String>>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let folder = Folder::open(root).map_err(|_| {
             Fault::new(FaultKind::Misconfigured, Port::Intake, "open")
                 .because("the mailbox's folders cannot be made")
         })?;
         let addresses = addresses.into_iter().map(|a| a.into().to_lowercase()).collect();
-        Ok(Self { folder, channel, gateway, addresses, limits: Limits::default(), given: Mutex::default() })
+        let (limits, given) = (Limits::default(), Mutex::default());
+        Ok(Self { folder, channel, gateway, addresses, limits, clock, given })
     }
 
     /// The same mailbox with other limits.
@@ -151,6 +156,21 @@ impl Intake for Maildir {
             }
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Erase for Maildir {
+    fn system(&self) -> System {
+        self.channel.clone()
+    }
+
+    async fn erase(&self, placement: &Placement, _key: IdempotencyKey, permit: &Permit<'_>) -> Result<Erased> {
+        erase::erase(&self.folder, placement, permit)
+    }
+
+    async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
+        erase::probe(&self.folder, placement, self.clock.now(), permit)
     }
 }
 

@@ -1,7 +1,71 @@
 #![doc = include_str!("../README.md")]
 
+mod client;
+mod config;
+mod delta;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+mod erase;
+mod error;
+mod items;
+mod labels;
+mod names;
+mod permissions;
 mod quick_xor;
+mod recycle_bin;
+mod site;
+mod token;
+mod upload;
+mod versions;
 
+pub use config::{AppCredential, Config};
+pub use names::Folder;
 pub use quick_xor::QuickXor;
+pub use site::SharePoint;
+
+use kta_core::audit::Label;
+use kta_core::id::SubjectId;
+use kta_core::pii::Category;
+use kta_core::policy::{Act, Permit};
+use kta_core::{Code, Refusal, Result};
+
+/// The name under which placements know SharePoint.
+pub const SYSTEM: Label = Label::fixed("sharepoint");
+
+/// Acts under which a document is looked at.
+const READ: &[Act] = &[
+    Act::Archive,
+    Act::Destroy,
+    Act::Export,
+    Act::Open,
+    Act::Probe,
+    Act::Process,
+    Act::Retain,
+    Act::Review,
+    Act::Revoke,
+    Act::Scan,
+    Act::Share,
+    Act::Store,
+    Act::Transfer,
+    Act::Transmit,
+];
+
+/// Acts under which a document is stored or labelled.
+const WRITE: &[Act] = &[Act::Process, Act::Store, Act::Transfer];
+
+/// Acts under which a document is taken out of the library.
+const REMOVE: &[Act] = &[Act::Amend, Act::Destroy, Act::Process, Act::Store];
+
+/// Whether a permit covers this person's data of some category: the calls that name a document by the
+/// library's id do not say which.
+///
+/// # Errors
+/// [`Code::AclDeny`] when it covers none.
+fn admitted(permit: &Permit<'_>, acts: &[Act], subject: SubjectId) -> Result<()> {
+    let covers = |category: &Category| permit.require(acts, subject, *category).is_ok();
+    if Category::ALL.iter().any(covers) {
+        Ok(())
+    } else {
+        Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into())
+    }
+}

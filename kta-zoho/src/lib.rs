@@ -1,6 +1,92 @@
-//! Zoho CRM v8 as the firm's Crm port.
+#![doc = include_str!("../README.md")]
 // The emulator writes the vendor's very wide metadata objects as one `json!` each.
 #![recursion_limit = "512"]
 
+mod attachments;
+mod audit;
+mod client;
+mod config;
+mod coql;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+mod erase;
+mod error;
+mod feed;
+mod fields;
+mod map;
+mod notes;
+mod records;
+mod recycle_bin;
+mod users;
+
+use core::fmt;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use kta_core::Result;
+use kta_core::audit::Label;
+use kta_core::time::{Entropy, Timestamp};
+use kta_http::Call;
+use tokio::sync::Mutex;
+
+pub use config::{Credentials, DataCentre, ZohoConfig};
+pub use map::{FieldMap, MappedField};
+
+use client::Client;
+use fields::FieldMetadata;
+use records::MODULE;
+
+/// The firm's Zoho CRM organisation. Cheap to clone; clones share connections and tokens.
+///
+/// It implements [`Crm`](kta_core::ports::Crm), [`ChangeFeed`](kta_core::ports::ChangeFeed),
+/// [`AccessReview`](kta_core::ports::AccessReview), [`AuditFeed`](kta_core::ports::AuditFeed)
+/// and [`Erase`](kta_core::ports::Erase).
+#[derive(Clone)]
+pub struct ZohoCrm {
+    client: Arc<Client>,
+    config: Arc<ZohoConfig>,
+    metadata: Arc<Mutex<Option<(Timestamp, FieldMetadata)>>>,
+}
+
+impl ZohoCrm {
+    /// The name under which placements know this system.
+    pub const SYSTEM: Label = Label::fixed("zoho-crm");
+
+    /// The organisation of `config`. Nothing is sent yet. `entropy` spreads the waits between
+    /// attempts.
+    ///
+    /// # Errors
+    /// A `Misconfigured` fault when the transport cannot be set up.
+    pub fn new(config: ZohoConfig, entropy: Arc<dyn Entropy>) -> Result<Self> {
+        let client = Arc::new(Client::new(&config, entropy)?);
+        Ok(Self { client, config: Arc::new(config), metadata: Arc::default() })
+    }
+
+    /// The field metadata, not older than [`METADATA_LIFE`].
+    async fn metadata(&self, call: Call, now: Timestamp) -> Result<FieldMetadata> {
+        let mut held = self.metadata.lock().await;
+        match &*held {
+            Some((at, metadata)) if (now - *at).abs() < METADATA_LIFE => Ok(metadata.clone()),
+            _ => {
+                let metadata = FieldMetadata::load(&self.client, call, MODULE).await?;
+                *held = Some((now, metadata.clone()));
+                Ok(metadata)
+            }
+        }
+    }
+
+    /// The field metadata as it is now.
+    async fn fresh_metadata(&self, call: Call, now: Timestamp) -> Result<FieldMetadata> {
+        *self.metadata.lock().await = None;
+        self.metadata(call, now).await
+    }
+}
+
+impl fmt::Debug for ZohoCrm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZohoCrm").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// For how long field metadata is believed where a stale answer can do no harm.
+const METADATA_LIFE: TimeDelta = TimeDelta::minutes(5);

@@ -42,11 +42,11 @@ def israeli_id_is_right(text):
 
 def mrz(p):
     """The two lines of a TD3 machine readable zone."""
-    name = f"{p['surname'].upper().replace('-', '<')}<<{p['given'].upper()}"
+    name = f"{p['family_name'].upper().replace('-', '<')}<<{p['given_names'].upper()}"
     line1 = f"P<UTO{name}".ljust(44, "<")
-    number = p["passport"].ljust(9, "<")
-    born = p["born"].strftime("%y%m%d")
-    expires = p["passport_expires"].strftime("%y%m%d")
+    number = p["passport_number"].ljust(9, "<")
+    born = p["birth_date"].strftime("%y%m%d")
+    expires = p["passport_expiry"].strftime("%y%m%d")
     optional = p["national_id"].ljust(14, "<")
     n, b, e, o = (number + check_digit(number), born + check_digit(born),
                   expires + check_digit(expires), optional + check_digit(optional))
@@ -59,11 +59,11 @@ def mrz(p):
 def passport(p, out):
     line1, line2 = mrz(p)
     image = out / f"{p['id']}-page.jpg"
-    rows = [("Type", "P"), ("Code of state", "UTO"), ("Passport No.", p["passport"]),
-            ("Surname", p["surname"].upper()), ("Given names", p["given"].upper()),
-            ("Nationality", "UTOPIAN"), ("Date of birth", f"{p['born']:%d %b %Y}".upper()),
+    rows = [("Type", "P"), ("Code of state", "UTO"), ("Passport No.", p["passport_number"]),
+            ("Surname", p["family_name"].upper()), ("Given names", p["given_names"].upper()),
+            ("Nationality", "UTOPIAN"), ("Date of birth", f"{p['birth_date']:%d %b %Y}".upper()),
             ("Personal No.", p["national_id"]), ("Sex", p["sex"]),
-            ("Date of expiry", f"{p['passport_expires']:%d %b %Y}".upper())]
+            ("Date of expiry", f"{p['passport_expiry']:%d %b %Y}".upper())]
     args = [CONVERT, "-size", "1000x704", "xc:#e9eef2", "-seed", "9303",
             "-fill", "#d4dee6", "-draw", "roundrectangle 20,20 980,560 24,24",
             "-fill", "#b9c6d0", "-draw", "rectangle 50,120 310,470",
@@ -129,20 +129,20 @@ def main():
     employer = data["employer"]
 
     def full(p):
-        return f"{p['given']} {p['surname']}"
+        return f"{p['given_names']} {p['family_name']}"
 
     certificate("degree.pdf", "UNIVERSITY OF UTOPIA", [
-        "The Senate confers upon", f"{full(noam)}, born {noam['born']:%d %B %Y},",
+        "The Senate confers upon", f"{full(noam)}, born {noam['birth_date']:%d %B %Y},",
         "the degree of BACHELOR OF SCIENCE in Computer Engineering,",
         "awarded on 28 June 2013."], out)
     certificate("marriage.pdf", "CERTIFICATE OF MARRIAGE", [
         "Registry of Utopia, entry 0000017.",
-        f"{full(noam)}, born {noam['born']:%d %B %Y}, and",
-        f"{full(dana)}, born {dana['born']:%d %B %Y},", "were married on 14 August 2014."], out)
+        f"{full(noam)}, born {noam['birth_date']:%d %B %Y}, and",
+        f"{full(dana)}, born {dana['birth_date']:%d %B %Y},", "were married on 14 August 2014."], out)
     for child in (alma, ofir):
         certificate(f"{child['id']}-birth.pdf", "CERTIFICATE OF BIRTH", [
             f"Registry of Utopia, entry {child['national_id']}.",
-            f"Child: {full(child)}, sex {child['sex']}, born {child['born']:%d %B %Y}",
+            f"Child: {full(child)}, sex {child['sex']}, born {child['birth_date']:%d %B %Y}",
             f"Father: {full(noam)}", f"Mother: {full(dana)}"], out)
     certificate("lca.pdf", "LABOR CONDITION APPLICATION (ETA-9035)", [
         f"Case number: {employer['lca']}",

@@ -23,6 +23,8 @@ import tomllib
 
 HERE = pathlib.Path(__file__).parent
 FRONT, BACK = 25543, 25580
+PERSONAL = ("family_name", "given_names", "native_name", "birth_date", "sex", "nationality",
+            "passport_number", "passport_expiry", "national_id", "mail", "phone")
 
 
 def token(firm, expiry, nonce):
@@ -53,19 +55,14 @@ def main():
     data = tomllib.loads((HERE / "people.toml").read_text())
     firm, host = data["firm"], data["firm"]["form_host"]
     nonce = hashlib.sha256(b"specimen nonce of the lifecycle example").hexdigest()[:32]
+    spouse = next(p for p in data["person"] if p["role"] == "spouse")
     fields = [("csrf_token", token(firm, int(time.time()) + 7200, nonce)),
               ("form_version", firm["form_version"]),
               ("matter", data["matter"]["reference"]),
-              ("submitter", "spouse")]
+              ("submitter", spouse["mail"])]
     for p in data["person"]:
         r = p["role"]
-        fields += [(f"{r}.surname", p["surname"]), (f"{r}.given", p["given"]),
-                   (f"{r}.native", p["native"]), (f"{r}.born", p["born"].isoformat()),
-                   (f"{r}.sex", p["sex"]), (f"{r}.nationality", p["nationality"]),
-                   (f"{r}.passport", p["passport"]),
-                   (f"{r}.passport_expires", p["passport_expires"].isoformat()),
-                   (f"{r}.national_id", p["national_id"])]
-        fields += [(f"{r}.{k}", p[k]) for k in ("mail", "phone") if k in p]
+        fields += [(f"{r}.{key}", str(p[key])) for key in PERSONAL if key in p]
     fields += [("address", "17 Specimen Street, Testville, Utopia")]
     files = [("child2.passport_page", "ofir-passport.pdf", "passport Ofir.pdf"),
              ("child2.birth_certificate", "ofir-birth.pdf", "תעודת לידה אופיר.pdf"),

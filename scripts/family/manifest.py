@@ -27,27 +27,27 @@ DELIVERIES = [
     ("04-forged-sender", "mail", "mail/04-forged-sender.eml", "2026-03-02T10:15:00Z", "insecure",
      "INT-SPOOF", "A stranger under the client's address, with an Authentication-Results of its own."),
     ("05-children-swapped", "mail", "mail/05-children-swapped.eml", "2026-03-02T11:00:00Z", "secure",
-     "REV-INCONSISTENT", "The children's passport pages, each under the other's name."),
+     "REV-WRONG-PERSON", "The children's passport pages, each under the other's name."),
     ("06-other-client", "mail", "mail/06-other-client.eml", "2026-03-02T11:30:00Z", "secure",
      "REV-WRONG-PERSON", "The passport page of a client of another matter."),
 ]
 
 # part name: (document, of, for)
 MEANING = {
-    ("01-beneficiary", "passport Noam.pdf"): ("passport-page", "noam", "noam"),
-    ("01-beneficiary", "passport Dana.pdf"): ("passport-page", "dana", "dana"),
-    ("01-beneficiary", "passport Alma.pdf"): ("passport-page", "alma", "alma"),
+    ("01-beneficiary", "passport Noam.pdf"): ("passport", "noam", "noam"),
+    ("01-beneficiary", "passport Dana.pdf"): ("passport", "dana", "dana"),
+    ("01-beneficiary", "passport Alma.pdf"): ("passport", "alma", "alma"),
     ("01-beneficiary", "degree.pdf"): ("degree", "noam", "noam"),
-    ("01-beneficiary", "CV Noam Testa-Levi.docx"): ("cv", "noam", "noam"),
-    ("01-beneficiary", "תעודת לידה עלמה.pdf"): ("birth-certificate", "alma", "alma"),
-    ("02-spouse", "passport Ofir.pdf"): ("passport-page", "ofir", "ofir"),
-    ("02-spouse", "תעודת לידה אופיר.pdf"): ("birth-certificate", "ofir", "ofir"),
-    ("02-spouse", "marriage certificate.pdf"): ("marriage-certificate", "dana", "dana"),
-    ("03-employer", "ETA-9035 I-200-26040-000017.pdf"): ("lca", "noam", "noam"),
-    ("03-employer", "support letter.docx"): ("support-letter", "noam", "noam"),
-    ("05-children-swapped", "passport Alma.pdf"): ("passport-page", "ofir", "alma"),
-    ("05-children-swapped", "passport Ofir.pdf"): ("passport-page", "alma", "ofir"),
-    ("06-other-client", "passport Noam new.pdf"): ("passport-page", "zeev", "noam"),
+    ("01-beneficiary", "CV Noam Testa-Levi.docx"): ("resume", "noam", "noam"),
+    ("01-beneficiary", "תעודת לידה עלמה.pdf"): ("birth_certificate", "alma", "alma"),
+    ("02-spouse", "passport Ofir.pdf"): ("passport", "ofir", "ofir"),
+    ("02-spouse", "תעודת לידה אופיר.pdf"): ("birth_certificate", "ofir", "ofir"),
+    ("02-spouse", "marriage certificate.pdf"): ("marriage_certificate", "dana", "dana"),
+    ("03-employer", "ETA-9035 I-200-26040-000017.pdf"): ("lca", "employer", "employer"),
+    ("03-employer", "support letter.docx"): ("employer_letter", "employer", "employer"),
+    ("05-children-swapped", "passport Alma.pdf"): ("passport", "ofir", "alma"),
+    ("05-children-swapped", "passport Ofir.pdf"): ("passport", "alma", "ofir"),
+    ("06-other-client", "passport Noam new.pdf"): ("passport", "zeev", "noam"),
 }
 
 

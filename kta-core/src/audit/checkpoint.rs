@@ -35,7 +35,12 @@ impl Checkpoint {
     /// The text that is signed. Extension lines are never written.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.as_bytes()))
+        format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.size,
+            STANDARD.encode(self.root.as_bytes())
+        )
     }
 
     /// Reads the text back. Extension lines, which nobody could audit, are refused.
@@ -53,13 +58,20 @@ impl Checkpoint {
         let size = decimal(line(2)?).ok_or(malformed(2))?;
         let root = hash(line(3)?).ok_or(malformed(3))?;
         let checkpoint = Self { origin, size, root };
-        if checkpoint.text() == text { Ok(checkpoint) } else { Err(malformed(4)) }
+        if checkpoint.text() == text {
+            Ok(checkpoint)
+        } else {
+            Err(malformed(4))
+        }
     }
 
     /// The claim without the name of the log.
     #[must_use]
     pub const fn anchor(&self) -> Anchor {
-        Anchor { size: self.size, root: self.root }
+        Anchor {
+            size: self.size,
+            root: self.root,
+        }
     }
 }
 
@@ -95,7 +107,10 @@ impl SignedCheckpoint {
             return Err(Defect::Note { line: 1 });
         }
         let note = SignedNote::parse(bytes)?;
-        Ok(Self { checkpoint: Checkpoint::parse(note.text())?, note })
+        Ok(Self {
+            checkpoint: Checkpoint::parse(note.text())?,
+            note,
+        })
     }
 
     /// What is claimed, not yet verified.
@@ -124,7 +139,9 @@ impl SignedCheckpoint {
             !line.is_by(key) && (line.name() == key.name() || line.bytes.len() != COSIGNATURE)
         };
         if let Some(at) = self.note.signatures().iter().position(stray) {
-            return Err(Defect::UnknownSignature { line: self.note.line_of(at) });
+            return Err(Defect::UnknownSignature {
+                line: self.note.line_of(at),
+            });
         }
         if self.checkpoint.origin != key.name() {
             return Err(Defect::Origin);
@@ -144,7 +161,11 @@ impl SignedCheckpoint {
         let seconds = u64::try_from(at.timestamp()).map_err(|_| Defect::Key)?;
         let signature = witness.sign(&self.cosigned_message(seconds));
         let bytes = [seconds.to_be_bytes().as_slice(), &signature].concat();
-        self.note.push(NoteSignature { name: key.name().to_owned(), id: key.id(), bytes });
+        self.note.push(NoteSignature {
+            name: key.name().to_owned(),
+            id: key.id(),
+            bytes,
+        });
         Ok(())
     }
 
@@ -159,13 +180,19 @@ impl SignedCheckpoint {
         }
         let lines = self.note.signatures().iter().enumerate();
         let mut lines = lines.filter(|(_, line)| line.is_by(witness));
-        let Some((at, line)) = lines.next() else { return Ok(None) };
+        let Some((at, line)) = lines.next() else {
+            return Ok(None);
+        };
         if let Some((again, _)) = lines.next() {
-            return Err(Defect::Note { line: self.note.line_of(again) });
+            return Err(Defect::Note {
+                line: self.note.line_of(again),
+            });
         }
         self.cosignature_time(line, witness)
             .map(Some)
-            .ok_or(Defect::Signature { line: self.note.line_of(at) })
+            .ok_or(Defect::Signature {
+                line: self.note.line_of(at),
+            })
     }
 
     /// Checks that at least `quorum` of these witnesses cosigned, and gives who and when.
@@ -182,7 +209,10 @@ impl SignedCheckpoint {
         let mut found = Vec::new();
         for witness in witnesses {
             // One key under two names is one witness.
-            if seen.iter().any(|other| other.public_key() == witness.public_key()) {
+            if seen
+                .iter()
+                .any(|other| other.public_key() == witness.public_key())
+            {
                 continue;
             }
             if let Some(at) = self.cosigned_by(witness)? {
@@ -191,7 +221,10 @@ impl SignedCheckpoint {
             }
         }
         if found.len() < quorum {
-            return Err(Defect::Cosignatures { found: found.len(), required: quorum });
+            return Err(Defect::Cosignatures {
+                found: found.len(),
+                required: quorum,
+            });
         }
         Ok(found)
     }
@@ -238,7 +271,9 @@ impl Anchor {
         if next.size > self.size || next == self {
             Ok(next)
         } else {
-            Err(Refusal::new(Code::AudFork).about("known", self.size).about("found", next.size))
+            Err(Refusal::new(Code::AudFork)
+                .about("known", self.size)
+                .about("found", next.size))
         }
     }
 }
@@ -254,7 +289,10 @@ impl FromStr for Anchor {
     fn from_str(text: &str) -> Result<Self, Defect> {
         let (size, root) = text.split_once(' ').ok_or(Defect::Frontier)?;
         let size = decimal(size).ok_or(Defect::Frontier)?;
-        Ok(Self { size, root: root.parse().map_err(|_| Defect::Frontier)? })
+        Ok(Self {
+            size,
+            root: root.parse().map_err(|_| Defect::Frontier)?,
+        })
     }
 }
 
@@ -262,7 +300,11 @@ impl FromStr for Anchor {
 pub(super) fn decimal(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let shortest = text == "0" || !text.starts_with('0');
-    if plain && shortest { text.parse().ok() } else { None }
+    if plain && shortest {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// A hash in standard base64, in its one form.
@@ -286,8 +328,11 @@ mod tests {
     }
 
     fn signed() -> SignedCheckpoint {
-        let checkpoint =
-            Checkpoint { origin: "log.example".into(), size: 5, root: Digest::of(b"root") };
+        let checkpoint = Checkpoint {
+            origin: "log.example".into(),
+            size: 5,
+            root: Digest::of(b"root"),
+        };
         SignedCheckpoint::sign(checkpoint, &signer("log.example", 1)).unwrap()
     }
 
@@ -307,7 +352,10 @@ mod tests {
         assert_eq!(line(text.trim_end()), 4);
         assert_eq!(line(&text.replacen("\n5\n", "\n05\n", 1)), 2);
         assert_eq!(line(&text.replacen("\n5\n", "\n+5\n", 1)), 2);
-        assert_eq!(line(&text.replacen("\n5\n", "\n18446744073709551616\n", 1)), 2);
+        assert_eq!(
+            line(&text.replacen("\n5\n", "\n18446744073709551616\n", 1)),
+            2
+        );
         assert_eq!(line(&text.replacen("=\n", "\n", 1)), 3);
         assert_eq!(line(&text.replacen("log.example", "", 1)), 1);
         assert_eq!(line("one line"), 2);
@@ -333,20 +381,33 @@ mod tests {
     #[test]
     fn cosignatures_say_who_and_when() {
         let (first, second) = (signer("w.example/1", 3), signer("w.example/2", 4));
-        let keys = [NoteKey::cosigner(&first).unwrap(), NoteKey::cosigner(&second).unwrap()];
+        let keys = [
+            NoteKey::cosigner(&first).unwrap(),
+            NoteKey::cosigner(&second).unwrap(),
+        ];
         let mut signed = signed();
         signed.cosign(&first, noon()).unwrap();
         let read = SignedCheckpoint::parse(signed.to_string().as_bytes()).unwrap();
-        read.verify(&NoteKey::of(&signer("log.example", 1)).unwrap()).unwrap();
+        read.verify(&NoteKey::of(&signer("log.example", 1)).unwrap())
+            .unwrap();
         assert_eq!(read.cosigned_by(&keys[0]), Ok(Some(noon())));
         assert_eq!(read.cosigned_by(&keys[1]), Ok(None));
-        assert_eq!(read.witnessed(&keys, 1).unwrap(), [("w.example/1".to_owned(), noon())]);
+        assert_eq!(
+            read.witnessed(&keys, 1).unwrap(),
+            [("w.example/1".to_owned(), noon())]
+        );
         assert_eq!(
             read.witnessed(&keys, 2),
-            Err(Defect::Cosignatures { found: 1, required: 2 })
+            Err(Defect::Cosignatures {
+                found: 1,
+                required: 2
+            })
         );
         // A note signature by the same key is no cosignature.
-        assert_eq!(read.cosigned_by(&NoteKey::of(&first).unwrap()), Err(Defect::Key));
+        assert_eq!(
+            read.cosigned_by(&NoteKey::of(&first).unwrap()),
+            Err(Defect::Key)
+        );
     }
 
     #[test]
@@ -359,9 +420,15 @@ mod tests {
         let mut later = signed();
         let mut bytes = line.bytes.clone();
         bytes[7] ^= 1;
-        later.note.push(NoteSignature { bytes, ..line.clone() });
+        later.note.push(NoteSignature {
+            bytes,
+            ..line.clone()
+        });
         assert_eq!(later.cosigned_by(&key), Err(Defect::Signature { line: 6 }));
-        let other = Checkpoint { size: 6, ..signed().unverified().clone() };
+        let other = Checkpoint {
+            size: 6,
+            ..signed().unverified().clone()
+        };
         let mut other = SignedCheckpoint::sign(other, &signer("log.example", 1)).unwrap();
         other.note.push(line.clone());
         assert_eq!(other.cosigned_by(&key), Err(Defect::Signature { line: 6 }));
@@ -373,18 +440,34 @@ mod tests {
     fn stray_signature_lines_are_refused() {
         let key = NoteKey::of(&signer("log.example", 1)).unwrap();
         let mut stray = signed();
-        stray.note.push(NoteSignature { name: "w".into(), id: 1, bytes: vec![0; 64] });
-        assert_eq!(stray.verify(&key), Err(Defect::UnknownSignature { line: 6 }));
+        stray.note.push(NoteSignature {
+            name: "w".into(),
+            id: 1,
+            bytes: vec![0; 64],
+        });
+        assert_eq!(
+            stray.verify(&key),
+            Err(Defect::UnknownSignature { line: 6 })
+        );
     }
 
     #[test]
     fn an_anchor_never_goes_back() {
-        let anchor = Anchor { size: 5, root: Digest::of(b"five") };
-        let later = Anchor { size: 6, root: Digest::of(b"six") };
+        let anchor = Anchor {
+            size: 5,
+            root: Digest::of(b"five"),
+        };
+        let later = Anchor {
+            size: 6,
+            root: Digest::of(b"six"),
+        };
         assert_eq!(anchor.advance(later), Ok(later));
         assert_eq!(later.advance(later), Ok(later));
         assert_eq!(later.advance(anchor).unwrap_err().code(), Code::AudFork);
-        let split = Anchor { root: Digest::of(b"other"), ..anchor };
+        let split = Anchor {
+            root: Digest::of(b"other"),
+            ..anchor
+        };
         assert_eq!(anchor.advance(split).unwrap_err().code(), Code::AudFork);
         assert_eq!(anchor.to_string().parse(), Ok(anchor));
         assert!("05 00".parse::<Anchor>().is_err());

@@ -194,7 +194,10 @@ impl Defect {
             | Self::In { .. }
             | Self::Tile { .. }
             | Self::Unanchored { .. }) => named,
-            other => Self::In { path: path.to_owned(), defect: Box::new(other) },
+            other => Self::In {
+                path: path.to_owned(),
+                defect: Box::new(other),
+            },
         }
     }
 
@@ -286,7 +289,10 @@ mod tests {
             refusal.to_string(),
             "AUD-TRUNC: the audit log is shorter than its checkpoint (entry 7)"
         );
-        assert_eq!(Defect::RolledBack { size: 1, known: 2 }.code(), Code::AudFork);
+        assert_eq!(
+            Defect::RolledBack { size: 1, known: 2 }.code(),
+            Code::AudFork
+        );
         assert_eq!(Defect::Root { size: 1 }.code(), Code::AudChain);
     }
 }

@@ -89,18 +89,27 @@ impl<'a> Export<'a> {
         let head = checkpoint.unverified();
         let size = self.frontier.size();
         if head.size != size {
-            return Err(Defect::Truncated { index: size.min(head.size), size: head.size }.into());
+            return Err(Defect::Truncated {
+                index: size.min(head.size),
+                size: head.size,
+            }
+            .into());
         }
         if head.root != self.frontier.root() {
             return Err(Defect::Root { size }.into());
         }
         let files = core::mem::take(&mut self.tiles).finish();
         self.add_log(files)?;
-        self.add(&under(Self::LOG, "checkpoint"), checkpoint.to_string().as_bytes())
+        self.add(
+            &under(Self::LOG, "checkpoint"),
+            checkpoint.to_string().as_bytes(),
+        )
     }
 
     fn add_log(&mut self, files: Vec<(String, Vec<u8>)>) -> Result<()> {
-        files.iter().try_for_each(|(path, content)| self.add(&under(Self::LOG, path), content))
+        files
+            .iter()
+            .try_for_each(|(path, content)| self.add(&under(Self::LOG, path), content))
     }
 
     /// Adds a certificate, as `certificates/name`, with the proof of the entry that recorded
@@ -130,7 +139,9 @@ impl<'a> Export<'a> {
 
 impl core::fmt::Debug for Export<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Export").field("signer", &self.signer).finish_non_exhaustive()
+        f.debug_struct("Export")
+            .field("signer", &self.signer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,7 +177,10 @@ pub fn verify_export(folder: &dyn Folder, verifier: &Verifier) -> Result<Verifie
     let mut certificates = BTreeMap::new();
     let mut proofs = BTreeMap::new();
     for (path, listed) in manifest.files() {
-        if !path.strip_prefix(Export::CERTIFICATES).is_some_and(|rest| rest.starts_with('/')) {
+        if !path
+            .strip_prefix(Export::CERTIFICATES)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
             continue;
         }
         let beside = proof_path(path);
@@ -189,7 +203,11 @@ pub fn verify_export(folder: &dyn Folder, verifier: &Verifier) -> Result<Verifie
         return Err(Defect::Unanchored { path });
     }
     let log = verifier.verify(folder, Export::LOG)?;
-    Ok(Verified { files: manifest.files().len(), log, certificates })
+    Ok(Verified {
+        files: manifest.files().len(),
+        log,
+        certificates,
+    })
 }
 
 /// The public key in an export folder. It proves that the folder is whole, not whose it is:
@@ -201,7 +219,10 @@ pub fn key_in(folder: &dyn Folder) -> Result<NoteKey, Defect> {
     let malformed = || Defect::Key.within(Export::KEY);
     let bytes = folder::read(folder, Export::KEY, LONGEST_KEY)?;
     let text = core::str::from_utf8(&bytes).map_err(|_| malformed())?;
-    text.strip_suffix('\n').ok_or_else(malformed)?.parse().map_err(|_| malformed())
+    text.strip_suffix('\n')
+        .ok_or_else(malformed)?
+        .parse()
+        .map_err(|_| malformed())
 }
 
 /// Whether an entry names this digest among its facts.
@@ -234,7 +255,9 @@ mod tests {
     fn resigned(mut files: Files) -> Files {
         files.remove(Manifest::PATH);
         let mut manifest = Manifest::new(testing::ORIGIN);
-        files.iter().for_each(|(path, content)| manifest.add(path, content).unwrap());
+        files
+            .iter()
+            .for_each(|(path, content)| manifest.add(path, content).unwrap());
         let note = manifest.sign(&testing::signer()).unwrap();
         files.insert(Manifest::PATH.into(), note.to_string().into());
         files
@@ -278,17 +301,25 @@ mod tests {
         }
         let mut added = good;
         added.insert("note.txt".into(), Vec::new());
-        let defect = Defect::FileExtra { path: "note.txt".into() };
+        let defect = Defect::FileExtra {
+            path: "note.txt".into(),
+        };
         assert_eq!(verify(&added), Err(defect));
     }
 
     #[test]
     fn a_certificate_must_be_the_one_that_the_log_recorded() {
         let good = testing::export(5);
-        let unanchored =
-            |path: &str| Err(Defect::Unanchored { path: format!("certificates/{path}") });
+        let unanchored = |path: &str| {
+            Err(Defect::Unanchored {
+                path: format!("certificates/{path}"),
+            })
+        };
         let mut other = good.clone();
-        other.insert("certificates/invented.json".into(), b"another person".to_vec());
+        other.insert(
+            "certificates/invented.json".into(),
+            b"another person".to_vec(),
+        );
         assert_eq!(verify(&resigned(other)), unanchored("invented.json"));
         let mut bare = good.clone();
         bare.remove("certificates/invented.json");
@@ -297,13 +328,19 @@ mod tests {
         unproved.insert("certificates/second.json".into(), b"{}".to_vec());
         assert_eq!(
             verify(&resigned(unproved)),
-            Err(Defect::FileMissing { path: "certificates/second.tlog-proof".into() })
+            Err(Defect::FileMissing {
+                path: "certificates/second.tlog-proof".into()
+            })
         );
         let signer = testing::signer();
         let mut keep = |_: &str, _: &[u8]| Ok(());
         let mut export = Export::new(&signer, &mut keep).unwrap();
         let proof = Proof::parse(&good["certificates/invented.tlog-proof"]).unwrap();
-        assert!(export.certificate("invented.json", b"another person", &proof).is_err());
+        assert!(
+            export
+                .certificate("invented.json", b"another person", &proof)
+                .is_err()
+        );
     }
 
     #[test]
@@ -312,7 +349,10 @@ mod tests {
         // The log that the export shows has one other entry than the log of the proof.
         let mut log = Log::new(testing::ORIGIN);
         let entries: Vec<Vec<u8>> = (0..6)
-            .map(|number| log.record(testing::event(number + 10), testing::noon()).unwrap())
+            .map(|number| {
+                log.record(testing::event(number + 10), testing::noon())
+                    .unwrap()
+            })
             .collect();
         files.retain(|path, _| !path.starts_with("log/"));
         for file in crate::audit::tiles::tiles(&entries) {
@@ -326,7 +366,9 @@ mod tests {
 
     #[test]
     fn a_signed_manifest_cannot_pass_for_a_checkpoint() {
-        let manifest = Manifest::new(testing::ORIGIN).sign(&testing::signer()).unwrap();
+        let manifest = Manifest::new(testing::ORIGIN)
+            .sign(&testing::signer())
+            .unwrap();
         assert!(SignedCheckpoint::parse(manifest.to_string().as_bytes()).is_err());
         let checkpoint = testing::log(3).0.checkpoint(&testing::signer()).unwrap();
         let note: &SignedNote = checkpoint.note();
@@ -340,7 +382,9 @@ mod tests {
         let head = log.checkpoint(&signer).unwrap();
         let mut keep = |_: &str, _: &[u8]| Ok(());
         let mut export = Export::new(&signer, &mut keep).unwrap();
-        entries[..4].iter().for_each(|entry| export.entry(entry).unwrap());
+        entries[..4]
+            .iter()
+            .for_each(|entry| export.entry(entry).unwrap());
         assert!(export.checkpoint(&head).is_err());
         export.entry(&entries[3]).unwrap();
         assert!(export.checkpoint(&head).is_err());

@@ -9,10 +9,54 @@ use super::defect::Defect;
 ///
 /// # Behavior
 /// - Paths are relative, with forward slashes, in the form that [`is_path`] accepts.
-/// - `list` names every file below the folder, in any order; a name that is not in that form
-///   comes with its odd characters replaced by `?`. Links are not followed: they are files
-///   that `open` refuses.
+/// - `list` names every file below the folder, in any order; a name that is not text comes as
+///   `?`. Links are not followed: they are files that `open` refuses.
 /// - `open` gives the whole content, or `ErrorKind::NotFound` when there is no such file.
+///
+/// A directory, for callers with a file system:
+///
+/// ```
+/// use std::{fs, io, path::{Path, PathBuf}};
+///
+/// use kta_core::audit::Folder;
+///
+/// struct Directory(PathBuf);
+///
+/// impl Folder for Directory {
+///     fn list(&self) -> io::Result<Vec<String>> {
+///         fn below(place: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
+///             for entry in fs::read_dir(place)? {
+///                 let entry = entry?;
+///                 let name = entry.file_name().into_string();
+///                 let path = format!("{prefix}{}", name.unwrap_or_else(|_| "?".into()));
+///                 if entry.file_type()?.is_dir() {
+///                     below(&entry.path(), &format!("{path}/"), paths)?;
+///                 } else {
+///                     paths.push(path);
+///                 }
+///             }
+///             Ok(())
+///         }
+///         let mut paths = Vec::new();
+///         below(&self.0, "", &mut paths)?;
+///         Ok(paths)
+///     }
+///
+///     fn open(&self, path: &str) -> io::Result<Box<dyn io::Read + '_>> {
+///         let path = self.0.join(path);
+///         if fs::symlink_metadata(&path)?.is_file() {
+///             Ok(Box::new(fs::File::open(path)?))
+///         } else {
+///             Err(io::ErrorKind::InvalidInput.into())
+///         }
+///     }
+/// }
+/// # let folder = Directory(PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+/// # assert!(folder.list()?.contains(&"Cargo.toml".to_owned()));
+/// # assert!(folder.open("src").is_err());
+/// # assert_eq!(folder.open("none").err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+/// # Ok::<(), io::Error>(())
+/// ```
 pub trait Folder {
     /// The paths of all files.
     ///
@@ -65,7 +109,9 @@ pub(super) fn read(folder: &dyn Folder, path: &str, limit: usize) -> Result<Vec<
         .read_to_end(&mut content)
         .map_err(|error| unreadable(&error, path))?;
     if content.len() > limit {
-        return Err(Defect::FileTooLong { path: path.to_owned() });
+        return Err(Defect::FileTooLong {
+            path: path.to_owned(),
+        });
     }
     Ok(content)
 }
@@ -102,7 +148,13 @@ mod tests {
     fn reading_stops_at_the_limit() {
         let folder = BTreeMap::from([("a".to_owned(), vec![0; 10])]);
         assert_eq!(read(&folder, "a", 10).unwrap().len(), 10);
-        assert_eq!(read(&folder, "a", 9), Err(Defect::FileTooLong { path: "a".into() }));
-        assert_eq!(read(&folder, "b", 9), Err(Defect::FileMissing { path: "b".into() }));
+        assert_eq!(
+            read(&folder, "a", 9),
+            Err(Defect::FileTooLong { path: "a".into() })
+        );
+        assert_eq!(
+            read(&folder, "b", 9),
+            Err(Defect::FileMissing { path: "b".into() })
+        );
     }
 }

@@ -26,7 +26,11 @@ impl Log {
     /// An empty log with this origin, which is also the name of the key that signs it.
     #[must_use]
     pub fn new(origin: impl Into<String>) -> Self {
-        Self { origin: origin.into(), frontier: Frontier::new(), last_at: None }
+        Self {
+            origin: origin.into(),
+            frontier: Frontier::new(),
+            last_at: None,
+        }
     }
 
     /// Brings a log up from what the store holds, and refuses it if it is not the whole story.
@@ -65,10 +69,18 @@ impl Log {
         }
         let size = log.size();
         if let Some(own) = checkpoint.filter(|own| own.size > size) {
-            return Err(Defect::Truncated { index: size, size: own.size }.into());
+            return Err(Defect::Truncated {
+                index: size,
+                size: own.size,
+            }
+            .into());
         }
         if let Some(known) = anchor.filter(|known| known.size > size) {
-            return Err(Defect::RolledBack { size, known: known.size }.into());
+            return Err(Defect::RolledBack {
+                size,
+                known: known.size,
+            }
+            .into());
         }
         Ok(log)
     }
@@ -105,8 +117,10 @@ impl Log {
     /// a time not before the last; [`Code::AudDown`] when they are too many.
     pub fn append(&mut self, bytes: &[u8]) -> Result<u64> {
         let index = self.size();
-        let entry = Entry::parse(bytes)
-            .map_err(|_| Defect::Entry { index, flaw: EntryFlaw::Canonical })?;
+        let entry = Entry::parse(bytes).map_err(|_| Defect::Entry {
+            index,
+            flaw: EntryFlaw::Canonical,
+        })?;
         follows(&entry, index, self.last_at)?;
         self.take(&entry, bytes)?;
         Ok(index)
@@ -114,7 +128,9 @@ impl Log {
 
     fn take(&mut self, entry: &Entry, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() || bytes.len() > LONGEST_ENTRY {
-            return Err(Refusal::new(Code::AudDown).about("length", bytes.len()).into());
+            return Err(Refusal::new(Code::AudDown)
+                .about("length", bytes.len())
+                .into());
         }
         self.frontier.append(merkle::leaf_hash(bytes));
         self.last_at = Some(entry.at);
@@ -148,7 +164,10 @@ impl Log {
     /// Size and root, to be remembered outside the store once a checkpoint over them is kept.
     #[must_use]
     pub fn anchor(&self) -> Anchor {
-        Anchor { size: self.size(), root: self.root() }
+        Anchor {
+            size: self.size(),
+            root: self.root(),
+        }
     }
 
     /// Signs the log as it stands.
@@ -157,7 +176,11 @@ impl Log {
     /// [`Code::AudChain`] when the signer's name is not the origin or its key is unfit.
     pub fn checkpoint(&self, signer: &dyn Signer) -> Result<SignedCheckpoint> {
         let Anchor { size, root } = self.anchor();
-        let checkpoint = Checkpoint { origin: self.origin.clone(), size, root };
+        let checkpoint = Checkpoint {
+            origin: self.origin.clone(),
+            size,
+            root,
+        };
         Ok(SignedCheckpoint::sign(checkpoint, signer)?)
     }
 
@@ -185,7 +208,11 @@ impl Log {
         if last_at.is_some() != (frontier.size() > 0) {
             return Err(Defect::Frontier);
         }
-        Ok(Self { origin: origin.into(), frontier, last_at })
+        Ok(Self {
+            origin: origin.into(),
+            frontier,
+            last_at,
+        })
     }
 }
 
@@ -199,4 +226,159 @@ pub(super) fn follows(entry: &Entry, index: u64, last_at: Option<Timestamp>) -> 
         return Ok(());
     };
     Err(Defect::Entry { index, flaw })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::audit::testing::{self, event, noon};
+    use crate::error::Error;
+    use crate::id::Digest;
+
+    fn reopened(log: &Log, anchor: Anchor, entries: &[Vec<u8>]) -> core::result::Result<Log, Code> {
+        let checkpoint = log.checkpoint(&testing::signer()).unwrap();
+        let entries = entries.iter().cloned().map(Ok);
+        let empty = Log::new(testing::ORIGIN);
+        Log::open(empty, Some(checkpoint.unverified()), Some(anchor), entries)
+            .map_err(|error| error.refusal().unwrap().code())
+    }
+
+    #[test]
+    fn a_log_opens_as_it_was_closed() {
+        let (log, entries) = testing::log(9);
+        let older = testing::log(5).0;
+        assert_eq!(reopened(&log, log.anchor(), &entries), Ok(log.clone()));
+        assert_eq!(reopened(&older, older.anchor(), &entries), Ok(log.clone()));
+        let fresh = Log::open(
+            Log::new(testing::ORIGIN),
+            None,
+            None,
+            entries.into_iter().map(Ok),
+        );
+        assert_eq!(fresh, Ok(log));
+    }
+
+    #[test]
+    fn a_cut_tail_is_truncation_and_names_the_first_missing_entry() {
+        let (log, entries) = testing::log(9);
+        assert_eq!(
+            reopened(&log, log.anchor(), &entries[..7]),
+            Err(Code::AudTrunc)
+        );
+        let refusal = Refusal::from(Defect::Truncated { index: 7, size: 9 });
+        let checkpoint = log.checkpoint(&testing::signer()).unwrap();
+        let kept = entries[..7].iter().cloned().map(Ok);
+        let opened = Log::open(
+            Log::new(testing::ORIGIN),
+            Some(checkpoint.unverified()),
+            None,
+            kept,
+        );
+        assert_eq!(opened, Err(Error::Refused(refusal)));
+    }
+
+    #[test]
+    fn an_older_copy_of_the_whole_store_is_a_fork() {
+        let (log, _) = testing::log(9);
+        let (older, entries) = testing::log(5);
+        assert_eq!(reopened(&older, log.anchor(), &entries), Err(Code::AudFork));
+        // Grown again since: as long as before, but with another history.
+        let mut grown = older;
+        let mut entries = entries;
+        for number in 20..24 {
+            entries.push(
+                grown
+                    .record(event(number), noon() + chrono::Days::new(1))
+                    .unwrap(),
+            );
+        }
+        assert_eq!(grown.size(), log.size());
+        assert_eq!(reopened(&grown, log.anchor(), &entries), Err(Code::AudFork));
+    }
+
+    #[test]
+    fn altered_entries_and_foreign_checkpoints_do_not_open() {
+        let (log, mut entries) = testing::log(9);
+        entries.swap(1, 2);
+        assert_eq!(reopened(&log, log.anchor(), &entries), Err(Code::AudChain));
+        entries.swap(1, 2);
+        let text = String::from_utf8(entries[3].clone()).unwrap();
+        entries[3] = text.replace("\"number\":3", "\"number\":4").into();
+        assert_eq!(reopened(&log, log.anchor(), &entries), Err(Code::AudChain));
+        let foreign = Checkpoint {
+            origin: "other".into(),
+            size: 0,
+            root: Digest::of(b""),
+        };
+        let opened = Log::open(Log::new(testing::ORIGIN), Some(&foreign), None, []);
+        assert_eq!(opened, Err(Code::AudChain.into()));
+    }
+
+    #[test]
+    fn a_kept_state_saves_reading_the_beginning_but_proves_nothing() {
+        let (log, entries) = testing::log(9);
+        let (early, _) = testing::log(4);
+        let checkpoint = log.checkpoint(&testing::signer()).unwrap();
+        let open = |state: &[u8]| {
+            let state = Log::from_bytes(testing::ORIGIN, state).unwrap();
+            let rest = entries[4..].iter().cloned().map(Ok);
+            Log::open(
+                state,
+                Some(checkpoint.unverified()),
+                Some(log.anchor()),
+                rest,
+            )
+        };
+        assert_eq!(open(&early.to_bytes()), Ok(log.clone()));
+        let mut forged = early.to_bytes();
+        forged[20] ^= 1;
+        assert_eq!(open(&forged), Err(Code::AudChain.into()));
+        // From beyond what is known, nothing can be checked.
+        let beyond = Log::open(log.clone(), None, Some(early.anchor()), []);
+        assert_eq!(beyond, Err(Code::AudChain.into()));
+    }
+
+    #[test]
+    fn time_never_goes_back_even_when_the_clock_does() {
+        let mut log = Log::new(testing::ORIGIN);
+        log.record(event(0), noon()).unwrap();
+        let bytes = log.record(event(1), noon() - chrono::Days::new(1)).unwrap();
+        assert_eq!(Entry::parse(&bytes).unwrap().at, noon());
+        let early = event(2)
+            .into_entry(2, noon() - chrono::Days::new(1))
+            .canonical();
+        let defect = Defect::Entry {
+            index: 2,
+            flaw: EntryFlaw::Time,
+        };
+        let before = log.clone();
+        assert_eq!(log.append(&early), Err(defect.into()));
+        assert_eq!(log, before);
+    }
+
+    #[test]
+    fn an_entry_too_long_for_a_log_is_not_written() {
+        let mut long = event(0);
+        for number in 0..2000 {
+            let name = crate::audit::Label::new(format!("fact-{number}")).unwrap();
+            long.facts
+                .insert(name, "a-word-of-some-length-for-this-test".into());
+        }
+        let mut log = Log::new(testing::ORIGIN);
+        let error = log.record(long, noon()).unwrap_err();
+        assert_eq!(error.refusal().unwrap().code(), Code::AudDown);
+        assert_eq!(log.size(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_answered_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            prop_assert!(Log::new(testing::ORIGIN).append(&bytes).is_err());
+            if let Ok(log) = Log::from_bytes(testing::ORIGIN, &bytes) {
+                prop_assert_eq!(log.to_bytes(), bytes);
+            }
+        }
+    }
 }

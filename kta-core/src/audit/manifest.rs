@@ -46,7 +46,10 @@ impl Manifest {
     /// An empty manifest that will be signed by the key of this name.
     #[must_use]
     pub fn new(origin: impl Into<String>) -> Self {
-        Self { origin: origin.into(), files: BTreeMap::new() }
+        Self {
+            origin: origin.into(),
+            files: BTreeMap::new(),
+        }
     }
 
     /// Lists a file.
@@ -55,7 +58,13 @@ impl Manifest {
     /// [`Defect::FileExtra`] when the path is not allowed ([`is_path`]), is the manifest's own,
     /// or is listed already.
     pub fn add(&mut self, path: &str, content: &[u8]) -> Result<(), Defect> {
-        self.list(path, Listed { digest: Digest::of(content), size: content.len() as u64 })
+        self.list(
+            path,
+            Listed {
+                digest: Digest::of(content),
+                size: content.len() as u64,
+            },
+        )
     }
 
     /// Lists a file whose digest and size are known already.
@@ -112,7 +121,11 @@ impl Manifest {
         let note = SignedNote::parse(bytes)?;
         note.verify_only(key)?;
         let manifest = Self::parse(note.text())?;
-        if manifest.origin == key.name() { Ok(manifest) } else { Err(Defect::Origin) }
+        if manifest.origin == key.name() {
+            Ok(manifest)
+        } else {
+            Err(Defect::Origin)
+        }
     }
 
     fn parse(text: &str) -> Result<Self, Defect> {
@@ -131,7 +144,11 @@ impl Manifest {
             last = path;
         }
         // The count and anything looser than what `text` writes.
-        if manifest.text() == text { Ok(manifest) } else { Err(malformed(2)) }
+        if manifest.text() == text {
+            Ok(manifest)
+        } else {
+            Err(malformed(2))
+        }
     }
 
     /// Checks that the folder holds exactly the listed files. Memory does not grow with their
@@ -162,11 +179,19 @@ impl Manifest {
 fn parse_line(line: &str) -> Option<(&str, Listed)> {
     let (digest, rest) = line.split_once("  ")?;
     let (size, path) = rest.split_once("  ")?;
-    Some((path, Listed { digest: digest.parse().ok()?, size: decimal(size)? }))
+    Some((
+        path,
+        Listed {
+            digest: digest.parse().ok()?,
+            size: decimal(size)?,
+        },
+    ))
 }
 
 fn check_file(folder: &dyn Folder, path: &str, listed: &Listed) -> Result<(), Defect> {
-    let changed = Err(Defect::FileChanged { path: path.to_owned() });
+    let changed = Err(Defect::FileChanged {
+        path: path.to_owned(),
+    });
     // One byte more than listed is enough to know.
     let mut file = folder::open(folder, path)?.take(listed.size.saturating_add(1));
     let mut hash = Sha256::new();
@@ -184,12 +209,20 @@ fn check_file(folder: &dyn Folder, path: &str, listed: &Listed) -> Result<(), De
         }
     }
     let digest = Digest::from_bytes(hash.finalize().into());
-    if (Listed { digest, size }) == *listed { Ok(()) } else { changed }
+    if (Listed { digest, size }) == *listed {
+        Ok(())
+    } else {
+        changed
+    }
 }
 
 /// A path that may be shown: a name that no manifest may list could say anything.
 fn shown(path: &str) -> String {
-    if is_path(path) { path.to_owned() } else { "?".to_owned() }
+    if is_path(path) {
+        path.to_owned()
+    } else {
+        "?".to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -202,9 +235,13 @@ mod tests {
     type Files = BTreeMap<String, Vec<u8>>;
 
     fn folder() -> (Files, Manifest) {
-        let files: Files = ["a", "b/c", "d"].map(|path| (path.into(), path.into())).into();
+        let files: Files = ["a", "b/c", "d"]
+            .map(|path| (path.into(), path.into()))
+            .into();
         let mut manifest = Manifest::new(testing::ORIGIN);
-        files.iter().for_each(|(path, content)| manifest.add(path, content).unwrap());
+        files
+            .iter()
+            .for_each(|(path, content)| manifest.add(path, content).unwrap());
         (files, manifest)
     }
 
@@ -217,10 +254,22 @@ mod tests {
             change(&mut files);
             manifest.verify(&files).unwrap_err().to_string()
         };
-        assert_eq!(found(&|files| files.get_mut("d").unwrap()[0] ^= 1), "file d was changed");
-        assert_eq!(found(&|files| files.get_mut("d").unwrap().push(1)), "file d was changed");
-        assert_eq!(found(&|files| files.get_mut("d").unwrap().clear()), "file d was changed");
-        assert_eq!(found(&|files| drop(files.remove("b/c"))), "file b/c is missing");
+        assert_eq!(
+            found(&|files| files.get_mut("d").unwrap()[0] ^= 1),
+            "file d was changed"
+        );
+        assert_eq!(
+            found(&|files| files.get_mut("d").unwrap().push(1)),
+            "file d was changed"
+        );
+        assert_eq!(
+            found(&|files| files.get_mut("d").unwrap().clear()),
+            "file d was changed"
+        );
+        assert_eq!(
+            found(&|files| drop(files.remove("b/c"))),
+            "file b/c is missing"
+        );
         let extra = found(&|files| {
             files.insert("c".into(), vec![]);
             files.remove("d");
@@ -252,7 +301,10 @@ mod tests {
         assert_eq!(line(text.replace("  3  b/c", "  03  b/c")), 4);
         assert_eq!(line(text.replace("  3  b/c", " 3  b/c")), 4);
         assert_eq!(line(text.replace("  d\n", "  manifest\n")), 5);
-        assert_eq!(open(text.replacen(testing::ORIGIN, "other", 1)), Err(Defect::Origin));
+        assert_eq!(
+            open(text.replacen(testing::ORIGIN, "other", 1)),
+            Err(Defect::Origin)
+        );
         assert_eq!(Manifest::new("other").sign(&signer), Err(Defect::Origin));
         let mut twice = manifest;
         assert!(twice.add("a", b"").is_err());

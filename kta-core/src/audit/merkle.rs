@@ -18,7 +18,13 @@ use crate::id::Digest;
 /// The hash of an entry as a leaf: SHA-256 over `0x00` and the entry.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Digest {
-    Digest::from_bytes(Sha256::new().chain_update([0]).chain_update(entry).finalize().into())
+    Digest::from_bytes(
+        Sha256::new()
+            .chain_update([0])
+            .chain_update(entry)
+            .finalize()
+            .into(),
+    )
 }
 
 /// The hash of an inner node: SHA-256 over `0x01` and both children.
@@ -57,7 +63,10 @@ impl Frontier {
     /// The frontier of the empty tree.
     #[must_use]
     pub const fn new() -> Self {
-        Self { size: 0, nodes: Vec::new() }
+        Self {
+            size: 0,
+            nodes: Vec::new(),
+        }
     }
 
     /// How many leaves the tree has.
@@ -83,7 +92,9 @@ impl Frontier {
     #[must_use]
     pub fn root(&self) -> Digest {
         let mut nodes = self.nodes.iter().rev();
-        let Some(smallest) = nodes.next() else { return empty_root() };
+        let Some(smallest) = nodes.next() else {
+            return empty_root();
+        };
         nodes.fold(*smallest, |right, left| node_hash(left, &right))
     }
 
@@ -91,7 +102,9 @@ impl Frontier {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.size.to_be_bytes().to_vec();
-        self.nodes.iter().for_each(|node| bytes.extend_from_slice(node.as_bytes()));
+        self.nodes
+            .iter()
+            .for_each(|node| bytes.extend_from_slice(node.as_bytes()));
         bytes
     }
 
@@ -109,7 +122,10 @@ impl Frontier {
         if !odd.is_empty() || hashes.len() != size.count_ones() as usize {
             return Err(Defect::Frontier);
         }
-        Ok(Self { size, nodes: hashes.iter().copied().map(Digest::from_bytes).collect() })
+        Ok(Self {
+            size,
+            nodes: hashes.iter().copied().map(Digest::from_bytes).collect(),
+        })
     }
 }
 
@@ -124,12 +140,16 @@ pub trait Nodes {
 
 impl Nodes for [Digest] {
     fn node(&self, height: u32, index: u64) -> Result<Digest, Defect> {
-        let missing = Defect::OutOfRange { index: self.len() as u64 };
+        let missing = Defect::OutOfRange {
+            index: self.len() as u64,
+        };
         let span = 1_u64.checked_shl(height).ok_or_else(|| missing.clone())?;
         let start = index.checked_mul(span).ok_or_else(|| missing.clone())?;
         let end = start.checked_add(span).ok_or_else(|| missing.clone())?;
         let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
-        let leaves = range.and_then(|(start, end)| self.get(start..end)).ok_or(missing)?;
+        let leaves = range
+            .and_then(|(start, end)| self.get(start..end))
+            .ok_or(missing)?;
         Ok(root(leaves.iter().copied()))
     }
 }
@@ -231,7 +251,11 @@ pub fn verify_inclusion(
         at >>= 1;
         last >>= 1;
     }
-    if last == 0 && hash == *root { Ok(()) } else { failed }
+    if last == 0 && hash == *root {
+        Ok(())
+    } else {
+        failed
+    }
 }
 
 /// Checks a consistency proof (RFC 9162 section 2.1.4.2) between the tree of `first` leaves
@@ -258,13 +282,19 @@ pub fn verify_consistency(
         _ if first > second => false,
         _ => continues(first, second, proof, first_root, second_root),
     };
-    if holds { Ok(()) } else { Err(Defect::Consistency { first, second }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Defect::Consistency { first, second })
+    }
 }
 
 fn continues(first: u64, second: u64, proof: &[Digest], old: &Digest, new: &Digest) -> bool {
     let whole = first.is_power_of_two().then_some(*old);
     let mut hashes = whole.into_iter().chain(proof.iter().copied());
-    let Some(seed) = hashes.next() else { return false };
+    let Some(seed) = hashes.next() else {
+        return false;
+    };
     if proof.is_empty() {
         return false;
     }
@@ -308,7 +338,9 @@ fn range_hash(nodes: &(impl Nodes + ?Sized), start: u64, end: u64) -> Result<Dig
         at += 1 << height;
     }
     let mut parts = parts.into_iter().rev();
-    let Some(last) = parts.next() else { return Ok(empty_root()) };
+    let Some(last) = parts.next() else {
+        return Ok(empty_root());
+    };
     Ok(parts.fold(last, |right, left| node_hash(&left, &right)))
 }
 
@@ -388,7 +420,11 @@ mod tests {
     /// SUBPROOF of section 2.1.4.1.
     fn naive_subproof(m: usize, leaves: &[Digest], whole: bool) -> Vec<Digest> {
         if m == leaves.len() {
-            return if whole { Vec::new() } else { vec![naive_root(leaves)] };
+            return if whole {
+                Vec::new()
+            } else {
+                vec![naive_root(leaves)]
+            };
         }
         let k = leaves.len().next_power_of_two() / 2;
         let (left, right) = leaves.split_at(k);
@@ -402,7 +438,9 @@ mod tests {
     }
 
     fn leaves(count: usize) -> Vec<Digest> {
-        (0..count).map(|number| leaf_hash(&number.to_be_bytes())).collect()
+        (0..count)
+            .map(|number| leaf_hash(&number.to_be_bytes()))
+            .collect()
     }
 
     #[test]
@@ -422,7 +460,10 @@ mod tests {
             "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
         ]);
         assert_eq!(inclusion_proof(&leaves[..], 0, 8).unwrap(), first_of_eight);
-        assert_eq!(consistency_proof(&leaves[..], 1, 8).unwrap(), first_of_eight);
+        assert_eq!(
+            consistency_proof(&leaves[..], 1, 8).unwrap(),
+            first_of_eight
+        );
         let six_to_eight = digests(&[
             "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
             "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",

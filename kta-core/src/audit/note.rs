@@ -53,7 +53,11 @@ impl LocalSigner {
     /// [`Defect::Key`] when the name is empty or holds a space, a control character or a `+`.
     pub fn new(name: impl Into<String>, key: SigningKey) -> Result<Self, Defect> {
         let name = name.into();
-        if is_key_name(&name) { Ok(Self { name, key }) } else { Err(Defect::Key) }
+        if is_key_name(&name) {
+            Ok(Self { name, key })
+        } else {
+            Err(Defect::Key)
+        }
     }
 }
 
@@ -73,7 +77,9 @@ impl Signer for LocalSigner {
 
 impl fmt::Debug for LocalSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalSigner").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("LocalSigner")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -161,7 +167,9 @@ impl NoteKey {
     }
 
     pub(super) fn accepts(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+        self.key
+            .verify_strict(message, &Signature::from_bytes(signature))
+            .is_ok()
     }
 }
 
@@ -169,7 +177,13 @@ impl fmt::Display for NoteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut material = vec![self.kind as u8];
         material.extend_from_slice(self.key.as_bytes());
-        write!(f, "{}+{:08x}+{}", self.name, self.id(), STANDARD.encode(material))
+        write!(
+            f,
+            "{}+{:08x}+{}",
+            self.name,
+            self.id(),
+            STANDARD.encode(material)
+        )
     }
 }
 
@@ -196,7 +210,11 @@ impl FromStr for NoteKey {
         };
         let key = Self::new(name, kind, public.try_into().map_err(|_| Defect::Key)?)?;
         // One key has one text: this checks the id and any looseness of the encodings at once.
-        if key.to_string() == text { Ok(key) } else { Err(Defect::Key) }
+        if key.to_string() == text {
+            Ok(key)
+        } else {
+            Err(Defect::Key)
+        }
     }
 }
 
@@ -258,8 +276,15 @@ impl SignedNote {
         check_text(&text)?;
         let key = NoteKey::of(signer)?;
         let bytes = signer.sign(text.as_bytes()).to_vec();
-        let signature = NoteSignature { name: key.name.clone(), id: key.id(), bytes };
-        Ok(Self { text, signatures: vec![signature] })
+        let signature = NoteSignature {
+            name: key.name.clone(),
+            id: key.id(),
+            bytes,
+        };
+        Ok(Self {
+            text,
+            signatures: vec![signature],
+        })
     }
 
     /// Reads a note. Nothing in it may be believed before a signature is verified.
@@ -269,7 +294,9 @@ impl SignedNote {
     pub fn parse(bytes: &[u8]) -> Result<Self, Defect> {
         let file = core::str::from_utf8(bytes).map_err(|error| {
             let good = &bytes[..error.valid_up_to()];
-            Defect::Note { line: line_after(good) }
+            Defect::Note {
+                line: line_after(good),
+            }
         })?;
         check_text(file)?;
         let lines = file.matches('\n').count();
@@ -278,13 +305,18 @@ impl SignedNote {
         let first = line_after(text.as_bytes()) + 1;
         let mut signatures = Vec::new();
         for (offset, line) in signed.split_terminator('\n').enumerate() {
-            let malformed = Defect::Note { line: first + offset };
+            let malformed = Defect::Note {
+                line: first + offset,
+            };
             if signatures.len() == Self::MOST_SIGNATURES {
                 return Err(malformed);
             }
             signatures.push(parse_signature(line).ok_or(malformed)?);
         }
-        let note = Self { text: text.to_owned(), signatures };
+        let note = Self {
+            text: text.to_owned(),
+            signatures,
+        };
         if note.signatures.is_empty() || note.to_string() != file {
             return Err(Defect::Note { line: first });
         }
@@ -313,14 +345,26 @@ impl SignedNote {
         if key.kind != KeyKind::Signer {
             return Err(Defect::Key);
         }
-        let mut lines = self.signatures.iter().enumerate().filter(|(_, line)| line.is_by(key));
+        let mut lines = self
+            .signatures
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.is_by(key));
         let (at, signature) = lines.next().ok_or(Defect::Unsigned)?;
         if let Some((again, _)) = lines.next() {
-            return Err(Defect::Note { line: self.line_of(again) });
+            return Err(Defect::Note {
+                line: self.line_of(again),
+            });
         }
         let valid = <&[u8; 64]>::try_from(signature.bytes.as_slice())
             .is_ok_and(|signature| key.accepts(self.text.as_bytes(), signature));
-        if valid { Ok(()) } else { Err(Defect::Signature { line: self.line_of(at) }) }
+        if valid {
+            Ok(())
+        } else {
+            Err(Defect::Signature {
+                line: self.line_of(at),
+            })
+        }
     }
 
     /// Checks that `key` signed the text and that nobody else did.
@@ -330,7 +374,9 @@ impl SignedNote {
     pub fn verify_only(&self, key: &NoteKey) -> Result<(), Defect> {
         self.verify(key)?;
         match self.signatures.iter().position(|line| !line.is_by(key)) {
-            Some(at) => Err(Defect::UnknownSignature { line: self.line_of(at) }),
+            Some(at) => Err(Defect::UnknownSignature {
+                line: self.line_of(at),
+            }),
             None => Ok(()),
         }
     }
@@ -348,10 +394,12 @@ impl SignedNote {
 impl fmt::Display for SignedNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        self.signatures.iter().try_for_each(|NoteSignature { name, id, bytes }| {
-            let id_and_bytes = [id.to_be_bytes().as_slice(), bytes].concat();
-            writeln!(f, "— {name} {}", STANDARD.encode(id_and_bytes))
-        })
+        self.signatures
+            .iter()
+            .try_for_each(|NoteSignature { name, id, bytes }| {
+                let id_and_bytes = [id.to_be_bytes().as_slice(), bytes].concat();
+                writeln!(f, "— {name} {}", STANDARD.encode(id_and_bytes))
+            })
     }
 }
 
@@ -374,9 +422,13 @@ fn parse_signature(line: &str) -> Option<NoteSignature> {
 fn check_text(text: &str) -> Result<(), Defect> {
     let control = text.bytes().position(|byte| byte < b' ' && byte != b'\n');
     match control {
-        Some(at) => Err(Defect::Note { line: line_after(&text.as_bytes()[..at]) }),
+        Some(at) => Err(Defect::Note {
+            line: line_after(&text.as_bytes()[..at]),
+        }),
         None if text.ends_with('\n') => Ok(()),
-        None => Err(Defect::Note { line: line_after(text.as_bytes()) }),
+        None => Err(Defect::Note {
+            line: line_after(text.as_bytes()),
+        }),
     }
 }
 
@@ -407,7 +459,8 @@ mod tests {
     }
 
     /// The example of the Go package that the format comes from: a published vector.
-    const PUBLISHED_KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    const PUBLISHED_KEY: &str =
+        "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
     const PUBLISHED: &str = "If you think cryptography is the answer to your problem,\n\
         then you don't know what your problem is.\n\
         \n\
@@ -438,14 +491,22 @@ mod tests {
         // The neutral element: everything would verify under it.
         let mut neutral = [0; 32];
         neutral[0] = 1;
-        assert_eq!(NoteKey::new("weak", KeyKind::Signer, &neutral), Err(Defect::Key));
+        assert_eq!(
+            NoteKey::new("weak", KeyKind::Signer, &neutral),
+            Err(Defect::Key)
+        );
     }
 
     #[test]
     fn every_flipped_bit_of_a_note_is_refused() {
         let key = NoteKey::of(&signer()).unwrap();
-        let good = SignedNote::sign("origin\n\nbody ü\n", &signer()).unwrap().to_string();
-        SignedNote::parse(good.as_bytes()).unwrap().verify_only(&key).unwrap();
+        let good = SignedNote::sign("origin\n\nbody ü\n", &signer())
+            .unwrap()
+            .to_string();
+        SignedNote::parse(good.as_bytes())
+            .unwrap()
+            .verify_only(&key)
+            .unwrap();
         for at in 0..good.len() {
             for bit in 0..8 {
                 let mut bytes = good.clone().into_bytes();
@@ -474,7 +535,10 @@ mod tests {
         assert_eq!(line("te\txt\n\n— name AAAAAAA=\n"), 1);
         assert_eq!(line("text\n\n— name AAAAAAA="), 3);
         let many = "— name AAAAAAA=\n".repeat(SignedNote::MOST_SIGNATURES + 1);
-        assert_eq!(line(&format!("text\n\n{many}")), 3 + SignedNote::MOST_SIGNATURES);
+        assert_eq!(
+            line(&format!("text\n\n{many}")),
+            3 + SignedNote::MOST_SIGNATURES
+        );
     }
 
     #[test]
@@ -482,9 +546,16 @@ mod tests {
         let key = NoteKey::of(&signer()).unwrap();
         let mut note = SignedNote::sign("text\n", &signer()).unwrap();
         let own = note.signatures[0].clone();
-        note.push(NoteSignature { name: "other".into(), id: own.id, bytes: vec![0; 64] });
+        note.push(NoteSignature {
+            name: "other".into(),
+            id: own.id,
+            bytes: vec![0; 64],
+        });
         note.verify(&key).unwrap();
-        assert_eq!(note.verify_only(&key), Err(Defect::UnknownSignature { line: 4 }));
+        assert_eq!(
+            note.verify_only(&key),
+            Err(Defect::UnknownSignature { line: 4 })
+        );
         note.push(own);
         assert_eq!(note.verify(&key), Err(Defect::Note { line: 5 }));
         let stranger: NoteKey = PUBLISHED_KEY.parse().unwrap();

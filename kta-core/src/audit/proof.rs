@@ -55,7 +55,12 @@ impl Proof {
         let Checkpoint { size, root, .. } = checkpoint.unverified();
         let path = merkle::inclusion_proof(nodes, index, *size)?;
         merkle::verify_inclusion(&merkle::leaf_hash(entry), index, *size, &path, root)?;
-        Ok(Self { entry: entry.to_vec(), index, path, checkpoint })
+        Ok(Self {
+            entry: entry.to_vec(),
+            index,
+            path,
+            checkpoint,
+        })
     }
 
     /// Reads a proof. Nothing in it may be believed before it is verified.
@@ -77,7 +82,10 @@ impl Proof {
         }
         let extra = line(2)?.strip_prefix("extra ").ok_or(malformed(2))?;
         let entry = STANDARD.decode(extra).map_err(|_| malformed(2))?;
-        let index = line(3)?.strip_prefix("index ").and_then(decimal).ok_or(malformed(3))?;
+        let index = line(3)?
+            .strip_prefix("index ")
+            .and_then(decimal)
+            .ok_or(malformed(3))?;
         let path = (4..)
             .zip(lines)
             .map(|(number, line)| hash(line).ok_or(malformed(number)))
@@ -87,8 +95,17 @@ impl Proof {
             return Err(malformed(2));
         }
         let checkpoint = SignedCheckpoint::parse(checkpoint.as_bytes())?;
-        let proof = Self { entry, index, path, checkpoint };
-        if proof.to_string() == file { Ok(proof) } else { Err(malformed(1)) }
+        let proof = Self {
+            entry,
+            index,
+            path,
+            checkpoint,
+        };
+        if proof.to_string() == file {
+            Ok(proof)
+        } else {
+            Err(malformed(1))
+        }
     }
 
     /// Checks that the log of this key holds the entry in this place, and gives both.
@@ -153,7 +170,10 @@ mod tests {
 
     fn proof(index: u64) -> Proof {
         let (log, entries) = testing::log(7);
-        let leaves: Vec<Digest> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let leaves: Vec<Digest> = entries
+            .iter()
+            .map(|entry| merkle::leaf_hash(entry))
+            .collect();
         let checkpoint = log.checkpoint(&testing::signer()).unwrap();
         Proof::create(&entries[index as usize], index, &leaves[..], checkpoint).unwrap()
     }
@@ -183,7 +203,10 @@ mod tests {
     #[test]
     fn an_entry_is_not_proved_for_another_place() {
         let (log, entries) = testing::log(7);
-        let leaves: Vec<Digest> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let leaves: Vec<Digest> = entries
+            .iter()
+            .map(|entry| merkle::leaf_hash(entry))
+            .collect();
         let checkpoint = log.checkpoint(&testing::signer()).unwrap();
         let moved = Proof::create(&entries[2], 3, &leaves[..], checkpoint.clone());
         assert_eq!(moved, Err(Defect::Inclusion { index: 3 }));

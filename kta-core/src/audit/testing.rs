@@ -67,7 +67,10 @@ pub(super) fn export(size: u64) -> Files {
     entries.push(log.record(recorded, later).unwrap());
     let signer = signer();
     let head = log.checkpoint(&signer).unwrap();
-    let leaves: Vec<Digest> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+    let leaves: Vec<Digest> = entries
+        .iter()
+        .map(|entry| merkle::leaf_hash(entry))
+        .collect();
     let last = &entries[entries.len() - 1];
     let proof = Proof::create(last, size - 1, &leaves[..], head.clone()).unwrap();
     let mut files = Files::new();
@@ -76,9 +79,13 @@ pub(super) fn export(size: u64) -> Files {
         Ok(())
     };
     let mut export = Export::new(&signer, &mut write).unwrap();
-    entries.iter().for_each(|entry| export.entry(entry).unwrap());
+    entries
+        .iter()
+        .for_each(|entry| export.entry(entry).unwrap());
     export.checkpoint(&head).unwrap();
-    export.certificate("invented.json", certificate, &proof).unwrap();
+    export
+        .certificate("invented.json", certificate, &proof)
+        .unwrap();
     export.finish().unwrap();
     files
 }

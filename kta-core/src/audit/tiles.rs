@@ -101,14 +101,19 @@ impl TileWriter {
     /// [`EntryFlaw::Long`] over 65,535 bytes; nothing is appended then.
     pub fn push(&mut self, entry: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Defect> {
         let index = self.hashes.size();
-        let length = u16::try_from(entry.len())
-            .map_err(|_| Defect::Entry { index, flaw: EntryFlaw::Long })?;
+        let length = u16::try_from(entry.len()).map_err(|_| Defect::Entry {
+            index,
+            flaw: EntryFlaw::Long,
+        })?;
         self.bundle.extend_from_slice(&length.to_be_bytes());
         self.bundle.extend_from_slice(entry);
         let tiles = self.hashes.push(merkle::leaf_hash(entry));
         let mut files = Vec::new();
         if self.hashes.size().is_multiple_of(WIDTH) {
-            files.push((entries_path(index / WIDTH, WIDTH), core::mem::take(&mut self.bundle)));
+            files.push((
+                entries_path(index / WIDTH, WIDTH),
+                core::mem::take(&mut self.bundle),
+            ));
         }
         files.extend(tiles);
         Ok(files)
@@ -136,7 +141,9 @@ pub(super) struct HashTiles {
 
 impl HashTiles {
     pub(super) fn size(&self) -> u64 {
-        self.levels.first().map_or(0, |(full, open)| full * WIDTH + open.len() as u64)
+        self.levels
+            .first()
+            .map_or(0, |(full, open)| full * WIDTH + open.len() as u64)
     }
 
     pub(super) fn push(&mut self, leaf: Digest) -> Vec<(String, Vec<u8>)> {
@@ -159,10 +166,17 @@ impl HashTiles {
     }
 
     pub(super) fn finish(self) -> Vec<(String, Vec<u8>)> {
-        let levels = self.levels.iter().enumerate().filter(|(_, (_, open))| !open.is_empty());
+        let levels = self
+            .levels
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, open))| !open.is_empty());
         levels
             .map(|(level, (full, open))| {
-                (tile_path(level as u32, *full, open.len() as u64), concat(open))
+                (
+                    tile_path(level as u32, *full, open.len() as u64),
+                    concat(open),
+                )
             })
             .collect()
     }
@@ -192,7 +206,9 @@ impl Nodes for TileTree<'_> {
     fn node(&self, height: u32, index: u64) -> Result<Digest, Defect> {
         let (level, inside) = (height / 8, height % 8);
         let missing = Defect::OutOfRange { index: self.size };
-        let first = index.checked_mul(1 << inside).ok_or_else(|| missing.clone())?;
+        let first = index
+            .checked_mul(1 << inside)
+            .ok_or_else(|| missing.clone())?;
         let n = first / WIDTH;
         let width = tile_width(level, n, self.size);
         // A perfect subtree of at most 128 hashes, so it lies inside one tile.
@@ -208,7 +224,9 @@ impl Nodes for TileTree<'_> {
 
 impl core::fmt::Debug for TileTree<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("TileTree").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("TileTree")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -231,7 +249,11 @@ pub(super) fn read_tile(
 
 /// `path` below the folder of a log.
 pub(super) fn under(log: &str, path: &str) -> String {
-    if log.is_empty() { path.to_owned() } else { format!("{log}/{path}") }
+    if log.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{log}/{path}")
+    }
 }
 
 #[cfg(test)]
@@ -247,7 +269,9 @@ mod tests {
     }
 
     fn files(size: u64) -> BTreeMap<String, Vec<u8>> {
-        tiles((0..size).map(entry)).map(|file| file.unwrap()).collect()
+        tiles((0..size).map(entry))
+            .map(|file| file.unwrap())
+            .collect()
     }
 
     #[test]
@@ -266,7 +290,10 @@ mod tests {
             let start = format!("tile/{level}/");
             files.keys().filter(|path| path.starts_with(&start)).count()
         };
-        assert_eq!((of_level(0), of_level(1), of_level(2), of_level(3)), (274, 2, 1, 0));
+        assert_eq!(
+            (of_level(0), of_level(1), of_level(2), of_level(3)),
+            (274, 2, 1, 0)
+        );
         for partial in ["tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"] {
             assert!(files.contains_key(partial), "{partial}");
         }
@@ -288,7 +315,10 @@ mod tests {
     #[test]
     fn an_entry_too_long_for_its_prefix_is_refused() {
         let mut long = tiles([vec![0; LONGEST_ENTRY], vec![0; LONGEST_ENTRY + 1]]);
-        let defect = Defect::Entry { index: 1, flaw: EntryFlaw::Long };
+        let defect = Defect::Entry {
+            index: 1,
+            flaw: EntryFlaw::Long,
+        };
         assert_eq!(long.next(), Some(Err(defect)));
         assert_eq!(long.next(), None);
         assert_eq!(tiles([vec![0; LONGEST_ENTRY]]).count(), 2);

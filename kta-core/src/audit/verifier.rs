@@ -44,7 +44,12 @@ impl Verifier {
     /// A verifier of the log with this key.
     #[must_use]
     pub fn new(key: NoteKey) -> Self {
-        Self { key, witnesses: Vec::new(), quorum: 0, known: Vec::new() }
+        Self {
+            key,
+            witnesses: Vec::new(),
+            quorum: 0,
+            known: Vec::new(),
+        }
     }
 
     /// The log's key.
@@ -86,20 +91,40 @@ impl Verifier {
         &self,
         folder: &dyn Folder,
         log: &str,
-        each: &mut dyn FnMut(&Entry, &[u8]) -> Result<(), Defect>,
+        each: &mut Each<'_>,
     ) -> Result<VerifiedLog, Defect> {
         let (checkpoint, cosigned) = self.head(folder, log)?;
         let size = checkpoint.size;
-        let mut walk = Walk::new(checkpoint.anchor(), &self.known, folder, log);
-        walk.compare()?;
+        let mut walk = Walk::new(size, &self.known, folder, log);
+        walk.compare();
         for n in 0..size.div_ceil(WIDTH) {
             walk.bundle(n, each)?;
         }
-        let Walk { first_at, last_at, hashes, .. } = walk;
+        let Walk {
+            first_at,
+            last_at,
+            frontier,
+            hashes,
+            forked,
+            ..
+        } = walk;
         for (path, content) in hashes.finish() {
             check_tile(folder, &under(log, &path), &content)?;
         }
-        Ok(VerifiedLog { checkpoint, first_at, last_at, cosigned })
+        if frontier.root() != checkpoint.root {
+            return Err(Defect::Root {
+                size: forked.unwrap_or(size),
+            });
+        }
+        if let Some(size) = forked {
+            return Err(Defect::Forked { size });
+        }
+        Ok(VerifiedLog {
+            checkpoint,
+            first_at,
+            last_at,
+            cosigned,
+        })
     }
 
     fn head(&self, folder: &dyn Folder, log: &str) -> Result<(Checkpoint, Cosigned), Defect> {
@@ -108,7 +133,9 @@ impl Verifier {
         let within = |defect: Defect| defect.within(&path);
         let head = SignedCheckpoint::parse(&bytes).map_err(within)?;
         let checkpoint = head.verify(&self.key).map_err(within)?.clone();
-        let cosigned = head.witnessed(&self.witnesses, self.quorum).map_err(within)?;
+        let cosigned = head
+            .witnessed(&self.witnesses, self.quorum)
+            .map_err(within)?;
         let size = checkpoint.size;
         match self.known.iter().map(|known| known.size).max() {
             Some(known) if known > size => Err(within(Defect::RolledBack { size, known })),
@@ -117,14 +144,19 @@ impl Verifier {
     }
 }
 
+/// What is shown every entry and its bytes.
+type Each<'a> = dyn FnMut(&Entry, &[u8]) -> Result<(), Defect> + 'a;
+
 type Cosigned = Vec<(String, Timestamp)>;
 
 /// The state of one pass over the entries: one bundle's reader and the right edge of the tree.
 struct Walk<'a> {
     folder: &'a dyn Folder,
     log: &'a str,
-    head: Anchor,
+    size: u64,
     known: &'a [Anchor],
+    /// The first known size at which the entries are not the known ones.
+    forked: Option<u64>,
     frontier: Frontier,
     hashes: HashTiles,
     first_at: Option<Timestamp>,
@@ -132,12 +164,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(head: Anchor, known: &'a [Anchor], folder: &'a dyn Folder, log: &'a str) -> Self {
+    fn new(size: u64, known: &'a [Anchor], folder: &'a dyn Folder, log: &'a str) -> Self {
         Self {
             folder,
             log,
-            head,
+            size,
             known,
+            forked: None,
             frontier: Frontier::new(),
             hashes: HashTiles::default(),
             first_at: None,
@@ -145,31 +178,39 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn bundle(
-        &mut self,
-        n: u64,
-        each: &mut dyn FnMut(&Entry, &[u8]) -> Result<(), Defect>,
-    ) -> Result<(), Defect> {
-        let size = self.head.size;
+    fn bundle(&mut self, n: u64, each: &mut Each<'_>) -> Result<(), Defect> {
+        let size = self.size;
         let width = tile_width(0, n, size);
         let path = under(self.log, &entries_path(n, width));
-        let missing = Defect::Truncated { index: self.frontier.size(), size };
+        let missing = Defect::Truncated {
+            index: self.frontier.size(),
+            size,
+        };
         let file = folder::open(self.folder, &path).map_err(|defect| match defect {
             Defect::FileMissing { .. } => missing,
             other => other,
         })?;
         let leaves = read_tile(self.folder, self.log, 0, n, width)?;
-        let mut bundle = Bundle { file: BufReader::new(file), path: &path, entry: Vec::new() };
+        let mut bundle = Bundle {
+            file: BufReader::new(file),
+            path: &path,
+            entry: Vec::new(),
+        };
         for leaf in leaves {
             let index = self.frontier.size();
             if !bundle.next(index)? {
                 return Err(Defect::Truncated { index, size });
             }
-            let entry = Entry::parse(&bundle.entry)
-                .map_err(|_| Defect::Entry { index, flaw: EntryFlaw::Canonical })?;
+            let entry = Entry::parse(&bundle.entry).map_err(|_| Defect::Entry {
+                index,
+                flaw: EntryFlaw::Canonical,
+            })?;
             follows(&entry, index, self.last_at)?;
             if merkle::leaf_hash(&bundle.entry) != leaf {
-                return Err(Defect::Entry { index, flaw: EntryFlaw::Edited });
+                return Err(Defect::Entry {
+                    index,
+                    flaw: EntryFlaw::Edited,
+                });
             }
             each(&entry, &bundle.entry)?;
             self.first_at.get_or_insert(entry.at);
@@ -189,24 +230,23 @@ impl<'a> Walk<'a> {
         for (path, content) in self.hashes.push(leaf) {
             check_tile(self.folder, &under(self.log, &path), &content)?;
         }
-        self.compare()
+        self.compare();
+        Ok(())
     }
 
-    /// Compares the tree so far with every claim about this size.
-    fn compare(&self) -> Result<(), Defect> {
+    /// Compares the tree so far with what is known of this size. Whether a difference is a fork,
+    /// signed by the log, or an alteration by somebody else, only the end of the log tells.
+    fn compare(&mut self) {
         let size = self.frontier.size();
-        let mut known = self.known.iter().filter(|known| known.size == size).peekable();
-        if known.peek().is_none() && size != self.head.size {
-            return Ok(());
+        let mut known = self
+            .known
+            .iter()
+            .filter(|known| known.size == size)
+            .peekable();
+        if self.forked.is_none() && known.peek().is_some() {
+            let root = self.frontier.root();
+            self.forked = known.any(|known| known.root != root).then_some(size);
         }
-        let root = self.frontier.root();
-        if size == self.head.size && root != self.head.root {
-            return Err(Defect::Root { size });
-        }
-        if known.any(|known| known.root != root) {
-            return Err(Defect::Forked { size });
-        }
-        Ok(())
     }
 }
 
@@ -220,7 +260,10 @@ struct Bundle<'a, R> {
 impl<R: Read> Bundle<'_, R> {
     /// Reads the next entry into `entry`; `false` at the end of the bundle.
     fn next(&mut self, index: u64) -> Result<bool, Defect> {
-        let cut = Defect::Entry { index, flaw: EntryFlaw::Framing };
+        let cut = Defect::Entry {
+            index,
+            flaw: EntryFlaw::Framing,
+        };
         let mut prefix = Vec::with_capacity(2);
         self.read(&mut prefix, 2)?;
         let [high, low] = match prefix[..] {
@@ -233,7 +276,11 @@ impl<R: Read> Bundle<'_, R> {
         entry.clear();
         self.read(&mut entry, length)?;
         self.entry = entry;
-        if self.entry.len() == length { Ok(true) } else { Err(cut) }
+        if self.entry.len() == length {
+            Ok(true)
+        } else {
+            Err(cut)
+        }
     }
 
     fn read(&mut self, into: &mut Vec<u8>, limit: usize) -> Result<(), Defect> {
@@ -248,7 +295,13 @@ impl<R: Read> Bundle<'_, R> {
 
 fn check_tile(folder: &dyn Folder, path: &str, expected: &[u8]) -> Result<(), Defect> {
     let found = folder::read(folder, path, 32 * WIDTH as usize)?;
-    if found == expected { Ok(()) } else { Err(Defect::Tile { path: path.to_owned() }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Defect::Tile {
+            path: path.to_owned(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -307,10 +360,16 @@ mod tests {
     #[test]
     fn dropped_swapped_and_repeated_entries_are_named() {
         let (log, _) = testing::log(300);
-        let at = |index, found| Defect::Entry { index, flaw: EntryFlaw::Sequence { found } };
+        let at = |index, found| Defect::Entry {
+            index,
+            flaw: EntryFlaw::Sequence { found },
+        };
         assert_eq!(rehashed(&log, |entries| entries.swap(3, 4)), at(3, 4));
         assert_eq!(rehashed(&log, |entries| entries.swap(10, 280)), at(10, 280));
-        assert_eq!(rehashed(&log, |entries| entries[9] = entries[8].clone()), at(9, 8));
+        assert_eq!(
+            rehashed(&log, |entries| entries[9] = entries[8].clone()),
+            at(9, 8)
+        );
         let dropped = rehashed(&log, |entries| {
             let last = entries[299].clone();
             entries.remove(5);
@@ -330,17 +389,31 @@ mod tests {
         let mut changed = entries.clone();
         edited(&mut changed);
         let forged = files(&log, &changed);
-        bundle.insert("tile/entries/000".into(), forged["tile/entries/000"].clone());
-        let defect = Defect::Entry { index: 7, flaw: EntryFlaw::Edited };
+        bundle.insert(
+            "tile/entries/000".into(),
+            forged["tile/entries/000"].clone(),
+        );
+        let defect = Defect::Entry {
+            index: 7,
+            flaw: EntryFlaw::Edited,
+        };
         assert_eq!(found(&bundle), Err(defect));
         // With its leaf tile made to fit, the tile above tells; with all tiles, the root.
         bundle.insert("tile/0/000".into(), forged["tile/0/000"].clone());
-        assert_eq!(found(&bundle), Err(Defect::Tile { path: "tile/1/000.p/1".into() }));
+        assert_eq!(
+            found(&bundle),
+            Err(Defect::Tile {
+                path: "tile/1/000.p/1".into()
+            })
+        );
         assert_eq!(rehashed(&log, edited), Defect::Root { size: 300 });
-        assert_eq!(rehashed(&log, |entries| entries[7][2] ^= 1), Defect::Entry {
-            index: 7,
-            flaw: EntryFlaw::Canonical
-        });
+        assert_eq!(
+            rehashed(&log, |entries| entries[7][2] ^= 1),
+            Defect::Entry {
+                index: 7,
+                flaw: EntryFlaw::Canonical
+            }
+        );
     }
 
     #[test]
@@ -349,12 +422,21 @@ mod tests {
         let text = String::from_utf8(entries[3].clone()).unwrap();
         entries[3] = text.replacen("2031-", "2030-", 1).into();
         let mut frontier = Frontier::new();
-        entries.iter().for_each(|entry| frontier.append(merkle::leaf_hash(entry)));
-        let head = Checkpoint { origin: testing::ORIGIN.into(), size: 5, root: frontier.root() };
+        entries
+            .iter()
+            .for_each(|entry| frontier.append(merkle::leaf_hash(entry)));
+        let head = Checkpoint {
+            origin: testing::ORIGIN.into(),
+            size: 5,
+            root: frontier.root(),
+        };
         let head = SignedCheckpoint::sign(head, &testing::signer()).unwrap();
         let mut files: Files = tiles::tiles(&entries).map(|file| file.unwrap()).collect();
         files.insert("checkpoint".into(), head.to_string().into());
-        let defect = Defect::Entry { index: 3, flaw: EntryFlaw::Time };
+        let defect = Defect::Entry {
+            index: 3,
+            flaw: EntryFlaw::Time,
+        };
         assert_eq!(found(&files), Err(defect));
     }
 
@@ -372,21 +454,36 @@ mod tests {
                 let rest = rest.filter(|(path, _)| path.starts_with("tile/entries"));
                 cut.insert(path, rest.flat_map(|(_, content)| content).collect());
             }
-            let defect = Defect::Truncated { index: kept, size: 300 };
+            let defect = Defect::Truncated {
+                index: kept,
+                size: 300,
+            };
             assert_eq!(defect.code(), Code::AudTrunc);
             assert_eq!(found(&cut), Err(defect));
         }
         let mut gone = files(&log, &entries);
         gone.remove("tile/entries/001.p/44");
-        assert_eq!(found(&gone), Err(Defect::Truncated { index: 256, size: 300 }));
+        assert_eq!(
+            found(&gone),
+            Err(Defect::Truncated {
+                index: 256,
+                size: 300
+            })
+        );
         let mut short = files(&log, &entries);
         short.get_mut("tile/entries/001.p/44").unwrap().pop();
-        let defect = Defect::Entry { index: 299, flaw: EntryFlaw::Framing };
+        let defect = Defect::Entry {
+            index: 299,
+            flaw: EntryFlaw::Framing,
+        };
         assert_eq!(found(&short), Err(defect));
         // Whoever cuts everything to fit has no signature for it.
         assert_eq!(
             first(&log, &entries[..299]),
-            Defect::Truncated { index: 256, size: 300 }
+            Defect::Truncated {
+                index: 256,
+                size: 300
+            }
         );
     }
 
@@ -400,10 +497,17 @@ mod tests {
         bundle.extend(&longer[5]);
         assert_eq!(found(&files), Err(Defect::Appended { index: 5 }));
         let (longer_log, _) = testing::log(6);
-        let text = longer_log.checkpoint(&testing::signer()).unwrap().to_string();
+        let text = longer_log
+            .checkpoint(&testing::signer())
+            .unwrap()
+            .to_string();
         let own = log.checkpoint(&testing::signer()).unwrap().to_string();
         let signature = own.lines().last().unwrap();
-        let forged = text.lines().take(4).chain([signature]).map(|line| format!("{line}\n"));
+        let forged = text
+            .lines()
+            .take(4)
+            .chain([signature])
+            .map(|line| format!("{line}\n"));
         files.insert("checkpoint".into(), forged.collect::<String>().into());
         assert_eq!(
             found(&files).unwrap_err().to_string(),
@@ -417,15 +521,43 @@ mod tests {
         let files = files(&log, &entries);
         let (older, newer) = (testing::log(3).0.anchor(), testing::log(9).0.anchor());
         let verifier = Verifier::new(testing::key());
-        verifier.clone().knowing(older).knowing(log.anchor()).verify(&files, "").unwrap();
-        let rolled = verifier.clone().knowing(newer).verify(&files, "").unwrap_err();
-        assert_eq!(rolled, Defect::RolledBack { size: 5, known: 9 }.within("checkpoint"));
+        verifier
+            .clone()
+            .knowing(older)
+            .knowing(log.anchor())
+            .verify(&files, "")
+            .unwrap();
+        let rolled = verifier
+            .clone()
+            .knowing(newer)
+            .verify(&files, "")
+            .unwrap_err();
+        assert_eq!(
+            rolled,
+            Defect::RolledBack { size: 5, known: 9 }.within("checkpoint")
+        );
         assert_eq!(rolled.code(), Code::AudFork);
         for size in [0, 3, 5] {
-            let other = Anchor { size, root: Digest::of(b"another history") };
-            let forked = verifier.clone().knowing(other).verify(&files, "").unwrap_err();
+            let other = Anchor {
+                size,
+                root: Digest::of(b"another history"),
+            };
+            let forked = verifier
+                .clone()
+                .knowing(other)
+                .verify(&files, "")
+                .unwrap_err();
             assert_eq!(forked, Defect::Forked { size });
         }
+        // Somebody without the key altered entry 1: no fork, but what is known narrows it down.
+        let (_, mut altered) = testing::log(5);
+        altered[1] = String::from_utf8(altered[1].clone())
+            .unwrap()
+            .replace(":1}", ":2}")
+            .into();
+        let altered = self::files(&log, &altered);
+        let found = verifier.knowing(older).verify(&altered, "");
+        assert_eq!(found, Err(Defect::Root { size: 3 }));
     }
 
     #[test]
@@ -435,7 +567,11 @@ mod tests {
         let witness = testing::named("witness.example", 9);
         let keys = vec![NoteKey::cosigner(&witness).unwrap()];
         let verifier = Verifier::new(testing::key()).witnessed(keys, 1);
-        let lonely = Defect::Cosignatures { found: 0, required: 1 }.within("checkpoint");
+        let lonely = Defect::Cosignatures {
+            found: 0,
+            required: 1,
+        }
+        .within("checkpoint");
         assert_eq!(verifier.verify(&files, ""), Err(lonely));
         let mut head = log.checkpoint(&testing::signer()).unwrap();
         head.cosign(&witness, testing::noon()).unwrap();
@@ -453,7 +589,9 @@ mod tests {
         assert_eq!(defect, Defect::Unsigned.within("checkpoint"));
         assert_eq!(
             Verifier::new(testing::key()).verify(&files, "log"),
-            Err(Defect::FileMissing { path: "log/checkpoint".into() })
+            Err(Defect::FileMissing {
+                path: "log/checkpoint".into()
+            })
         );
     }
 

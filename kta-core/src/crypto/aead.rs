@@ -131,19 +131,27 @@ mod tests {
                 }
             }
         }
-        assert!(accepted > 60 && refused > 30, "{accepted} accepted, {refused} refused");
+        assert!(
+            accepted > 60 && refused > 30,
+            "{accepted} accepted, {refused} refused"
+        );
     }
 
     #[test]
     fn a_refused_opening_leaves_no_plaintext_behind() {
         let plaintext = *b"CANARY-1978-Testa-Musterfrau";
         let mut buffer = plaintext;
-        let mut tag =
-            AesGcmSiv256.seal_in_place(&[1; 32], &[2; 12], b"place", &mut buffer).unwrap();
+        let mut tag = AesGcmSiv256
+            .seal_in_place(&[1; 32], &[2; 12], b"place", &mut buffer)
+            .unwrap();
         tag[0] ^= 1;
         let opened = AesGcmSiv256.open_in_place(&[1; 32], &[2; 12], b"place", &mut buffer, &tag);
         assert!(opened.is_err());
-        assert!(!buffer.windows(6).any(|part| plaintext.windows(6).any(|clear| clear == part)));
+        assert!(
+            !buffer
+                .windows(6)
+                .any(|part| plaintext.windows(6).any(|clear| clear == part))
+        );
     }
 
     /// The `zeroize` feature of the AEAD crate alone does not do this: it takes the block

@@ -36,7 +36,12 @@ impl SealContext<'_> {
         bytes.extend_from_slice(&[VERSION, SUITE]);
         push(&mut bytes, self.tenant.as_bytes());
         push(&mut bytes, self.subject.as_bytes());
-        push(&mut bytes, self.matter.as_ref().map_or(&[][..], |matter| matter.as_bytes()));
+        push(
+            &mut bytes,
+            self.matter
+                .as_ref()
+                .map_or(&[][..], |matter| matter.as_bytes()),
+        );
         push(&mut bytes, self.record.as_bytes());
         push(&mut bytes, self.field.as_bytes());
         bytes.extend_from_slice(&self.revision.to_be_bytes());
@@ -63,15 +68,39 @@ pub(crate) mod tests {
     pub(crate) fn other_places() -> Vec<SealContext<'static>> {
         let place = place();
         vec![
-            SealContext { tenant: TenantId::from_bytes([9; 16]), ..place },
-            SealContext { subject: SubjectId::from_bytes([9; 16]), ..place },
-            SealContext { matter: Some(MatterId::from_bytes([9; 16])), ..place },
-            SealContext { matter: None, ..place },
-            SealContext { record: RecordId::from_bytes([9; 16]), ..place },
-            SealContext { field: "passport.numbe", ..place },
+            SealContext {
+                tenant: TenantId::from_bytes([9; 16]),
+                ..place
+            },
+            SealContext {
+                subject: SubjectId::from_bytes([9; 16]),
+                ..place
+            },
+            SealContext {
+                matter: Some(MatterId::from_bytes([9; 16])),
+                ..place
+            },
+            SealContext {
+                matter: None,
+                ..place
+            },
+            SealContext {
+                record: RecordId::from_bytes([9; 16]),
+                ..place
+            },
+            SealContext {
+                field: "passport.numbe",
+                ..place
+            },
             SealContext { field: "", ..place },
-            SealContext { revision: 4, ..place },
-            SealContext { revision: 6, ..place },
+            SealContext {
+                revision: 4,
+                ..place
+            },
+            SealContext {
+                revision: 6,
+                ..place
+            },
         ]
     }
 

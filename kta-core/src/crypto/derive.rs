@@ -35,7 +35,9 @@ impl Prk {
     pub(crate) fn expand(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         // Proof: the only error is an output longer than 255 blocks of 32 bytes.
-        self.0.expand_multi_info(info, &mut *key).expect("one block is not too long");
+        self.0
+            .expand_multi_info(info, &mut *key)
+            .expect("one block is not too long");
         key
     }
 }
@@ -80,7 +82,11 @@ mod tests {
             let mut okm = vec![0; test.size];
             let made = Hkdf::<Sha256>::new(Some(&test.salt), &test.ikm);
             if test.result == TestResult::Invalid {
-                assert!(made.expand(&test.info, &mut okm).is_err(), "vector {}", test.tc_id);
+                assert!(
+                    made.expand(&test.info, &mut okm).is_err(),
+                    "vector {}",
+                    test.tc_id
+                );
                 refused += 1;
                 continue;
             }
@@ -95,7 +101,10 @@ mod tests {
                 ours += 1;
             }
         }
-        assert!(accepted > 80 && refused > 0, "{accepted} accepted, {refused} refused");
+        assert!(
+            accepted > 80 && refused > 0,
+            "{accepted} accepted, {refused} refused"
+        );
         println!("{ours} vectors have the shape of Prk::extract");
     }
 
@@ -109,7 +118,10 @@ mod tests {
             0x29, 0x3c, 0xcb, 0x04,
         ]);
         let okm = crate::crypto::testing::hex(&*prk.expand(&[]));
-        assert_eq!(okm, "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d");
+        assert_eq!(
+            okm,
+            "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+        );
     }
 
     #[test]
@@ -120,11 +132,19 @@ mod tests {
             for test in &group.tests {
                 let made = hmac(&test.key, &[&test.msg]);
                 let right = same(&made[..group.tag_size / 8], &test.tag);
-                assert_eq!(right, test.result != TestResult::Invalid, "vector {}", test.tc_id);
+                assert_eq!(
+                    right,
+                    test.result != TestResult::Invalid,
+                    "vector {}",
+                    test.tc_id
+                );
                 if right { accepted += 1 } else { refused += 1 }
             }
         }
-        assert!(accepted > 60 && refused > 100, "{accepted} accepted, {refused} refused");
+        assert!(
+            accepted > 60 && refused > 100,
+            "{accepted} accepted, {refused} refused"
+        );
     }
 
     #[test]

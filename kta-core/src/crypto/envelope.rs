@@ -111,8 +111,16 @@ impl RecordKey {
     ) -> Result<Envelope> {
         self.admits(context)?;
         let padded = Some(padded_length(value.len()));
-        seal(&self.prk, &FIELD, self.generation(), context.to_bytes(), value, padded, entropy)
-            .map(Envelope)
+        seal(
+            &self.prk,
+            &FIELD,
+            self.generation(),
+            context.to_bytes(),
+            value,
+            padded,
+            entropy,
+        )
+        .map(Envelope)
     }
 
     /// Opens a value at its place.
@@ -126,8 +134,13 @@ impl RecordKey {
         envelope: &Envelope,
     ) -> Result<Zeroizing<Vec<u8>>> {
         self.admits(context)?;
-        let mut value =
-            open(&self.prk, &FIELD, self.generation(), context.to_bytes(), &envelope.0)?;
+        let mut value = open(
+            &self.prk,
+            &FIELD,
+            self.generation(),
+            context.to_bytes(),
+            &envelope.0,
+        )?;
         let length = unpadded_length(&value).ok_or(Code::CrySwap)?;
         value.truncate(length);
         Ok(value)
@@ -141,9 +154,15 @@ pub(super) struct Use {
 }
 
 /// A field of a record.
-const FIELD: Use = Use { key: b"kta1 field key", commitment: b"kta1 field commitment" };
+const FIELD: Use = Use {
+    key: b"kta1 field key",
+    commitment: b"kta1 field commitment",
+};
 /// A key under the key above it.
-pub(super) const WRAP: Use = Use { key: b"kta1 wrap key", commitment: b"kta1 wrap commitment" };
+pub(super) const WRAP: Use = Use {
+    key: b"kta1 wrap key",
+    commitment: b"kta1 wrap commitment",
+};
 
 /// Seals `value`, padded to `padded` bytes if that is given, in the written format.
 pub(super) fn seal(
@@ -167,12 +186,8 @@ pub(super) fn seal(
         bytes.resize(HEAD + body, 0);
     }
     associated.extend_from_slice(&generation.to_be_bytes());
-    let tag = PROVIDER.seal_in_place(
-        &sealing.key,
-        &nonce(&salt),
-        &associated,
-        &mut bytes[HEAD..],
-    )?;
+    let tag =
+        PROVIDER.seal_in_place(&sealing.key, &nonce(&salt), &associated, &mut bytes[HEAD..])?;
     bytes.extend_from_slice(&tag);
     Ok(bytes)
 }
@@ -193,10 +208,18 @@ pub(super) fn open(
     if !same(&*sealing.commitment, head.commitment) {
         return Err(Code::CrySwap.into());
     }
-    let (body, tag) = bytes[HEAD..].split_last_chunk::<TAG>().ok_or(Code::CrySwap)?;
+    let (body, tag) = bytes[HEAD..]
+        .split_last_chunk::<TAG>()
+        .ok_or(Code::CrySwap)?;
     let mut value = Zeroizing::new(body.to_vec());
     associated.extend_from_slice(&generation.to_be_bytes());
-    PROVIDER.open_in_place(&sealing.key, &nonce(head.salt), &associated, &mut value, tag)?;
+    PROVIDER.open_in_place(
+        &sealing.key,
+        &nonce(head.salt),
+        &associated,
+        &mut value,
+        tag,
+    )?;
     Ok(value)
 }
 
@@ -245,7 +268,11 @@ impl<'a> Head<'a> {
                 Some((generation, salt, rest.first_chunk::<32>()?))
             });
         let (generation, salt, commitment) = parts.ok_or(Code::CrySwap)?;
-        Ok(Self { generation: u32::from_be_bytes(*generation), salt, commitment })
+        Ok(Self {
+            generation: u32::from_be_bytes(*generation),
+            salt,
+            commitment,
+        })
     }
 }
 
@@ -326,7 +353,11 @@ mod tests {
                 let value = vec![filler; length];
                 let sealed = key.seal(&place(), &value, &entropy).unwrap();
                 let stored = Envelope::parse(sealed.into_bytes()).unwrap();
-                assert_eq!(**key.open(&place(), &stored).unwrap(), value, "{length} bytes");
+                assert_eq!(
+                    **key.open(&place(), &stored).unwrap(),
+                    value,
+                    "{length} bytes"
+                );
             }
         }
     }
@@ -335,13 +366,20 @@ mod tests {
     fn a_value_opens_nowhere_else_and_the_refusal_tells_nothing() {
         let subject = subject_key();
         let entropy = Counted::new(2);
-        let sealed = subject.record_key(place().record).seal(&place(), b"X123", &entropy).unwrap();
+        let sealed = subject
+            .record_key(place().record)
+            .seal(&place(), b"X123", &entropy)
+            .unwrap();
         let expected: crate::Error = Code::CrySwap.into();
         for other in other_places() {
             let secret = SecretKey::from_bytes([0x42; 32]);
             let theirs = SubjectKey::new(other.tenant, other.subject, 1, &secret);
             let key = theirs.record_key(other.record);
-            assert_eq!(key.open(&other, &sealed).unwrap_err(), expected, "{other:?}");
+            assert_eq!(
+                key.open(&other, &sealed).unwrap_err(),
+                expected,
+                "{other:?}"
+            );
         }
         let key = subject.record_key(crate::id::RecordId::from_bytes([8; 16]));
         assert_eq!(key.open(&place(), &sealed).unwrap_err(), expected);
@@ -351,12 +389,19 @@ mod tests {
     #[test]
     fn every_changed_or_missing_byte_is_refused() {
         let key = subject_key().record_key(place().record);
-        let sealed = key.seal(&place(), b"X123", &Counted::new(3)).unwrap().into_bytes();
+        let sealed = key
+            .seal(&place(), b"X123", &Counted::new(3))
+            .unwrap()
+            .into_bytes();
         for position in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[position] ^= 1;
             let opened = Envelope::parse(changed).and_then(|other| key.open(&place(), &other));
-            let expected = if position < 6 { Code::CryKey } else { Code::CrySwap };
+            let expected = if position < 6 {
+                Code::CryKey
+            } else {
+                Code::CrySwap
+            };
             assert_eq!(refusal(opened), expected, "byte {position}");
             let short = sealed[..position].to_vec();
             let opened = Envelope::parse(short).and_then(|other| key.open(&place(), &other));
@@ -402,7 +447,10 @@ mod tests {
         let key = subject_key().record_key(place().record);
         let entropy = Counted::new(6);
         let sealed_length = |length: usize| {
-            key.seal(&place(), &vec![b'x'; length], &entropy).unwrap().as_bytes().len()
+            key.seal(&place(), &vec![b'x'; length], &entropy)
+                .unwrap()
+                .as_bytes()
+                .len()
         };
         assert_eq!(sealed_length(0), sealed_length(47));
         assert_eq!(sealed_length(4096), sealed_length(8191));
@@ -428,8 +476,13 @@ mod tests {
     #[test]
     fn errors_and_debug_hold_no_value() {
         let key = subject_key().record_key(place().record);
-        let sealed = key.seal(&place(), b"CANARY-Testa", &Counted::new(8)).unwrap();
-        let other = SealContext { revision: 6, ..place() };
+        let sealed = key
+            .seal(&place(), b"CANARY-Testa", &Counted::new(8))
+            .unwrap();
+        let other = SealContext {
+            revision: 6,
+            ..place()
+        };
         let error = key.open(&other, &sealed).unwrap_err();
         let shown = format!("{sealed:?} {error:?} {error}");
         assert!(!shown.contains("CANARY") && !shown.contains("Testa"));

@@ -146,7 +146,11 @@ mod tests {
     use crate::id::RecordId;
 
     fn sealed(key: &RecordKey, field: &str, revision: u64, value: &[u8]) -> Envelope {
-        let context = SealContext { field, revision, ..place() };
+        let context = SealContext {
+            field,
+            revision,
+            ..place()
+        };
         // A seed of its own for each value, so that two sealings never share a salt.
         let seed = value.iter().map(|byte| u64::from(*byte)).sum::<u64>() + revision;
         key.seal(&context, value, &Counted::new(seed)).unwrap()
@@ -155,13 +159,23 @@ mod tests {
     #[test]
     fn a_missing_added_exchanged_or_older_field_is_found() {
         let key = subject_key().record_key(place().record);
-        let (name, born) = (sealed(&key, "name", 1, b"Testa"), sealed(&key, "born", 2, b"1978"));
+        let (name, born) = (
+            sealed(&key, "name", 1, b"Testa"),
+            sealed(&key, "born", 2, b"1978"),
+        );
         let older = sealed(&key, "born", 1, b"1977");
         let header = RecordHeader::seal(&key, 7, [("name", 1, &name), ("born", 2, &born)]).unwrap();
         let refused = Err(Code::CrySwap.into());
 
-        assert_eq!(header.check(&key, 7, [("born", 2, &born), ("name", 1, &name)]), Ok(()));
-        assert_eq!(header.check(&key, 7, [("name", 1, &name)]), refused, "missing");
+        assert_eq!(
+            header.check(&key, 7, [("born", 2, &born), ("name", 1, &name)]),
+            Ok(())
+        );
+        assert_eq!(
+            header.check(&key, 7, [("name", 1, &name)]),
+            refused,
+            "missing"
+        );
         let added = [("born", 2, &born), ("name", 1, &name), ("sex", 1, &older)];
         assert_eq!(header.check(&key, 7, added), refused, "added");
         let exchanged = [("born", 1, &older), ("name", 1, &name)];
@@ -186,7 +200,11 @@ mod tests {
             let mut changed = header.as_bytes().to_vec();
             changed[position] ^= 1;
             let outcome = RecordHeader::from_bytes(changed).check(&key, 1, [("name", 1, &name)]);
-            let expected = if position < 6 { Code::CryKey } else { Code::CrySwap };
+            let expected = if position < 6 {
+                Code::CryKey
+            } else {
+                Code::CrySwap
+            };
             assert_eq!(outcome, Err(expected.into()), "byte {position}");
             let short = RecordHeader::from_bytes(header.as_bytes()[..position].to_vec());
             assert!(short.check(&key, 1, [("name", 1, &name)]).is_err());
@@ -198,7 +216,11 @@ mod tests {
         let key = subject_key().record_key(place().record);
         let value = sealed(&key, "name", 1, b"Testa");
         let header = RecordHeader::seal(&key, 1, [("ab", 1, &value), ("c", 1, &value)]).unwrap();
-        assert!(header.check(&key, 1, [("a", 1, &value), ("bc", 1, &value)]).is_err());
+        assert!(
+            header
+                .check(&key, 1, [("a", 1, &value), ("bc", 1, &value)])
+                .is_err()
+        );
     }
 
     #[test]

@@ -23,7 +23,12 @@ impl SubjectKey {
     /// The key of `subject`, from its unwrapped bytes. `generation` counts the person's keys.
     #[must_use]
     pub fn new(tenant: TenantId, subject: SubjectId, generation: u32, key: &SecretKey) -> Self {
-        Self { tenant, subject, generation, prk: Prk::extract(key) }
+        Self {
+            tenant,
+            subject,
+            generation,
+            prk: Prk::extract(key),
+        }
     }
 
     /// The firm.
@@ -71,7 +76,11 @@ impl SubjectKey {
 
 impl fmt::Debug for SubjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SubjectKey({}, generation {}, ..)", self.subject, self.generation)
+        write!(
+            f,
+            "SubjectKey({}, generation {}, ..)",
+            self.subject, self.generation
+        )
     }
 }
 
@@ -124,7 +133,11 @@ impl RecordKey {
 
 impl fmt::Debug for RecordKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecordKey({}, generation {}, ..)", self.record, self.generation)
+        write!(
+            f,
+            "RecordKey({}, generation {}, ..)",
+            self.record, self.generation
+        )
     }
 }
 
@@ -144,7 +157,10 @@ pub(crate) mod tests {
         let (tenant, subject, record) = (place().tenant, place().subject, place().record);
         let secret = SecretKey::from_bytes([0x42; 32]);
         let expand = |tenant, subject, record| {
-            *SubjectKey::new(tenant, subject, 1, &secret).record_key(record).prk.expand(&[b"x"])
+            *SubjectKey::new(tenant, subject, 1, &secret)
+                .record_key(record)
+                .prk
+                .expand(&[b"x"])
         };
         let here = expand(tenant, subject, record);
         assert_ne!(here, expand(tenant, subject, RecordId::from_bytes([5; 16])));

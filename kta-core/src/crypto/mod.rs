@@ -1,6 +1,53 @@
-//! Sealed: the cryptography of the house. (Interim declarations; the full module is being written.)
+//! Sealed at rest, and destroyable one person at a time.
+//!
+//! ```text
+//! root key      at the custodian (Kms): never leaves it
+//!   └─ KEK          one per epoch of a tenant, at the custodian too; destroyed with its epoch
+//!        └─ epoch key    wrapped by the KEK
+//!             ├─ index keys   of the blind index, one per index epoch
+//!             └─ branch keys  a tree of two levels, up to 256 children each
+//!                  └─ subject key   256 random bits a person
+//!                       └─ record key   HKDF-SHA256(subject key, record)
+//!                            ├─ field     AES-256-GCM-SIV, key and commitment from a fresh salt
+//!                            ├─ header    HMAC-SHA256 over fields, revisions, tags
+//!                            └─ content   STREAM in segments of 64 KiB
+//! ```
+//!
+//! Every arrow down to the subject key is a *wrapped random* key, every one below it a
+//! derivation. A derived key cannot be destroyed while its parent lives; a wrapped one can: drop
+//! the wrapped bytes, and make what wrapped them unobtainable. [`Hierarchy::erase`] does both,
+//! so that neither a backup of the records nor one of the key table brings the person back, and
+//! [`KeyErased`] is the evidence.
+//!
+//! The written formats are in [`envelope`], [`header`], [`segments`] and [`wrap`]; each has
+//! known answers among its tests, so that it cannot drift unseen.
+//!
+//! # What this does not do
+//! It cannot reach keys that were copied out of custodian and table: declare them
+//! ([`Hierarchy::declare_copy`]), and the evidence says that it proves nothing. It cannot wipe
+//! what the operating system swapped out or dumped. It hides the length of fields, not of
+//! content. And a [`SubjectKey`] that somebody holds works until it is dropped.
 
-mod interim;
+pub mod aead;
+pub mod context;
+mod derive;
+pub mod envelope;
+pub mod header;
+pub mod hierarchy;
+pub mod index;
+mod keys;
 mod secret;
+pub mod segments;
+mod shred;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod wrap;
+
+pub use context::SealContext;
+pub use envelope::Envelope;
+pub use header::RecordHeader;
+pub use hierarchy::Hierarchy;
+pub use index::{IndexKey, IndexPlan, IndexTag};
+pub use keys::{RecordKey, SubjectKey};
 pub use secret::SecretKey;
-pub use interim::{IndexTag, KeyErased};
+pub use shred::{EraseClaim, KeyErased};

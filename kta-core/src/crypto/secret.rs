@@ -30,7 +30,9 @@ impl SecretKey {
     /// Draws a fresh key.
     #[must_use]
     pub fn random(entropy: &dyn Entropy) -> Self {
-        Self(SecretBox::init_with_mut(|bytes: &mut [u8; Self::LENGTH]| entropy.fill(bytes)))
+        Self(SecretBox::init_with_mut(
+            |bytes: &mut [u8; Self::LENGTH]| entropy.fill(bytes),
+        ))
     }
 
     /// The key with these bytes; this function wipes its own copy of them.
@@ -55,9 +57,11 @@ impl SecretKey {
     }
 
     fn copied(bytes: &[u8; Self::LENGTH]) -> Self {
-        Self(SecretBox::init_with_mut(|target: &mut [u8; Self::LENGTH]| {
-            target.copy_from_slice(bytes);
-        }))
+        Self(SecretBox::init_with_mut(
+            |target: &mut [u8; Self::LENGTH]| {
+                target.copy_from_slice(bytes);
+            },
+        ))
     }
 }
 
@@ -109,7 +113,11 @@ mod tests {
         // The allocation was returned, so its first words may now be the allocator's own; no
         // eight bytes of the key may be left anywhere in it.
         if let Some(after) = memory_at(address, 32) {
-            assert!(!bytes.windows(8).any(|part| after.windows(8).any(|left| left == part)));
+            assert!(
+                !bytes
+                    .windows(8)
+                    .any(|part| after.windows(8).any(|left| left == part))
+            );
         }
     }
 }

@@ -45,7 +45,7 @@ pub enum EraseClaim {
     /// No copy of the key is left anywhere that is known of.
     Effective,
     /// Effective when the custodian's waiting period is over.
-    EffectiveFrom(Timestamp),
+    EffectiveFrom(#[serde(with = "crate::text::instant")] Timestamp),
     /// Nothing: copies of a key stand outside, and whoever holds one can open old backups.
     Invalid,
 }
@@ -66,7 +66,11 @@ impl KeyErased {
     /// # Errors
     /// [`Code::DstCeInvalid`] when copies of a key stand.
     pub fn proven(&self) -> Result<(), Code> {
-        if self.claim() == EraseClaim::Invalid { Err(Code::DstCeInvalid) } else { Ok(()) }
+        if self.claim() == EraseClaim::Invalid {
+            Err(Code::DstCeInvalid)
+        } else {
+            Ok(())
+        }
     }
 
     /// The evidence in a tombstone whose KEK has been destroyed.

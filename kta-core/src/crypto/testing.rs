@@ -16,7 +16,10 @@ pub(crate) struct Counted {
 
 impl Counted {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, drawn: Mutex::new(0) }
+        Self {
+            seed,
+            drawn: Mutex::new(0),
+        }
     }
 }
 

@@ -61,11 +61,17 @@ mod tests {
         assert_eq!(unwrap(&kek, &wrapped, b"branch 7"), Ok(secret));
         let refused = Err(Code::CrySwap.into());
         assert_eq!(unwrap(&kek, &wrapped, b"branch 8"), refused);
-        assert_eq!(unwrap(&SecretKey::random(&entropy), &wrapped, b"branch 7"), refused);
+        assert_eq!(
+            unwrap(&SecretKey::random(&entropy), &wrapped, b"branch 7"),
+            refused
+        );
         for position in 6..wrapped.as_bytes().len() {
             let mut changed = wrapped.as_bytes().to_vec();
             changed[position] ^= 1;
-            assert_eq!(unwrap(&kek, &WrappedKey::from_bytes(changed), b"branch 7"), refused);
+            assert_eq!(
+                unwrap(&kek, &WrappedKey::from_bytes(changed), b"branch 7"),
+                refused
+            );
         }
         let short = WrappedKey::from_bytes(wrapped.as_bytes()[..109].to_vec());
         assert_eq!(unwrap(&kek, &short, b"branch 7"), refused);
@@ -73,8 +79,14 @@ mod tests {
 
     #[test]
     fn the_written_format_does_not_drift() {
-        let (kek, secret) = (SecretKey::from_bytes([1; 32]), SecretKey::from_bytes([2; 32]));
+        let (kek, secret) = (
+            SecretKey::from_bytes([1; 32]),
+            SecretKey::from_bytes([2; 32]),
+        );
         let wrapped = wrap(&kek, &secret, b"context", &Counted::new(2)).unwrap();
-        assert_eq!(hex(wrapped.as_bytes()), include_str!("vectors/wrap.hex").trim());
+        assert_eq!(
+            hex(wrapped.as_bytes()),
+            include_str!("vectors/wrap.hex").trim()
+        );
     }
 }

@@ -39,7 +39,9 @@ impl MemoryKeyTable {
     /// A table of its own with the same rows, as they are now.
     #[must_use]
     pub fn copied(&self) -> Self {
-        Self { tenants: Arc::new(Mutex::new(self.locked().clone())) }
+        Self {
+            tenants: Arc::new(Mutex::new(self.locked().clone())),
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<TenantId, Rows>> {
@@ -52,8 +54,13 @@ impl MemoryKeyTable {
 impl KeyTable for MemoryKeyTable {
     async fn read(&self, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
         let tenants = self.locked();
-        let Some(rows) = tenants.get(&tenant) else { return Ok(KeyRows::default()) };
-        let mut found = KeyRows { head: Some(rows.head.clone()), ..KeyRows::default() };
+        let Some(rows) = tenants.get(&tenant) else {
+            return Ok(KeyRows::default());
+        };
+        let mut found = KeyRows {
+            head: Some(rows.head.clone()),
+            ..KeyRows::default()
+        };
         for wanted in wanted {
             match wanted {
                 Wanted::Children(node) => rows.children(*node, &mut found),
@@ -72,26 +79,38 @@ impl KeyTable for MemoryKeyTable {
         }
         let gone = |subject| {
             present.is_some_and(|rows| rows.erased.contains_key(subject))
-                || change.erased.iter().any(|tombstone| tombstone.subject == *subject)
+                || change
+                    .erased
+                    .iter()
+                    .any(|tombstone| tombstone.subject == *subject)
         };
         if change.subjects.iter().any(|row| gone(&row.subject)) {
             return Err(Code::CryErased.into());
         }
         // Nothing below fails, so the change takes effect as a whole.
-        let rows = tenants.entry(change.tenant).or_insert_with(|| Rows::new(change.head.clone()));
+        let rows = tenants
+            .entry(change.tenant)
+            .or_insert_with(|| Rows::new(change.head.clone()));
         rows.apply(change);
         Ok(rows.head.revision)
     }
 
     async fn copies(&self, tenant: TenantId) -> Result<Vec<KeyCopy>> {
-        Ok(self.locked().get(&tenant).map(|rows| rows.copies.clone()).unwrap_or_default())
+        Ok(self
+            .locked()
+            .get(&tenant)
+            .map(|rows| rows.copies.clone())
+            .unwrap_or_default())
     }
 }
 
 impl Rows {
     fn new(head: KeyHead) -> Self {
         Self {
-            head: KeyHead { revision: 0, ..head },
+            head: KeyHead {
+                revision: 0,
+                ..head
+            },
             nodes: BTreeMap::new(),
             subjects: BTreeMap::new(),
             slots: BTreeMap::new(),
@@ -101,8 +120,12 @@ impl Rows {
     }
 
     fn apply(&mut self, change: KeyChange) {
-        self.head = KeyHead { revision: self.head.revision + 1, ..change.head };
-        self.nodes.extend(change.nodes.into_iter().map(|row| (row.node, row)));
+        self.head = KeyHead {
+            revision: self.head.revision + 1,
+            ..change.head
+        };
+        self.nodes
+            .extend(change.nodes.into_iter().map(|row| (row.node, row)));
         for tombstone in change.erased {
             if let Some(row) = self.subjects.remove(&tombstone.subject) {
                 self.slots.remove(&row.slot);
@@ -114,12 +137,17 @@ impl Rows {
             self.subjects.insert(row.subject, row);
         }
         for evidence in change.destroyed {
-            for tombstone in self.erased.values_mut().filter(|row| row.kek == evidence.kek) {
+            for tombstone in self
+                .erased
+                .values_mut()
+                .filter(|row| row.kek == evidence.kek)
+            {
                 tombstone.kek_destroyed = Some(evidence.clone());
             }
         }
         for copy in change.copies {
-            self.copies.retain(|known| (&known.of, &known.holder) != (&copy.of, &copy.holder));
+            self.copies
+                .retain(|known| (&known.of, &known.holder) != (&copy.of, &copy.holder));
             self.copies.push(copy);
         }
     }
@@ -146,11 +174,22 @@ impl Rows {
         let (first, last) = parent.children(self.head.fan_out);
         if parent.level < NodeId::LOWEST {
             let level = parent.level + 1;
-            let range = NodeId { level, index: first }..=NodeId { level, index: last };
-            found.nodes.extend(self.nodes.range(range).map(|(node, row)| (*node, row.clone())));
+            let range = NodeId {
+                level,
+                index: first,
+            }..=NodeId { level, index: last };
+            found.nodes.extend(
+                self.nodes
+                    .range(range)
+                    .map(|(node, row)| (*node, row.clone())),
+            );
         } else {
             for (_, subject) in self.slots.range(first..=last) {
-                found.subjects.extend(self.subjects.get(subject).map(|row| (*subject, row.clone())));
+                found.subjects.extend(
+                    self.subjects
+                        .get(subject)
+                        .map(|row| (*subject, row.clone())),
+                );
             }
         }
     }

@@ -32,14 +32,20 @@ impl MemoryKms {
     /// An empty custodian that draws its keys from `entropy`.
     #[must_use]
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
-        Self { entropy, keks: Arc::default() }
+        Self {
+            entropy,
+            keks: Arc::default(),
+        }
     }
 
     /// The KEKs that still wrap and unwrap.
     #[must_use]
     pub fn active(&self) -> Vec<KekId> {
         let keks = self.locked();
-        keks.iter().filter(|(_, kek)| kek.key.is_some()).map(|(id, _)| id.clone()).collect()
+        keks.iter()
+            .filter(|(_, kek)| kek.key.is_some())
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<KekId, Kek>> {
@@ -93,7 +99,10 @@ impl Kms for MemoryKms {
     async fn state(&self, kek: &KekId) -> Result<KekState> {
         let keks = self.locked();
         let entry = keks.get(kek).ok_or(Code::CryKey)?;
-        Ok(entry.destroyed.clone().map_or(KekState::Active, KekState::Destroyed))
+        Ok(entry
+            .destroyed
+            .clone()
+            .map_or(KekState::Active, KekState::Destroyed))
     }
 }
 

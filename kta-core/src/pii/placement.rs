@@ -114,6 +114,11 @@ pub enum PlacementState {
         /// When it was observed.
         at: Timestamp,
     },
+    /// Announced, and then certainly not made: the system refused.
+    Withdrawn {
+        /// When.
+        at: Timestamp,
+    },
     /// Handed to somebody on whom the firm has no power of erasure; recorded, not erased.
     Disclosed,
 }

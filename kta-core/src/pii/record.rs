@@ -314,8 +314,10 @@ pub struct Record {
     pub revision: u64,
     /// The sealed fields.
     pub fields: BTreeMap<FieldName, SealedField>,
-    /// Authenticates the list of fields and revisions, so that a missing one is noticed.
-    pub header: Digest,
+    /// Authenticates the list of fields and revisions, so that a missing one is noticed (see
+    /// [`RecordHeader`](crate::crypto::RecordHeader)).
+    #[serde(with = "crate::text::base64")]
+    pub header: Vec<u8>,
 }
 
 /// One field at rest.

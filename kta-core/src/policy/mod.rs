@@ -8,7 +8,7 @@ mod directory;
 mod gate;
 mod purpose;
 mod request;
-// mod sealer;
+mod sealer;
 
 pub use actor::{Actor, Role};
 pub use class::{Origin, PolicyClass};
@@ -17,7 +17,7 @@ pub use directory::Directory;
 pub use gate::{Gate, Permit, Scope, Session};
 pub use purpose::{LawfulBasis, Purpose, SpecialGround};
 pub use request::{AccessContext, AccessRequest, Act, BreakGlass, Object};
-// pub use sealer::Sealer;
+pub use sealer::{ContentPlace, Form, Sealer};
 
 /// Answers access requests.
 ///

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::id::{Digest, DocumentId, SubjectId, TenantId};
-use crate::pii::ContentStream;
-use crate::policy::Permit;
+use crate::pii::{Category, ContentStream};
+use crate::policy::{Act, Permit};
+use crate::refusal::{Code, Refusal};
 
 /// Where a blob lives: tenant first, then data subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +19,44 @@ pub struct BlobId {
     pub document: DocumentId,
 }
 
+impl BlobId {
+    /// The acts under which blobs are put and read.
+    pub const HANDLING: &'static [Act] = &[
+        Act::Amend,
+        Act::Archive,
+        Act::Enter,
+        Act::Export,
+        Act::Open,
+        Act::Process,
+        Act::Receive,
+        Act::Release,
+        Act::Review,
+        Act::Scan,
+        Act::Share,
+        Act::Store,
+        Act::Transfer,
+        Act::Transmit,
+        Act::Verify,
+    ];
+
+    /// The acts under which blobs are removed.
+    pub const REMOVING: &'static [Act] = &[Act::Destroy];
+
+    /// Checks that `permit` is for one of `acts` and covers the blob's person. A blob is
+    /// ciphertext and tells no category; opening it checks that.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when it does not.
+    pub fn admit(&self, acts: &[Act], permit: &Permit<'_>) -> Result<(), Refusal> {
+        let covers = |category: &Category| permit.require(acts, self.subject, *category).is_ok();
+        if permit.tenant() == self.tenant && Category::ALL.iter().any(covers) {
+            Ok(())
+        } else {
+            Err(Refusal::new(Code::AclDeny).about("permit", permit.id()))
+        }
+    }
+}
+
 /// Storage of sealed bytes. What comes in is ciphertext already; the adapter never sees more.
 ///
 /// # Behavior
@@ -26,7 +65,7 @@ pub struct BlobId {
 /// - A stream that breaks off leaves what was there before.
 /// - What was removed is not found; removing it again is no error.
 /// - Memory does not grow with the size of a blob.
-/// - A permit that does not cover the person is refused.
+/// - A permit that does not cover the person, or is for another act, is refused.
 #[async_trait]
 pub trait Blobs: core::fmt::Debug + Send + Sync {
     /// Stores a stream of sealed bytes; gives its length and digest as stored.

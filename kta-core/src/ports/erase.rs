@@ -3,11 +3,14 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Label;
-use crate::error::Result;
+use crate::audit::{Event, Label, Outcome};
+use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, IdempotencyKey};
-use crate::pii::{Placement, System};
-use crate::policy::Permit;
+use crate::pii::placement::CopyOf;
+use crate::pii::{Placement, RecordKey, System};
+use crate::policy::{Act, Permit};
+use crate::ports::blobs::BlobId;
+use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
 
 /// Erasure of one copy in one system.
@@ -93,4 +96,65 @@ pub struct Residue {
     pub until: Option<Timestamp>,
     /// Whether it holds content of the person (otherwise traces such as ids).
     pub content: bool,
+}
+
+/// What every eraser of the firm's own systems asks of a placement.
+impl Placement {
+    /// The name under which placements know the firm's own store.
+    pub const STORE: System = Label::fixed("kta-store");
+    /// The name under which placements know the firm's own sealed blobs.
+    pub const BLOBS: System = Label::fixed("kta-blobs");
+
+    /// Checks that this copy is in `system` and that `permit` is for `act` on it.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when the permit is for something else, a fault for another system.
+    pub fn admit(&self, system: &System, act: Act, permit: &Permit<'_>) -> Result<()> {
+        if permit.tenant() != self.tenant {
+            return Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into());
+        }
+        permit.require(&[act], self.subject, self.category)?;
+        if self.system == *system { Ok(()) } else { Err(elsewhere()) }
+    }
+
+    /// The key of the record that this is a copy of.
+    ///
+    /// # Errors
+    /// A fault when it is a copy of a document.
+    pub fn stored_record(&self) -> Result<RecordKey> {
+        match self.of {
+            CopyOf::Record(record) => {
+                Ok(RecordKey { tenant: self.tenant, subject: self.subject, record })
+            }
+            CopyOf::Document(_) => Err(elsewhere()),
+        }
+    }
+
+    /// The id of the blob that this is a copy of.
+    ///
+    /// # Errors
+    /// A fault when it is a copy of a record.
+    pub fn stored_blob(&self) -> Result<BlobId> {
+        match self.of {
+            CopyOf::Document(document) => {
+                Ok(BlobId { tenant: self.tenant, subject: self.subject, document })
+            }
+            CopyOf::Record(_) => Err(elsewhere()),
+        }
+    }
+
+    /// The entry of its erasure.
+    #[must_use]
+    pub fn erased(&self, permit: &Permit<'_>) -> Event {
+        permit
+            .event(Act::Destroy, Outcome::Done)
+            .of_subject(self.subject)
+            .with("placement", self.id)
+            .with("system", self.system.clone())
+    }
+}
+
+fn elsewhere() -> Error {
+    let fault = Fault::new(FaultKind::Protocol, Port::Erase, "erase");
+    fault.because("a placement that this system does not hold").into()
 }

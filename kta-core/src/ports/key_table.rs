@@ -36,6 +36,7 @@ use crate::time::Timestamp;
 /// - A tombstone is never removed, and a row for a person who has one is refused with
 ///   [`Code::CryErased`](crate::refusal::Code::CryErased), without effect.
 /// - `destroyed` evidence is added to every tombstone that names its KEK.
+/// - Instants are kept to the millisecond.
 /// - `copies` lists every declared copy; declaring one again (same thing, same holder) updates
 ///   it.
 #[async_trait]
@@ -84,7 +85,16 @@ impl NodeId {
     pub fn above(slot: u32, fan_out: u16) -> [Self; Self::LOWEST as usize] {
         let fan_out = u32::from(fan_out.max(2));
         let low = slot / fan_out;
-        [Self { level: 1, index: low / fan_out }, Self { level: 2, index: low }]
+        [
+            Self {
+                level: 1,
+                index: low / fan_out,
+            },
+            Self {
+                level: 2,
+                index: low,
+            },
+        ]
     }
 
     /// First and last index (or slot) of this node's children, both included.
@@ -197,6 +207,7 @@ pub struct Tombstone {
     /// The epoch from which it did not.
     pub epoch_after: u64,
     /// When the key was dropped.
+    #[serde(with = "crate::text::instant")]
     pub at: Timestamp,
     /// The KEK of the epoch before: as long as it exists, a copy of the table made before opens.
     pub kek: KekId,
@@ -214,6 +225,7 @@ pub struct KeyCopy {
     /// Who or what holds the copy.
     pub holder: Label,
     /// Since when.
+    #[serde(with = "crate::text::instant")]
     pub since: Timestamp,
     /// When the copy was destroyed, if it was.
     pub destroyed: Option<Timestamp>,

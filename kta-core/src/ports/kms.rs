@@ -84,6 +84,12 @@ impl KekId {
         Label::new(name).map(Self)
     }
 
+    /// The name as a label, for the log.
+    #[must_use]
+    pub const fn as_label(&self) -> &Label {
+        &self.0
+    }
+
     /// The custodian's name for it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -158,6 +164,7 @@ pub struct KekDestroyed {
     /// Which one.
     pub kek: KekId,
     /// When it was destroyed, or its destruction scheduled, for the first time.
+    #[serde(with = "crate::text::instant")]
     pub at: Timestamp,
     /// Whether it is gone, or when it will be.
     pub method: KekDestruction,
@@ -176,6 +183,7 @@ pub enum KekDestruction {
     /// during which an administrator could bring it back. A certificate is interim until then.
     Scheduled {
         /// When the waiting period ends.
+        #[serde(with = "crate::text::instant")]
         until: Timestamp,
     },
 }

@@ -15,8 +15,10 @@ pub mod erase;
 pub mod intake;
 pub mod key_table;
 pub mod kms;
+pub mod reader;
 pub mod scanner;
 pub mod store;
+mod store_rules;
 
 pub use blobs::{BlobId, Blobs};
 pub use channel::{Channel, Package, Part, Submission, SubmissionState};
@@ -29,5 +31,6 @@ pub use erase::{Erase, Erased, Method, Probe, Residue};
 pub use intake::{ChannelFacts, Delivery, DeliveryPart, Intake, IntakeChannel};
 pub use key_table::KeyTable;
 pub use kms::Kms;
+pub use reader::Reader;
 pub use scanner::{Finding, FindingKind, Inspection, Scanner};
 pub use store::{Change, ChangeSet, Committed, Durability, Jobs, Ledger, Store};

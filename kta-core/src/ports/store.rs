@@ -28,7 +28,12 @@ use crate::time::Timestamp;
 ///   one survives a killed process, and a crash of the machine after the stated lag.
 /// - What was removed is not found, and its index tags find nothing.
 /// - A tenant sees nothing of another.
-/// - A hold is never altered or dated back: it is placed, and it is released once.
+/// - A hold is never altered or dated back: it is placed, and it is released once; the store
+///   dates both.
+/// - A record that an active hold covers is not removed:
+///   [`DST-HOLD`](crate::refusal::Code::DstHold), and nothing of the set happens.
+/// - The revision of a sheet grows by one at each change, whatever revision the sheet says; a
+///   record never goes back to a lower revision.
 /// - A cancelled call leaves no half-write.
 /// - Errors and `Debug` contain no stored value.
 #[async_trait]

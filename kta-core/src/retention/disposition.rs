@@ -15,7 +15,7 @@ use crate::retention::evaluate::Evaluation;
 use crate::time::Timestamp;
 
 /// What a certificate of destruction says. The signed form is a C2SP signed note over its
-/// canonical JSON; see [`audit::note`](crate::audit::note).
+/// canonical JSON; see [`SignedNote`](crate::audit::SignedNote).
 ///
 /// The field list follows NIST SP 800-88r2 section 4.6 and the sample form of revision 1,
 /// appendix G, as far as they concern logical media.
@@ -51,9 +51,8 @@ pub struct Certificate {
     pub keys: Vec<KeyErased>,
     /// What remains to be said: residues that hold no content, copies given to others.
     pub exceptions: Vec<Label>,
-    /// Number of the audit entry that anchors this certificate's digest.
-    pub anchored_at: u64,
-    /// Origin of that audit log.
+    /// Origin of the audit log that anchors this certificate: an entry of the act `certify`
+    /// there holds its id and [`digest`](Self::digest).
     pub log: String,
 }
 
@@ -67,12 +66,10 @@ impl Certificate {
         text
     }
 
-    /// The digest that the anchoring entry holds: of the text with `anchored_at` set to zero,
-    /// since the entry's number is known only after the digest.
+    /// The digest that the anchoring entry holds.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let bare = Self { anchored_at: 0, ..self.clone() };
-        Digest::of(bare.text().as_bytes())
+        Digest::of(self.text().as_bytes())
     }
 }
 

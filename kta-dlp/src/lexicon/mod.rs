@@ -20,6 +20,8 @@ pub(crate) struct Word {
 /// A label, without its first word.
 pub(crate) struct Phrase {
     pub(crate) rest: Vec<u64>,
+    /// Counts only when a colon or an equals sign follows.
+    pub(crate) led: bool,
     pub(crate) label: Label,
 }
 
@@ -32,6 +34,8 @@ pub(crate) enum Label {
     May(Entity),
     /// It is something that is nobody's.
     Not,
+    /// No label at all, though its first words are one.
+    Silent,
 }
 
 /// A role a word can play, one bit each.
@@ -114,9 +118,11 @@ impl Lexicon {
         for (category, list) in lines(LABELS) {
             for phrase in list.split('|').map(str::trim) {
                 let (weak, phrase) = phrase.strip_prefix('~').map_or((false, phrase), |rest| (true, rest));
+                let (led, phrase) = phrase.strip_prefix('^').map_or((false, phrase), |rest| (true, rest));
                 let label = match (Entity::named(category), weak) {
                     (Some(entity), true) => Label::May(entity),
                     (Some(entity), false) => Label::Is(entity),
+                    (None, _) if category == "." => Label::Silent,
                     (None, _) => Label::Not,
                 };
                 let mut keys = phrase.split_whitespace().map(Key::of);
@@ -124,11 +130,11 @@ impl Lexicon {
                 let rest: Vec<u64> = keys.collect();
                 if !rest.is_empty() {
                     let together: String = phrase.split_whitespace().collect();
-                    if together.len() > 3 {
-                        phrases.push((Key::of(&together), Phrase { rest: Vec::new(), label }));
+                    if together.chars().count() > 3 {
+                        phrases.push((Key::of(&together), Phrase { rest: Vec::new(), led, label }));
                     }
                 }
-                phrases.push((first, Phrase { rest, label }));
+                phrases.push((first, Phrase { rest, led, label }));
             }
         }
         // Longest first, so that the first match is the best.
@@ -262,7 +268,7 @@ mod tests {
     #[test]
     fn every_label_of_the_data_is_a_kind_or_none() {
         for (category, _) in lines(LABELS) {
-            assert!(category == "-" || Entity::named(category).is_some(), "{category}");
+            assert!(matches!(category, "-" | ".") || Entity::named(category).is_some(), "{category}");
         }
         for (category, _) in lines(WORDS).chain(lines(NAMES)) {
             assert_ne!(role(category), 0, "{category}");

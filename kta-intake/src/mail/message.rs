@@ -33,8 +33,6 @@ pub struct Letter {
     pub attachments: Vec<Attachment>,
     /// When the gateway took it in, in seconds since 1970; from its own `Received` line.
     pub received: Option<i64>,
-    /// What the headers prove about its way.
-    pub facts: MailFacts,
 }
 
 /// One attachment as it was decoded.
@@ -64,8 +62,6 @@ pub fn read(raw: &[u8], gateway: &Gateway, limits: &Limits) -> Result<Letter, Co
     let mut walk = Walk { raw, limits, parts: 0, plain: None, html: None, attachments: Vec::new() };
     walk.entity(top, body, 0)?;
 
-    let mut facts = trace::facts(top, gateway);
-    facts.envelope = Envelope::None;
     let body = match (walk.plain, walk.html) {
         (Some(plain), _) => plain,
         (None, Some(html)) => html_to_text(&html),
@@ -78,8 +74,30 @@ pub fn read(raw: &[u8], gateway: &Gateway, limits: &Limits) -> Result<Letter, Co
         body,
         attachments: walk.attachments,
         received: trace::received_at(top, gateway),
-        facts,
     })
+}
+
+/// What a message's headers prove about its way, whether or not its body can be read.
+///
+/// # Errors
+/// As [`read`], for the header block alone.
+pub fn way(raw: &[u8], gateway: &Gateway, limits: &Limits) -> Result<MailFacts, Code> {
+    let (head, _) = split(raw, 0..raw.len(), limits)?;
+    let headers = headers(&raw[head])?;
+    let mut facts = trace::facts(&headers, gateway);
+    let content_type = headers.root_part().content_type();
+    let (kind, subkind) = essence(content_type)?;
+    let sealed = content_type.and_then(|ct| ct.attribute("smime-type"));
+    facts.envelope = match (kind.as_str(), subkind.as_str()) {
+        ("application", "pkcs7-mime" | "x-pkcs7-mime")
+            if sealed.is_none_or(|t| t.to_ascii_lowercase().ends_with("enveloped-data")) =>
+        {
+            Envelope::Smime
+        }
+        ("application", "x-microsoft-rpmsg-message") => Envelope::Purview,
+        _ => Envelope::None,
+    };
+    Ok(facts)
 }
 
 struct Walk<'r> {
@@ -305,7 +323,7 @@ fn one_address(headers: &Message<'_>) -> Result<String, Code> {
 }
 
 /// Short, with one `@` between two parts and nothing that could end a line or hide.
-fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';');
     let (local, domain) = text.rsplit_once('@').unwrap_or_default();
     text.len() <= 320 && !local.is_empty() && !local.contains('@') && !domain.is_empty() && !text.contains(odd)

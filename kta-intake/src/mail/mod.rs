@@ -3,5 +3,6 @@
 pub mod message;
 pub mod trace;
 
-pub use message::{Attachment, Letter, read};
+pub(crate) use message::is_address;
+pub use message::{Attachment, Letter, read, way};
 pub use trace::{Gateway, facts};

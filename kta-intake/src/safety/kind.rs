@@ -182,10 +182,12 @@ pub(crate) fn has_active_element(html: &str) -> bool {
 
 /// An `on…=` attribute.
 fn has_handler(tag: &str) -> bool {
+    let tag = tag.replace('=', " = ");
     let words = tag.split(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '"' | '\''));
-    words.filter_map(|word| word.strip_prefix("on")).any(|rest| {
-        let event = rest.split('=').next().unwrap_or_default();
-        event.len() >= 3 && event.bytes().all(|b| b.is_ascii_lowercase())
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| {
+        let event = pair[0].strip_prefix("on").unwrap_or_default();
+        pair[1] == "=" && event.len() >= 3 && event.bytes().all(|b| b.is_ascii_lowercase())
     })
 }
 

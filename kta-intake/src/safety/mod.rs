@@ -13,8 +13,7 @@ use kta_core::pii::MediaType;
 use kta_core::refusal::Code;
 
 use crate::limits::Limits;
-pub(crate) use archive::Budget;
-use archive::Archive;
+pub(crate) use archive::{Archive, Budget};
 pub use kind::Kind;
 pub(crate) use kind::has_active_element;
 pub use name::{check_name, check_path};

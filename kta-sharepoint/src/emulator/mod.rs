@@ -358,6 +358,7 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
     let labels = BTreeMap::from([
         ("7 years".to_owned(), label("retain", true)),
         ("Client record".to_owned(), label(labels::RECORD, false)),
+        ("KTA-Special".to_owned(), label("doNotRetain", true)),
         ("Working paper".to_owned(), label("doNotRetain", true)),
     ]);
     State {

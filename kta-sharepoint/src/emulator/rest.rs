@@ -197,11 +197,19 @@ fn hold_library(state: &State, rest: &str, call: &Call) -> Result<Reply, Refused
         "" => Ok(Reply::json(200, json!({ "Title": "Preservation Hold Library",
             "ItemCount": state.held.len() }))),
         "/items" => {
+            let prefix = match call.query("$filter") {
+                None => "",
+                Some(filter) => filter
+                    .strip_prefix("startswith(FileLeafRef,'")
+                    .and_then(|rest| rest.strip_suffix("')"))
+                    .ok_or_else(|| Refused::unsupported("The emulator knows startswith only."))?,
+            };
             let value: Vec<Value> = state
                 .held
                 .iter()
                 .enumerate()
                 .map(|(n, copy)| json!({ "Id": n + 1, "FileLeafRef": held_name(copy) }))
+                .filter(|item| item["FileLeafRef"].as_str().is_some_and(|n| n.starts_with(prefix)))
                 .collect();
             Ok(Reply::json(200, json!({ "value": value })))
         }

@@ -100,6 +100,7 @@ pub(crate) fn session(state: &mut State, id: &str, call: &Call) -> Result<Reply,
 fn fragment(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     let gone = || Refused::new(404, "itemNotFound", "No session.").inner("uploadSessionNotFound");
     let quota = state.settings.quota.saturating_sub(state.stored());
+    let now = state.now();
     let Some(range) = call.header("content-range").and_then(Range::parse) else {
         return Err(Refused::bad("Content-Range is missing or malformed").inner("invalidRange"));
     };
@@ -137,6 +138,7 @@ fn fragment(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> 
         return Err(Refused::new(507, "quotaLimitReached", "The quota is exceeded."));
     }
     upload.total = Some(range.total);
+    upload.expires = upload.expires.max(now + TimeDelta::minutes(SESSION_MINUTES));
     upload.received.extend_from_slice(&call.body);
     if last && !upload.deferred { finish(state, id, call) } else { Ok(status(upload, 202)) }
 }
@@ -201,8 +203,11 @@ impl Upload {
 }
 
 fn status(upload: &Upload, code: u16) -> Reply {
-    let next = match (&upload.done, upload.is_whole()) {
-        (None, false) => vec![format!("{}-", upload.received.len())],
+    let next = match (&upload.done, upload.total) {
+        (None, None) => vec!["0-".to_owned()],
+        (None, Some(total)) if !upload.is_whole() => {
+            vec![format!("{}-{}", upload.received.len(), total - 1)]
+        }
         _ => Vec::new(),
     };
     let body = json!({

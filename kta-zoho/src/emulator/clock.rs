@@ -53,6 +53,12 @@ impl EmulatorClock {
             .with_timezone(&self.zone)
             .to_rfc3339_opts(SecondsFormat::Secs, false)
     }
+
+    /// The present instant as an HTTP date (RFC 9110).
+    pub(super) fn http_date(&self) -> String {
+        let now = DateTime::from_timestamp(self.now(), 0).unwrap_or(DateTime::UNIX_EPOCH);
+        now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
 }
 
 /// Reads an ISO 8601 instant with offset, the only form Zoho takes in its date headers.

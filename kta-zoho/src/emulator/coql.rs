@@ -51,10 +51,10 @@ fn answer(shared: &Shared, body: &[u8]) -> Result<Response, ApiError> {
         .rows_of(query.module)
         .filter(|row| query.criteria.holds(&world, &shared.clock, row))
         .collect();
-    if let Some((column, descending)) = &query.order {
+    for (column, descending) in query.order.iter().rev() {
         known(column)?;
-        rows.sort_by_key(|row| {
-            (world.value(row, column, &shared.clock).map(|value| value.to_string()), row.id)
+        rows.sort_by_cached_key(|row| {
+            world.value(row, column, &shared.clock).map(|value| value.to_string())
         });
         if *descending {
             rows.reverse();
@@ -79,7 +79,7 @@ struct Query {
     columns: Vec<String>,
     module: &'static ModuleSpec,
     criteria: Criteria,
-    order: Option<(String, bool)>,
+    order: Vec<(String, bool)>,
     offset: usize,
     limit: usize,
 }
@@ -107,15 +107,20 @@ impl Query {
         if parser.conditions > MOST_CONDITIONS {
             return Err(limit("criteria"));
         }
-        let mut order = None;
+        let mut order = Vec::new();
         if parser.is_keyword("order") {
             parser.keyword("by", "order by")?;
-            let column = parser.name("order by")?;
-            let descending = parser.is_keyword("desc");
-            if !descending {
-                parser.is_keyword("asc");
+            loop {
+                let column = parser.name("order by")?;
+                let descending = parser.is_keyword("desc");
+                if !descending {
+                    parser.is_keyword("asc");
+                }
+                order.push((column, descending));
+                if !parser.symbol(",") {
+                    break;
+                }
             }
-            order = Some((column, descending));
         }
         let (mut offset, mut most) = (0, DEFAULT_ROWS);
         if parser.is_keyword("limit") {

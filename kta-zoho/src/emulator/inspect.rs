@@ -167,6 +167,11 @@ impl<'a> Inspector<'a> {
         done.is_ok()
     }
 
+    /// Somebody stops the processing of a person's data in the privacy settings of the record.
+    pub fn stop_processing(&self, id: u64) -> bool {
+        self.shared.world().rows.get_mut(&id).map(|row| row.stopped = true).is_some()
+    }
+
     /// Somebody deletes a record by hand: it goes to the recycle bin.
     pub fn delete_by_hand(&self, id: u64) -> bool {
         self.shared.world().bin_row(id, self.shared.clock.now())

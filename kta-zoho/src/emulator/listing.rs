@@ -31,7 +31,7 @@ pub(super) async fn records(
     headers: HeaderMap,
 ) -> Response {
     let all = |_: &Row| true;
-    shared.reply_rows(page_of(&shared, &module, &query, &headers, &all))
+    shared.reply_rows(&module, page_of(&shared, &module, &query, &headers, &all))
 }
 
 /// A page of the rows of a module for which `keep` holds.
@@ -122,9 +122,12 @@ pub(super) fn page_of(
     let more = end < total;
     let mut info = json!({
         "per_page": window.per_page, "count": shown.len(), "page": offset / window.per_page + 1,
-        "sort_by": sort_by, "sort_order": if ascending { "asc" } else { "desc" },
         "more_records": more,
     });
+    if module.api_name != "Notes" {
+        info["sort_by"] = sort_by.into();
+        info["sort_order"] = if ascending { "asc" } else { "desc" }.into();
+    }
     if more {
         let token = format!("{:032x}", world.fresh_id());
         info["next_page_token"] = token.clone().into();
@@ -144,6 +147,7 @@ pub(super) async fn record(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
+    let name = module.clone();
     let work = || {
         let module = shared.module(&module)?;
         let fields = field_list(&query)?;
@@ -158,7 +162,7 @@ pub(super) async fn record(
         let shown = world.shown_row(row, fields.as_deref(), &shared.clock);
         Ok(Json(json!({"data": [shown]})).into_response())
     };
-    shared.reply_rows(work())
+    shared.reply_rows(&name, work())
 }
 
 /// `GET /{module}/actions/count`

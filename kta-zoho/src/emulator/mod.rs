@@ -271,10 +271,11 @@ impl Shared {
     }
 
     /// The reply to a record call, with its error in a list under `data` unless asked otherwise.
-    fn reply_rows(&self, result: Result<Response, ApiError>) -> Response {
+    /// Calls about notes always answer bare.
+    fn reply_rows(&self, module: &str, result: Result<Response, ApiError>) -> Response {
         match result {
             Ok(response) => response,
-            Err(error) if self.options.bare_errors => error.into_response(),
+            Err(error) if self.options.bare_errors || module == "Notes" => error.into_response(),
             Err(error) => error.in_rows("data").into_response(),
         }
     }

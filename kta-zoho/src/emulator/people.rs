@@ -146,7 +146,7 @@ pub(super) async fn roles() -> Response {
             json!({
                 "display_label": name, "forecast_manager": null, "reporting_to": above,
                 "api_name": name.replace(' ', "_"), "share_with_peers": true,
-                "id": id.to_string(), "name": name, "created_by__s": null,
+                "id": id.to_string(), "name": name, "description": null, "created_by__s": null,
                 "modified_by__s": null, "modified_time__s": null, "created_time__s": null,
             })
         })

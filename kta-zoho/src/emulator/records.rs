@@ -22,7 +22,7 @@ pub(super) async fn create(
     Path(module): Path<String>,
     body: Bytes,
 ) -> Response {
-    shared.reply_rows(create_rows(&shared, &module, &body, None))
+    shared.reply_rows(&module, create_rows(&shared, &module, &body, None))
 }
 
 /// The rows of a create; `parent` is the record under which notes are made.
@@ -61,7 +61,7 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    shared.reply_rows(update_rows(&shared, &module, None, &headers, &body))
+    shared.reply_rows(&module, update_rows(&shared, &module, None, &headers, &body))
 }
 
 /// `PUT /{module}/{id}`
@@ -71,7 +71,7 @@ pub(super) async fn update_one(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    shared.reply_rows(update_rows(&shared, &module, Some(&id), &headers, &body))
+    shared.reply_rows(&module, update_rows(&shared, &module, Some(&id), &headers, &body))
 }
 
 fn update_rows(
@@ -119,7 +119,7 @@ pub(super) async fn upsert(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    shared.reply_rows(upsert_rows(&shared, &module, &headers, &body))
+    shared.reply_rows(&module, upsert_rows(&shared, &module, &headers, &body))
 }
 
 fn upsert_rows(
@@ -178,7 +178,10 @@ pub(super) async fn delete(
 ) -> Response {
     let work = || {
         let module = shared.module(&module)?;
-        let ids = query.get("ids").ok_or_else(|| ApiError::missing_param("ids"))?;
+        let ids = query.get("ids").ok_or_else(|| {
+            ApiError::bad("REQUIRED_PARAM_MISSING", "One of the expected parameter is missing")
+                .with(json!({"param_name": "ids"}))
+        })?;
         let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
         if ids.is_empty() || ids.len() > MOST_ROWS {
             return Err(ApiError::bad("INVALID_DATA", "the ids given seem to be invalid")
@@ -204,8 +207,12 @@ pub(super) async fn delete_one(
                 Ok(rows("data", vec![result], StatusCode::OK, StatusCode::OK))
             }
             RowResult::Failed(_) => {
+                let details = match module.api_name {
+                    "Notes" => json!({"resource_path_index": 1}),
+                    _ => json!({"id": id}),
+                };
                 Err(ApiError::bad("INVALID_DATA", "the id given seems to be invalid")
-                    .with(json!({"id": id})))
+                    .with(details))
             }
         }
     };
@@ -296,7 +303,7 @@ fn insert(
     refuse_duplicate(world, clock, module, index, &fields, None)?;
     let id = world.fresh_id();
     let row =
-        Row { id, module, fields, created: now, modified: now, indexed: now + lag, owner: 0 };
+        Row { id, module, fields, created: now, modified: now, indexed: now + lag, owner: 0, stopped: false };
     world.note_audit("added", module.api_name, id, display_name(&row), now);
     world.note_timeline(id, module.api_name, "added", Vec::new(), now);
     world.rows.insert(id, row);

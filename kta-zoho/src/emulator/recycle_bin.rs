@@ -89,7 +89,9 @@ pub(super) async fn delete(
     }
     let mut world = shared.world();
     let now = shared.clock.now();
-    let results = ids.into_iter().map(|id| delete_row(&mut world, id, now)).collect();
+    let mut results: Vec<RowResult> =
+        ids.iter().map(|id| delete_row(&mut world, id, now)).collect();
+    name_mixed(&mut results, &ids);
     rows("recycle_bin", results, StatusCode::OK, StatusCode::OK)
 }
 
@@ -133,6 +135,19 @@ fn delete_row(world: &mut World, id: &str, now: i64) -> RowResult {
         return RowResult::done("record deleted successfully", json!({"id": id}));
     }
     RowResult::failed("INVALID_DATA", "the id given seems to be invalid", json!({"id": id}))
+}
+
+/// A mixed reply names the id of each row once more beside its code.
+fn name_mixed(results: &mut [RowResult], ids: &[&str]) {
+    let failed = results.iter().filter(|row| matches!(row, RowResult::Failed(_))).count();
+    if failed == 0 || failed == results.len() {
+        return;
+    }
+    for (row, id) in results.iter_mut().zip(ids) {
+        match row {
+            RowResult::Done(value) | RowResult::Failed(value) => value["id"] = (*id).into(),
+        }
+    }
 }
 
 fn restore_row(world: &mut World, id: &str, now: i64) -> RowResult {

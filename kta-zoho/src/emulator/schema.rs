@@ -228,7 +228,7 @@ pub(super) static MODULES: [ModuleSpec; 3] = [
     },
 ];
 
-static CONTACT_FIELDS: [FieldSpec; 43] = [
+static CONTACT_FIELDS: [FieldSpec; 41] = [
     FieldSpec::new("Owner", Kind::Owner, 120),
     FieldSpec::new("Salutation", Kind::Picklist, 120),
     FieldSpec::new("First_Name", Kind::Text, 40),
@@ -252,7 +252,6 @@ static CONTACT_FIELDS: [FieldSpec; 43] = [
     FieldSpec::new("Modified_By", Kind::Owner, 120).read_only(),
     FieldSpec::new("Modified_Time", Kind::DateTime, 120).read_only(),
     FieldSpec::new("KTA_Key", Kind::Text, 120).custom().unique(),
-    FieldSpec::new("KTA_Step", Kind::Text, 120).custom(),
     FieldSpec::new("Subject_Key", Kind::Text, 120).custom(),
     FieldSpec::new("Matter_Key", Kind::Text, 120).custom(),
     FieldSpec::new("Passport_Number", Kind::Text, 60).custom(),
@@ -269,12 +268,11 @@ static CONTACT_FIELDS: [FieldSpec; 43] = [
     FieldSpec::new("Occupation", Kind::Text, 255).custom(),
     FieldSpec::new("Salary", Kind::Text, 60).custom(),
     FieldSpec::new("Purpose", Kind::Text, 60).custom(),
-    FieldSpec::new("Processing_Stopped", Kind::Boolean, 5).custom(),
     FieldSpec::new("Case_Notes", Kind::TextArea, 32_000).custom(),
     FieldSpec::new("Guardian", Kind::Lookup("Contacts"), 120).custom(),
 ];
 
-static DEAL_FIELDS: [FieldSpec; 16] = [
+static DEAL_FIELDS: [FieldSpec; 15] = [
     FieldSpec::new("Owner", Kind::Owner, 120),
     FieldSpec::new("Deal_Name", Kind::Text, 120).mandatory(),
     FieldSpec::new("Stage", Kind::Picklist, 120).mandatory(),
@@ -287,7 +285,6 @@ static DEAL_FIELDS: [FieldSpec; 16] = [
     FieldSpec::new("Modified_By", Kind::Owner, 120).read_only(),
     FieldSpec::new("Modified_Time", Kind::DateTime, 120).read_only(),
     FieldSpec::new("KTA_Key", Kind::Text, 120).custom().unique(),
-    FieldSpec::new("KTA_Step", Kind::Text, 120).custom(),
     FieldSpec::new("Matter_Key", Kind::Text, 120).custom(),
     FieldSpec::new("Form_Number", Kind::Text, 30).custom(),
     FieldSpec::new("On_Hold", Kind::Boolean, 5).custom(),

@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -88,7 +90,7 @@ async fn answer(
         None if door == Door::Api => refuse_stranger(&shared, &parts.headers),
         None => None,
     };
-    let response = match early {
+    let mut response = match early {
         Some(response) => {
             // Taken in before answering, so that the sender sees the reply and not a reset.
             let _ = axum::body::to_bytes(Body::new(body), LARGEST_BODY).await;
@@ -103,6 +105,9 @@ async fn answer(
             }
         }
     };
+    if let Ok(date) = HeaderValue::from_str(&shared.clock.http_date()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
     match failure {
         Some(Failure::DropAfterEffect) => {
             shared.journal.arrived(exchange);
@@ -179,7 +184,13 @@ async fn cut_off(response: Response) -> Response {
     let whole = axum::body::to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
     parts.headers.insert(header::CONTENT_LENGTH, (whole.len() + 1).into());
     let half: Result<Bytes, Dropped> = Ok(whole.slice(..whole.len() / 2));
-    let pieces = futures_util::stream::iter([half, Err(Dropped)]);
+    let pieces = futures_util::stream::iter([half, Err(Dropped)]).then(|piece| async {
+        if piece.is_err() {
+            // The first half shall reach the reader before the connection breaks.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        piece
+    });
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 

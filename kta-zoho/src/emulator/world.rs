@@ -45,6 +45,8 @@ pub(super) struct Row {
     /// From when on the search index knows this state of the row.
     pub(super) indexed: i64,
     pub(super) owner: usize,
+    /// Whether somebody stopped the processing of this person's data.
+    pub(super) stopped: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -189,6 +191,9 @@ impl World {
                     if let Some(value) = self.value(row, field.api_name, clock) {
                         shown.insert(field.api_name.to_owned(), value);
                     }
+                }
+                if row.module.api_name == "Contacts" {
+                    shown.insert("$stop_processing".into(), row.stopped.into());
                 }
             }
         }

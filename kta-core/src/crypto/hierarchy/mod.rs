@@ -1,5 +1,34 @@
 //! The tree of keys of one tenant, from the custodian down to the people.
 
+/// Repeats what lost a race, a bounded number of times.
+macro_rules! retried {
+    ($attempt:expr) => {{
+        let mut left = $crate::crypto::hierarchy::ATTEMPTS;
+        loop {
+            left -= 1;
+            // The block keeps a `?` of the attempt inside the attempt.
+            let outcome: Result<_> = async { $attempt }.await;
+            match outcome {
+                Err(Error::Broken(fault)) if left > 0 && fault.kind() == FaultKind::Conflict => {}
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+
+/// Reads and acts; again from the beginning when the epoch was turned meanwhile, because then
+/// what failed to unwrap was a mixture of two epochs.
+macro_rules! reread {
+    ($keys:ident, $wanted:expr, |$head:ident, $rows:ident| $act:expr) => {
+        retried!({
+            let (head, rows) = $keys.rows($wanted).await?;
+            let (epoch, $head, $rows) = (head.epoch.number, head, rows);
+            let outcome: Result<_> = async { $act }.await;
+            $keys.unless_turned(epoch, outcome).await
+        })
+    };
+}
+
 mod tree;
 mod turn;
 
@@ -13,7 +42,7 @@ use super::secret::SecretKey;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{IdempotencyKey, SubjectId, TenantId};
 use crate::ports::key_table::{
-    EpochRow, KeyChange, KeyCopy, KeyHead, KeyRows, KeyTable, NodeId, SubjectRow, Wanted,
+    EpochRow, KeyChange, KeyCopy, KeyHead, KeyRows, KeyTable, NodeId, Wanted,
 };
 use crate::ports::kms::{KekState, Kms};
 use crate::refusal::Code;
@@ -90,15 +119,25 @@ impl Hierarchy {
     ) -> Result<Self> {
         if !(2..=FAN_OUT).contains(&fan_out) {
             let fault = Fault::new(FaultKind::Misconfigured, Port::KeyTable, "open");
-            return Err(fault.because("the fan-out of the key tree is 2 to 256").into());
+            return Err(fault
+                .because("the fan-out of the key tree is 2 to 256")
+                .into());
         }
-        let keys = Self { tenant, kms, table, entropy, cache: Mutex::default() };
+        let keys = Self {
+            tenant,
+            kms,
+            table,
+            entropy,
+            cache: Mutex::default(),
+        };
         let head = keys.found(fan_out).await?;
         if let KekState::Destroyed(_) = keys.kms.state(&head.epoch.kek).await? {
             // Unless somebody else turned the epoch just now, this table is an old one.
             if keys.head().await?.epoch.kek == head.epoch.kek {
                 let fault = Fault::new(FaultKind::Corrupt, Port::KeyTable, "open");
-                return Err(fault.because("this key table is older than the last erasure").into());
+                return Err(fault
+                    .because("this key table is older than the last erasure")
+                    .into());
             }
         }
         keys.settle(now).await?;
@@ -125,7 +164,7 @@ impl Hierarchy {
     /// # Errors
     /// As [`enroll`](Self::enroll).
     pub async fn enroll_all(&self, subjects: &[SubjectId]) -> Result<()> {
-        self.retried(async || self.try_enroll(subjects).await).await
+        retried!(self.try_enroll(subjects).await)
     }
 
     /// The person's key.
@@ -134,16 +173,20 @@ impl Hierarchy {
     /// [`Code::CryErased`] when it was destroyed, [`Code::CryKey`] when the person never had
     /// one. Faults of the ports; `Corrupt` when table and custodian do not fit together.
     pub async fn subject_key(&self, subject: SubjectId) -> Result<SubjectKey> {
-        let wanted = [Wanted::Subject(subject)];
-        self.reread(&wanted, async |head, rows| {
+        reread!(self, &[Wanted::Subject(subject)], |head, rows| {
             if rows.erased.contains_key(&subject) {
                 return Err(Code::CryErased.into());
             }
             let row = rows.subjects.get(&subject).ok_or(Code::CryKey)?;
-            let secret = self.leaf_key(&head, &rows, row).await?;
-            Ok(SubjectKey::new(self.tenant, subject, row.generation, &secret))
+            let branch = self.branch_key(&head, &rows, row.slot).await?;
+            let secret = tree::open_leaf(self.tenant, &branch, row)?;
+            Ok(SubjectKey::new(
+                self.tenant,
+                subject,
+                row.generation,
+                &secret,
+            ))
         })
-        .await
     }
 
     /// The newest index key: the one under which entries are written.
@@ -151,11 +194,10 @@ impl Hierarchy {
     /// # Errors
     /// Faults of the ports.
     pub async fn index_key(&self) -> Result<IndexKey> {
-        self.reread(&[], async |head, _| {
+        reread!(self, &[], |head, _rows| {
             let newest = head.index.last().ok_or_else(|| corrupt("index"))?.epoch;
             self.index_key_in(&head, newest).await
         })
-        .await
     }
 
     /// The index key of one index epoch, to find entries written in it.
@@ -163,7 +205,9 @@ impl Hierarchy {
     /// # Errors
     /// [`Code::CryKey`] when there is no such key, or not any more. Faults of the ports.
     pub async fn index_key_of(&self, epoch: u32) -> Result<IndexKey> {
-        self.reread(&[], async |head, _| self.index_key_in(&head, epoch).await).await
+        reread!(self, &[], |head, _rows| self
+            .index_key_in(&head, epoch)
+            .await)
     }
 
     /// Declares a copy of a key outside custodian and table, or updates what is known of it.
@@ -172,13 +216,12 @@ impl Hierarchy {
     /// # Errors
     /// Faults of the ports.
     pub async fn declare_copy(&self, copy: KeyCopy) -> Result<()> {
-        self.retried(async || {
+        retried!({
             let head = self.head().await?;
             let mut change = KeyChange::of(self.tenant, Some(head.revision), head);
             change.copies.push(copy.clone());
             self.table.commit(change).await.map(|_| ())
         })
-        .await
     }
 
     /// Drops every cached key. Call it on a timer: a custodian's administrator who disables a
@@ -188,23 +231,31 @@ impl Hierarchy {
     }
 
     async fn head(&self) -> Result<KeyHead> {
-        self.table.read(self.tenant, &[]).await?.head.ok_or_else(|| corrupt("read"))
+        self.rows(&[]).await.map(|(head, _)| head)
     }
 
     /// The head, after making the first epoch when there is none.
     async fn found(&self, fan_out: u16) -> Result<KeyHead> {
-        self.retried(async || {
+        retried!({
             if let Some(head) = self.table.read(self.tenant, &[]).await?.head {
                 return Ok(head);
             }
             let (epoch, prk) = self.fresh_epoch(1).await?;
-            let index = vec![self.fresh_index(&prk, &epoch, 1)?];
-            let head =
-                KeyHead { revision: 0, fan_out, next_slot: 0, epoch, index, retired: Vec::new() };
-            self.table.commit(KeyChange::of(self.tenant, None, head)).await?;
+            let secret = SecretKey::random(&*self.entropy);
+            let index = vec![self.wrap_index(&prk, 1, &secret)?];
+            let head = KeyHead {
+                revision: 0,
+                fan_out,
+                next_slot: 0,
+                epoch,
+                index,
+                retired: Vec::new(),
+            };
+            self.table
+                .commit(KeyChange::of(self.tenant, None, head))
+                .await?;
             self.head().await
         })
-        .await
     }
 
     async fn try_enroll(&self, subjects: &[SubjectId]) -> Result<()> {
@@ -229,8 +280,9 @@ impl Hierarchy {
             Fault::new(FaultKind::Unsupported, Port::KeyTable, "enroll")
                 .because("the tenant's key tree is full")
         })?;
-        let mut branches: Vec<_> =
-            (first..end).flat_map(|slot| NodeId::above(slot, head.fan_out)).collect();
+        let mut branches: Vec<_> = (first..end)
+            .flat_map(|slot| NodeId::above(slot, head.fan_out))
+            .collect();
         branches.sort_unstable();
         branches.dedup();
         let wanted: Vec<_> = branches.iter().copied().map(Wanted::Node).collect();
@@ -239,11 +291,10 @@ impl Hierarchy {
             return Err(conflict("enroll"));
         }
 
-        let mut growth = tree::Growth::new(self, &head, rows).await?;
-        for (subject, slot) in missing.into_iter().zip(first..end) {
-            growth.add(subject, slot)?;
-        }
-        let (nodes, subjects) = growth.rows();
+        let planted = self
+            .plant(&head, rows, missing.into_iter().zip(first..end))
+            .await;
+        let (nodes, subjects) = self.unless_turned(head.epoch.number, planted).await?;
         let expected = Some(head.revision);
         head.next_slot = end;
         let mut change = KeyChange::of(self.tenant, expected, head);
@@ -251,37 +302,18 @@ impl Hierarchy {
         self.table.commit(change).await.map(|_| ())
     }
 
-    /// Reads and acts; once more from the beginning when the table moved on meanwhile, because
-    /// then what failed to unwrap was a mixture of two epochs.
-    async fn reread<T>(
-        &self,
-        wanted: &[Wanted],
-        act: impl AsyncFn(KeyHead, KeyRows) -> Result<T>,
-    ) -> Result<T> {
-        self.retried(async || {
-            let mut rows = self.table.read(self.tenant, wanted).await?;
-            let head = rows.head.take().ok_or_else(|| corrupt("read"))?;
-            let epoch = head.epoch.number;
-            match act(head, rows).await {
-                Err(error) if self.head().await?.epoch.number != epoch => {
-                    debug_assert!(error.refusal().is_some() || error.fault().is_some());
-                    Err(conflict("read"))
-                }
-                outcome => outcome,
-            }
-        })
-        .await
+    async fn rows(&self, wanted: &[Wanted]) -> Result<(KeyHead, KeyRows)> {
+        let mut rows = self.table.read(self.tenant, wanted).await?;
+        let head = rows.head.take().ok_or_else(|| corrupt("read"))?;
+        Ok((head, rows))
     }
 
-    /// Repeats what lost a race, a bounded number of times.
-    async fn retried<T>(&self, act: impl AsyncFn() -> Result<T>) -> Result<T> {
-        for _ in 1..ATTEMPTS {
-            match act().await {
-                Err(Error::Broken(fault)) if fault.kind() == FaultKind::Conflict => {}
-                outcome => return outcome,
-            }
+    /// A failure is a lost race when the epoch was turned meanwhile.
+    async fn unless_turned<T>(&self, epoch: u64, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Err(_) if self.head().await?.epoch.number != epoch => Err(conflict("read")),
+            outcome => outcome,
         }
-        act().await
     }
 
     fn cached(&self) -> MutexGuard<'_, Cache> {
@@ -298,12 +330,14 @@ impl Hierarchy {
         let secret = SecretKey::random(&*self.entropy);
         let context = Place::Epoch(number).context(self.tenant);
         let wrapped = self.kms.wrap(&kek, &secret, &context).await?;
-        Ok((EpochRow { number, kek, wrapped }, Prk::extract(&secret)))
-    }
-
-    async fn leaf_key(&self, head: &KeyHead, rows: &KeyRows, row: &SubjectRow) -> Result<SecretKey> {
-        let parent = self.branch_key(head, rows, row.slot).await?;
-        tree::open_leaf(self.tenant, head, &parent, row)
+        Ok((
+            EpochRow {
+                number,
+                kek,
+                wrapped,
+            },
+            Prk::extract(&secret),
+        ))
     }
 }
 

@@ -53,7 +53,9 @@ pub const HEADER: usize = HEAD;
 pub const fn stored_length(length: u64) -> u64 {
     let segments = length.div_ceil(SEGMENT as u64);
     let segments = if segments == 0 { 1 } else { segments };
-    length.saturating_add(HEADER as u64).saturating_add(segments.saturating_mul(TAG as u64))
+    length
+        .saturating_add(HEADER as u64)
+        .saturating_add(segments.saturating_mul(TAG as u64))
 }
 
 /// The keyed cipher of one content.
@@ -104,7 +106,10 @@ impl Cipher {
         let mut associated = context.to_bytes();
         associated.extend_from_slice(&key.generation().to_be_bytes());
         let key: &aead_stream::Key<Aes256GcmSiv> = (&*sealing.key).into();
-        Self { stream: StreamBE32::new(key, &prefix.into()), associated }
+        Self {
+            stream: StreamBE32::new(key, &prefix.into()),
+            associated,
+        }
     }
 
     /// Encrypts one segment where it stands and appends its tag.
@@ -135,7 +140,10 @@ fn after(number: u32) -> Result<u32> {
     })
 }
 
-const CONTENT: Use = Use { key: b"kta1 content key", commitment: b"kta1 content commitment" };
+const CONTENT: Use = Use {
+    key: b"kta1 content key",
+    commitment: b"kta1 content commitment",
+};
 const SUITE: u8 = 2;
 
 #[cfg(test)]

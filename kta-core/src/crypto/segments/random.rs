@@ -40,7 +40,11 @@ impl Segments {
         let (last, length) = layout(stored).ok_or(Code::CrySwap)?;
         let header = fetch(Self::header_range())?;
         let header = header.as_slice().try_into().map_err(|_| Code::CrySwap)?;
-        let opened = Self { cipher: Cipher::named(key, context, header)?, length, last };
+        let opened = Self {
+            cipher: Cipher::named(key, context, header)?,
+            length,
+            last,
+        };
         opened.segment(last, fetch)?;
         Ok(opened)
     }

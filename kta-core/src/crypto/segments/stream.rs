@@ -1,5 +1,6 @@
 //! One stream of chunks into another.
 
+use core::borrow::Borrow;
 use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -50,11 +51,12 @@ where
 ///
 /// # Errors
 /// [`Code::CrySwap`] when the place is not in this key's record.
-pub fn open<'a, S>(key: &'a RecordKey, context: SealContext<'a>, stored: S) -> Result<OpenStream<'a, S>>
+pub fn open<K, S>(key: K, context: SealContext<'_>, stored: S) -> Result<OpenStream<'_, K, S>>
 where
+    K: Borrow<RecordKey>,
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
-    key.admits(&context)?;
+    key.borrow().admits(&context)?;
     Ok(OpenStream {
         stored,
         key,
@@ -142,9 +144,9 @@ impl<S> fmt::Debug for SealStream<S> {
 }
 
 /// The content of stored bytes that are being opened; see [`open`].
-pub struct OpenStream<'a, S> {
+pub struct OpenStream<'a, K, S> {
     stored: S,
-    key: &'a RecordKey,
+    key: K,
     context: SealContext<'a>,
     cipher: Option<Cipher>,
     waiting: Vec<u8>,
@@ -154,18 +156,24 @@ pub struct OpenStream<'a, S> {
     done: bool,
 }
 
-impl<S> OpenStream<'_, S> {
+impl<K: Borrow<RecordKey>, S> OpenStream<'_, K, S> {
     /// The next chunk, when what waits suffices for one; `None` asks for more stored bytes.
     fn step(&mut self) -> Result<Option<Bytes>> {
         if self.cipher.is_none() {
             fill(&mut self.waiting, &mut self.rest, HEADER);
             let Some(header) = self.waiting.first_chunk() else {
-                return if self.ended { Err(Code::CrySwap.into()) } else { Ok(None) };
+                return if self.ended {
+                    Err(Code::CrySwap.into())
+                } else {
+                    Ok(None)
+                };
             };
-            self.cipher = Some(Cipher::named(self.key, &self.context, header)?);
+            self.cipher = Some(Cipher::named(self.key.borrow(), &self.context, header)?);
             self.waiting.clear();
         }
-        let Some(cipher) = &self.cipher else { return Ok(None) };
+        let Some(cipher) = &self.cipher else {
+            return Ok(None);
+        };
         fill(&mut self.waiting, &mut self.rest, STORED);
         let full = self.waiting.len() == STORED && !self.rest.is_empty();
         if !full && !self.ended {
@@ -182,8 +190,9 @@ impl<S> OpenStream<'_, S> {
     }
 }
 
-impl<S> Stream for OpenStream<'_, S>
+impl<K, S> Stream for OpenStream<'_, K, S>
 where
+    K: Borrow<RecordKey> + Unpin,
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
     type Item = Result<Bytes>;
@@ -215,14 +224,14 @@ where
 }
 
 #[cfg(test)]
-impl<S> OpenStream<'_, S> {
+impl<K, S> OpenStream<'_, K, S> {
     /// Bytes of memory held between two chunks, and what gives the stored bytes.
     pub(super) fn held(&self) -> (usize, &S) {
         (self.waiting.capacity() + self.rest.len(), &self.stored)
     }
 }
 
-impl<S> fmt::Debug for OpenStream<'_, S> {
+impl<K, S> fmt::Debug for OpenStream<'_, K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OpenStream(at segment {})", self.number)
     }

@@ -1,0 +1,265 @@
+//! Branch keys: where they stand, how they are wrapped, and how the tree grows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::super::derive::{Prk, push};
+use super::super::index::IndexKey;
+use super::super::keys::SubjectKey;
+use super::super::secret::SecretKey;
+use super::super::wrap::{unwrap_under, wrap_under};
+use super::{Hierarchy, corrupt};
+use crate::error::{Error, Fault, FaultKind, Port, Result};
+use crate::id::{Digest, SubjectId, TenantId};
+use crate::ports::key_table::{
+    EpochRow, IndexKeyRow, KeyHead, KeyRows, NodeId, NodeRow, SubjectRow,
+};
+use crate::ports::kms::WrappedKey;
+use crate::refusal::Code;
+
+/// What a wrapped key is and where it stands: the context it is bound to.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// An epoch key, at the custodian.
+    Epoch(u64),
+    /// A branch key, drawn in an epoch.
+    Branch(NodeId, u64),
+    /// An index key.
+    Index(u32),
+    /// A person's key.
+    Subject {
+        subject: SubjectId,
+        slot: u32,
+        generation: u32,
+        key: Digest,
+    },
+}
+
+impl Place {
+    pub(super) fn context(self, tenant: TenantId) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(128);
+        let label: &[u8] = match self {
+            Self::Epoch(_) => b"kta1 epoch",
+            Self::Branch(..) => b"kta1 branch",
+            Self::Index(_) => b"kta1 index",
+            Self::Subject { .. } => b"kta1 subject",
+        };
+        push(&mut bytes, label);
+        push(&mut bytes, tenant.as_bytes());
+        match self {
+            Self::Epoch(number) => bytes.extend_from_slice(&number.to_be_bytes()),
+            Self::Branch(node, version) => {
+                bytes.push(node.level);
+                bytes.extend_from_slice(&node.index.to_be_bytes());
+                bytes.extend_from_slice(&version.to_be_bytes());
+            }
+            Self::Index(epoch) => bytes.extend_from_slice(&epoch.to_be_bytes()),
+            Self::Subject {
+                subject,
+                slot,
+                generation,
+                key,
+            } => {
+                push(&mut bytes, subject.as_bytes());
+                bytes.extend_from_slice(&slot.to_be_bytes());
+                bytes.extend_from_slice(&generation.to_be_bytes());
+                bytes.extend_from_slice(key.as_bytes());
+            }
+        }
+        bytes
+    }
+
+    fn of(row: &SubjectRow) -> Self {
+        Self::Subject {
+            subject: row.subject,
+            slot: row.slot,
+            generation: row.generation,
+            key: row.key,
+        }
+    }
+}
+
+/// Unwrapped keys of the present epoch. An entry counts only while the table still has the very
+/// wrapped bytes it came from; dropping it wipes it.
+#[derive(Default)]
+pub(super) struct Cache {
+    epoch: Option<(EpochRow, Arc<Prk>)>,
+    nodes: HashMap<NodeId, (WrappedKey, Arc<Prk>)>,
+}
+
+impl Hierarchy {
+    /// The key of an epoch, from the cache or from the custodian.
+    pub(super) async fn epoch_key(&self, epoch: &EpochRow) -> Result<Arc<Prk>> {
+        if let Some((cached, key)) = &self.cached().epoch
+            && cached == epoch
+        {
+            return Ok(Arc::clone(key));
+        }
+        let context = Place::Epoch(epoch.number).context(self.tenant);
+        let secret = self.kms.unwrap(&epoch.kek, &epoch.wrapped, &context).await;
+        let key = Arc::new(Prk::extract(&secret.map_err(custodian)?));
+        // Whatever was cached is of another epoch, or of another copy of this one.
+        *self.cached() = Cache {
+            epoch: Some((epoch.clone(), Arc::clone(&key))),
+            nodes: HashMap::new(),
+        };
+        Ok(key)
+    }
+
+    /// The key of the lowest branch above a slot.
+    pub(super) async fn branch_key(
+        &self,
+        head: &KeyHead,
+        rows: &KeyRows,
+        slot: u32,
+    ) -> Result<Arc<Prk>> {
+        let mut key = self.epoch_key(&head.epoch).await?;
+        for node in NodeId::above(slot, head.fan_out) {
+            let row = rows.nodes.get(&node).ok_or_else(|| corrupt("read"))?;
+            key = self.node_key(&key, row)?;
+        }
+        Ok(key)
+    }
+
+    fn node_key(&self, parent: &Prk, row: &NodeRow) -> Result<Arc<Prk>> {
+        if let Some((wrapped, key)) = self.cached().nodes.get(&row.node)
+            && *wrapped == row.wrapped
+        {
+            return Ok(Arc::clone(key));
+        }
+        let key = Arc::new(Prk::extract(&open_node(self.tenant, parent, row)?));
+        let mut cache = self.cached();
+        if cache.nodes.len() >= CACHED_NODES {
+            cache.nodes.clear();
+        }
+        cache
+            .nodes
+            .insert(row.node, (row.wrapped.clone(), Arc::clone(&key)));
+        Ok(key)
+    }
+
+    /// Rows for new people at new slots, with the branches above them that are missing.
+    pub(super) async fn plant(
+        &self,
+        head: &KeyHead,
+        rows: KeyRows,
+        people: impl Iterator<Item = (SubjectId, u32)>,
+    ) -> Result<(Vec<NodeRow>, Vec<SubjectRow>)> {
+        let epoch = self.epoch_key(&head.epoch).await?;
+        let mut keys = BTreeMap::from([(NodeId::ROOT, epoch)]);
+        let (mut nodes, mut subjects) = (Vec::new(), Vec::new());
+        for (subject, slot) in people {
+            let mut parent = NodeId::ROOT;
+            for node in NodeId::above(slot, head.fan_out) {
+                if !keys.contains_key(&node) {
+                    let above = &keys[&parent];
+                    let key = if let Some(row) = rows.nodes.get(&node) {
+                        self.node_key(above, row)?
+                    } else {
+                        let secret = SecretKey::random(&*self.entropy);
+                        nodes.push(self.wrap_node(above, node, head.epoch.number, &secret)?);
+                        Arc::new(Prk::extract(&secret))
+                    };
+                    keys.insert(node, key);
+                }
+                parent = node;
+            }
+            let secret = SecretKey::random(&*self.entropy);
+            let key = SubjectKey::new(self.tenant, subject, FIRST, &secret).fingerprint();
+            let wrapped = WrappedKey::from_bytes(Vec::new());
+            let row = SubjectRow {
+                subject,
+                slot,
+                generation: FIRST,
+                key,
+                wrapped,
+            };
+            subjects.push(self.wrap_leaf(&keys[&parent], row, &secret)?);
+        }
+        Ok((nodes, subjects))
+    }
+
+    pub(super) fn wrap_node(
+        &self,
+        parent: &Prk,
+        node: NodeId,
+        version: u64,
+        secret: &SecretKey,
+    ) -> Result<NodeRow> {
+        let context = Place::Branch(node, version).context(self.tenant);
+        let wrapped = wrap_under(parent, secret, context, &*self.entropy)?;
+        Ok(NodeRow {
+            node,
+            version,
+            wrapped,
+        })
+    }
+
+    /// The same row with the key wrapped anew.
+    pub(super) fn wrap_leaf(
+        &self,
+        parent: &Prk,
+        row: SubjectRow,
+        secret: &SecretKey,
+    ) -> Result<SubjectRow> {
+        let context = Place::of(&row).context(self.tenant);
+        let wrapped = wrap_under(parent, secret, context, &*self.entropy)?;
+        Ok(SubjectRow { wrapped, ..row })
+    }
+
+    pub(super) fn wrap_index(
+        &self,
+        epoch_key: &Prk,
+        epoch: u32,
+        secret: &SecretKey,
+    ) -> Result<IndexKeyRow> {
+        let context = Place::Index(epoch).context(self.tenant);
+        let wrapped = wrap_under(epoch_key, secret, context, &*self.entropy)?;
+        Ok(IndexKeyRow { epoch, wrapped })
+    }
+
+    pub(super) async fn index_key_in(&self, head: &KeyHead, epoch: u32) -> Result<IndexKey> {
+        let row = head
+            .index
+            .iter()
+            .find(|row| row.epoch == epoch)
+            .ok_or(Code::CryKey)?;
+        let above = self.epoch_key(&head.epoch).await?;
+        Ok(IndexKey::new(
+            self.tenant,
+            epoch,
+            &open_index(self.tenant, &above, row)?,
+        ))
+    }
+}
+
+pub(super) fn open_node(tenant: TenantId, parent: &Prk, row: &NodeRow) -> Result<SecretKey> {
+    let context = Place::Branch(row.node, row.version).context(tenant);
+    unwrap_under(parent, &row.wrapped, context).map_err(|_| corrupt("read"))
+}
+
+pub(super) fn open_leaf(tenant: TenantId, parent: &Prk, row: &SubjectRow) -> Result<SecretKey> {
+    let context = Place::of(row).context(tenant);
+    unwrap_under(parent, &row.wrapped, context).map_err(|_| corrupt("read"))
+}
+
+pub(super) fn open_index(tenant: TenantId, parent: &Prk, row: &IndexKeyRow) -> Result<SecretKey> {
+    let context = Place::Index(row.epoch).context(tenant);
+    unwrap_under(parent, &row.wrapped, context).map_err(|_| corrupt("read"))
+}
+
+/// A custodian that refuses the active epoch's key is no answer about any one person.
+fn custodian(error: Error) -> Error {
+    match error.refusal().map(crate::refusal::Refusal::code) {
+        Some(Code::CryErased) => Fault::new(FaultKind::Corrupt, Port::KeyTable, "read")
+            .because("the custodian has destroyed the key of this epoch")
+            .into(),
+        Some(_) => corrupt("read"),
+        None => error,
+    }
+}
+
+/// The generation of a person's first key.
+const FIRST: u32 = 1;
+/// Branch keys kept unwrapped; they reach a million people at a fan-out of 256.
+const CACHED_NODES: usize = 4096;

@@ -1,0 +1,172 @@
+//! Step 8, retention: for every person of a closed matter, the explained decision on how long
+//! and what then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{Datelike as _, Months, NaiveDate};
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{Label, Outcome};
+use crate::error::Result;
+use crate::id::{MatterId, RecordId, SubjectId};
+use crate::pii::{Category, Matter, MatterState, Party, RecordKey};
+use crate::pipeline::house::{House, file, label};
+use crate::pipeline::manage;
+use crate::pipeline::process::require_state;
+use crate::pipeline::receipt::Receipt;
+use crate::pipeline::transmit::Transmitted;
+use crate::policy::{Act, Scope, Session};
+use crate::ports::store::{ChangeSet, HoldQuery, Register};
+use crate::refusal::{Code, Refusal};
+use crate::retention::{Evaluation, Facts, evaluate};
+
+/// Receipt of the ninth stage: the retention of every person's file is decided, as of a day.
+#[derive(Debug)]
+pub struct Retained(Data);
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    matter: MatterId,
+    on: NaiveDate,
+    evaluations: BTreeMap<SubjectId, Evaluation>,
+}
+
+impl Receipt for Retained {
+    const STAGE: Label = Label::fixed("retained");
+}
+
+impl Retained {
+    /// The matter.
+    #[must_use]
+    pub const fn matter(&self) -> MatterId {
+        self.0.matter
+    }
+
+    /// The day of the evaluation.
+    #[must_use]
+    pub const fn on(&self) -> NaiveDate {
+        self.0.on
+    }
+
+    /// The explained decision for each person.
+    #[must_use]
+    pub const fn evaluations(&self) -> &BTreeMap<SubjectId, Evaluation> {
+        &self.0.evaluations
+    }
+
+    /// The first day on which nothing stands against destroying the whole matter, as far as it
+    /// can be known today.
+    #[must_use]
+    pub fn until(&self) -> Option<NaiveDate> {
+        self.0.evaluations.values().map(|evaluation| evaluation.floor).collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+}
+
+/// What the law attaches to, besides dates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nexus {
+    /// Regimes, for example `IL`, `GDPR`.
+    pub regimes: BTreeSet<Label>,
+    /// Whether the engagement makes the firm custodian of the employer's files.
+    pub custodian: bool,
+}
+
+/// Evaluates retention for a matter that has been filed and closed.
+///
+/// # Errors
+/// [`Code::PrcTransition`] while the matter is open; [`Code::RetUnclassed`] when no schedule
+/// covers its class; refusals of the gate; faults of the ports.
+pub async fn retain(house: &House, session: &Session<'_>, transmitted: Transmitted, nexus: &Nexus) -> Result<Retained> {
+    reconsider(house, session, transmitted.matter(), nexus).await
+}
+
+/// Evaluates a closed matter again, as every nightly run does: trigger dates, holds and packs
+/// may have changed.
+///
+/// # Errors
+/// As [`retain`].
+pub async fn reconsider(house: &House, session: &Session<'_>, id: MatterId, nexus: &Nexus) -> Result<Retained> {
+    require_state(house, id, &[MatterState::Closed, MatterState::Archived])?;
+    let matter = manage::matter(house, id)?;
+    let on = house.gate.now().date_naive();
+    let mut evaluations = BTreeMap::new();
+    for (subject, party) in &matter.parties {
+        let scope = Scope::of(*subject, Category::Identity).in_matter(matter.id);
+        let permit = session.permit(Act::Retain, scope).await?;
+        let mut facts = facts(house, &matter, *subject, nexus, on).await?;
+        if *party == Party::Child {
+            if let Some(majority) = majority(house, &matter, *subject, &permit).await? {
+                facts.triggers.insert(Label::fixed("majority"), majority);
+            }
+        }
+        let class = Label::fixed("CASE.FILE");
+        let schedule = house
+            .schedules
+            .get(&class)
+            .ok_or_else(|| Refusal::new(Code::RetUnclassed).about("class", class.clone()))?;
+        evaluations.insert(*subject, evaluate(schedule, &facts)?);
+    }
+    let data = Data { matter: id, on, evaluations };
+    let mut change = ChangeSet::new(house.tenant(), house.gate.now());
+    for (subject, evaluation) in &data.evaluations {
+        let mut event = session
+            .event(Act::Retain, Outcome::Done)
+            .of_subject(*subject)
+            .in_matter(id)
+            .with("class", evaluation.class.clone())
+            .with("outcome", outcome_word(evaluation));
+        if let Some(floor) = evaluation.floor {
+            event = event.with("keep_until", floor);
+        }
+        change = change.event(event);
+    }
+    let name = label(format_args!("retained:{id}"));
+    let change = change.with(file(Register::Receipts, name, None, Some(id), &data)?);
+    house.doors.store.commit(change).await?;
+    Ok(Retained(data))
+}
+
+async fn facts(house: &House, matter: &Matter, subject: SubjectId, nexus: &Nexus, on: NaiveDate) -> Result<Facts> {
+    let query = HoldQuery::covering(house.tenant(), subject, Some(matter.id));
+    let holds = house.doors.store.holds(&query).await?;
+    Ok(Facts {
+        today: on,
+        triggers: matter.triggers.clone(),
+        open: matter.open_points.clone(),
+        nexus: nexus.regimes.clone(),
+        holds: holds.into_iter().map(|hold| hold.id).collect(),
+        custodian: nexus.custodian,
+    })
+}
+
+/// The day from which a minor's period runs: the first of January after the eighteenth
+/// birthday. The birthday itself would tell the birth date to whoever reads the log or the
+/// certificate; rounding up keeps the file a little longer and tells the year only.
+async fn majority(
+    house: &House,
+    matter: &Matter,
+    subject: SubjectId,
+    permit: &crate::policy::Permit<'_>,
+) -> Result<Option<NaiveDate>> {
+    let record = RecordId::derived(&[b"reviewed", matter.id.as_bytes(), subject.as_bytes()]);
+    let key = RecordKey { tenant: house.tenant(), subject, record };
+    let Some(record) = house.doors.store.record(&key).await? else { return Ok(None) };
+    let fields = house.sealer.open_covered(&record, permit).await?;
+    let birth = fields.field("birth_date").and_then(|value| value.expose(permit).parse::<NaiveDate>().ok());
+    let eighteen = birth.and_then(|birth| birth.checked_add_months(Months::new(18 * 12)));
+    Ok(eighteen.and_then(|day| NaiveDate::from_ymd_opt(day.year() + 1, 1, 1)))
+}
+
+fn outcome_word(evaluation: &Evaluation) -> &'static str {
+    use crate::retention::Outcome as O;
+    match evaluation.outcome {
+        O::Eligible { .. } => "eligible",
+        O::Held(_) => "held",
+        O::Keep { .. } => "keep",
+        O::KeepRestricted { .. } => "keep-restricted",
+        O::NotComputable { .. } => "not-computable",
+        O::OfferTransfer => "offer-transfer",
+        O::Undetermined { .. } => "undetermined",
+    }
+}

@@ -1,0 +1,359 @@
+//! Where permits and keys meet: sealing what came in, opening what somebody was admitted to.
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::audit::{Event, Outcome};
+use crate::crypto::index::Normal;
+use crate::crypto::{self, Envelope, Hierarchy, IndexPlan, IndexTag, RecordHeader, SealContext};
+use crate::error::{Error, Fault, FaultKind, Port, Result};
+use crate::id::{Digest, DocumentId, MatterId, RecordId, SubjectId};
+use crate::pii::{
+    Category, Content, ContentStream, FieldKind, FieldName, Fields, MediaType, Pii, Record, RecordKey, Schema, Sealed,
+    SealedField,
+};
+use crate::policy::gate::Permit;
+use crate::policy::request::Act;
+use crate::refusal::{Code, Refusal};
+use crate::time::Entropy;
+
+/// Seals and opens records and content with the person's key. Every opening is checked against
+/// the permit and logged before the value is handed out.
+pub struct Sealer {
+    keys: Arc<Hierarchy>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// The acts under which something may be opened. Holding, destroying, probing, certifying and
+/// approving need no content.
+const OPENING: &[Act] = &[
+    Act::Amend,
+    Act::Archive,
+    Act::Enter,
+    Act::Export,
+    Act::Open,
+    Act::Process,
+    Act::Receive,
+    Act::Release,
+    Act::Retain,
+    Act::Review,
+    Act::Scan,
+    Act::Search,
+    Act::Share,
+    Act::Store,
+    Act::Transfer,
+    Act::Transmit,
+    Act::Verify,
+];
+
+impl Sealer {
+    /// A sealer over one firm's keys.
+    #[must_use]
+    pub fn new(keys: Arc<Hierarchy>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { keys, entropy }
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &Hierarchy {
+        &self.keys
+    }
+
+    /// Seals the fields of a record that replaces revision `revision - 1` of it.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when the permit does not cover the person and every category;
+    /// [`Code::SynUnmapped`] for a field that the schema does not have; [`Code::CryErased`] when
+    /// the person's keys were destroyed.
+    pub async fn seal(&self, form: Form<'_>, fields: &Fields, permit: &Permit<'_>) -> Result<Record> {
+        let person = self.keys.subject_key(form.key.subject).await?;
+        let key = person.record_key(form.key.record);
+        let mut sealed = BTreeMap::new();
+        let mut envelopes = Vec::with_capacity(fields.len());
+        for (name, value) in fields.iter() {
+            let spec = form.schema.field(name).ok_or_else(|| {
+                Error::from(Refusal::new(Code::SynUnmapped).about("field", name.label().clone()))
+            })?;
+            let mut classification = spec.classification;
+            classification.minor |= form.minor;
+            covers(permit, form.key.subject, classification.category)?;
+            let context = form.context(name.as_str());
+            let envelope = key.seal(&context, value.bare().as_bytes(), &*self.entropy)?;
+            let field = SealedField {
+                classification,
+                revision: form.revision,
+                sealed: Sealed::from_bytes(envelope.as_bytes().to_vec()),
+            };
+            sealed.insert(name.clone(), field);
+            envelopes.push((name.clone(), envelope));
+        }
+        let listed = envelopes.iter().map(|(name, envelope)| (name.as_str(), form.revision, envelope));
+        let header = RecordHeader::seal(&key, form.revision, listed)?;
+        Ok(Record {
+            key: form.key,
+            matter: form.matter,
+            schema: form.schema.name.clone(),
+            class: form.class,
+            revision: form.revision,
+            fields: sealed,
+            header: header.as_bytes().to_vec(),
+        })
+    }
+
+    /// Opens every field of a record, after checking that none is missing or put back.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when the permit does not cover the person and every category in the
+    /// record; [`Code::CrySwap`] when a field is not what was sealed here; [`Code::CryErased`].
+    pub async fn open(&self, record: &Record, permit: &Permit<'_>) -> Result<Fields> {
+        self.open_where(record, |_| true, permit).await
+    }
+
+    /// Opens the fields whose category the permit covers, and leaves the others closed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for categories that the permit does not cover.
+    pub async fn open_covered(&self, record: &Record, permit: &Permit<'_>) -> Result<Fields> {
+        let covered = |field: &SealedField| {
+            covers(permit, record.key.subject, field.classification.category).is_ok()
+        };
+        self.open_where(record, covered, permit).await
+    }
+
+    async fn open_where(
+        &self,
+        record: &Record,
+        wanted: impl Fn(&SealedField) -> bool,
+        permit: &Permit<'_>,
+    ) -> Result<Fields> {
+        let subject = record.key.subject;
+        let fields: Vec<_> = record.fields.iter().filter(|(_, field)| wanted(field)).collect();
+        let mut categories = std::collections::BTreeSet::new();
+        for (_, field) in &fields {
+            covers(permit, subject, field.classification.category)?;
+            categories.insert(field.classification.category);
+        }
+        let person = self.keys.subject_key(subject).await?;
+        let key = person.record_key(record.key.record);
+        let mut envelopes = BTreeMap::new();
+        for (name, field) in &record.fields {
+            envelopes.insert(name, (field.revision, Envelope::parse(field.sealed.as_bytes())?));
+        }
+        let listed = envelopes.iter().map(|(name, (revision, envelope))| (name.as_str(), *revision, envelope));
+        RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
+        let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
+        let events = categories
+            .iter()
+            .map(|category| {
+                let count = fields.iter().filter(|(_, f)| f.classification.category == *category).count();
+                opened(event.clone(), *category)
+                    .with("record", record.key.record)
+                    .with("revision", record.revision)
+                    .with("fields", count)
+            })
+            .collect();
+        permit.log_opening(events).await?;
+        let mut open = Fields::new();
+        for (name, field) in fields {
+            let context = SealContext {
+                tenant: record.key.tenant,
+                subject,
+                matter: record.matter,
+                record: record.key.record,
+                field: name.as_str(),
+                revision: field.revision,
+            };
+            let Some((_, envelope)) = envelopes.get(name) else { continue };
+            let value = key.open(&context, envelope)?;
+            let value = core::str::from_utf8(&value).map_err(|_| Error::from(Code::CrySwap))?;
+            open.insert(name.clone(), Pii::new(value.to_owned()));
+        }
+        Ok(open)
+    }
+
+    /// The blind-index entries of the schema's indexed fields. A value that has no normal form
+    /// gets no entry and is found by other fields.
+    ///
+    /// # Errors
+    /// A fault when the index key cannot be had; `Misconfigured` for a field that may not be
+    /// indexed.
+    pub async fn tags(&self, schema: &Schema, fields: &Fields) -> Result<Vec<(FieldName, IndexTag)>> {
+        let key = self.keys.index_key().await?;
+        let mut tags = Vec::new();
+        for (name, value) in fields.iter() {
+            let Some(spec) = schema.field(name).filter(|spec| spec.indexed) else { continue };
+            if let Some(normal) = normal(spec.kind, value.bare()) {
+                tags.push((name.clone(), key.tag(&plan(spec.kind, name)?, &normal)));
+            }
+        }
+        Ok(tags)
+    }
+
+    /// The blind-index entry under which a value is looked up.
+    ///
+    /// # Errors
+    /// As [`tags`](Self::tags); `Unsupported` for a field without an index, because a search
+    /// that no index serves is refused rather than run over everything.
+    pub async fn search_tag(&self, schema: &Schema, name: &FieldName, value: &Pii<String>) -> Result<IndexTag> {
+        let unsupported = || Error::from(Fault::new(FaultKind::Unsupported, Port::Store, "search"));
+        let spec = schema.field(name).filter(|spec| spec.indexed).ok_or_else(unsupported)?;
+        let normal = normal(spec.kind, value.bare()).ok_or_else(unsupported)?;
+        Ok(self.keys.index_key().await?.tag(&plan(spec.kind, name)?, &normal))
+    }
+
+    /// A keyed mark of a value, for the suppression ledger: stable over erasures, telling nothing
+    /// without the firm's index key. `None` for a value without a normal form.
+    ///
+    /// # Errors
+    /// A fault when the index key cannot be had.
+    pub(crate) async fn mark(&self, kind: FieldKind, name: &FieldName, value: &Pii<String>) -> Result<Option<Digest>> {
+        // The first index epoch's key: a mark must be the same for as long as it is kept.
+        let key = self.keys.index_key_of(1).await?;
+        Ok(normal(kind, value.bare()).map(|normal| key.mark(name.as_str(), &normal)))
+    }
+
+    /// Seals content under the person's key, in constant memory.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when the permit does not cover it, [`Code::CryErased`].
+    pub async fn seal_content(
+        &self,
+        place: &ContentPlace,
+        content: Content,
+        permit: &Permit<'_>,
+    ) -> Result<ContentStream> {
+        covers(permit, place.subject, place.category)?;
+        let person = self.keys.subject_key(place.subject).await?;
+        let key = person.record_key(place.record());
+        let sealed = crypto::segments::seal(&key, &place.context(permit), content.checked(), &*self.entropy)?;
+        Ok(Box::pin(sealed))
+    }
+
+    /// Opens sealed content. The opening is logged before the first byte comes out.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); the stream itself ends with [`Code::CrySwap`] where a segment is
+    /// not what was sealed here.
+    pub async fn open_content(
+        &self,
+        place: &ContentPlace,
+        expected: (u64, Digest, MediaType),
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<Content> {
+        covers(permit, place.subject, place.category)?;
+        let person = self.keys.subject_key(place.subject).await?;
+        let event = permit.event(Act::Open, Outcome::Done).of_subject(place.subject);
+        let event = opened(event, place.category).with("document", place.document);
+        permit.log_opening(vec![event]).await?;
+        let key = person.record_key(place.record());
+        let (length, digest, media) = expected;
+        let stream = crypto::segments::open(key, place.context(permit), sealed)?;
+        Ok(Content::new(length, digest, media, Box::pin(stream)))
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer(..)")
+    }
+}
+
+/// Of which record, at which revision, fields are sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// Where the record lives.
+    pub key: RecordKey,
+    /// The matter it belongs to.
+    pub matter: Option<MatterId>,
+    /// Its schema.
+    pub schema: &'a Schema,
+    /// Its policy class.
+    pub class: Digest,
+    /// Its revision.
+    pub revision: u64,
+    /// Whether the person is a minor.
+    pub minor: bool,
+}
+
+impl Form<'_> {
+    fn context<'f>(&self, field: &'f str) -> SealContext<'f> {
+        SealContext {
+            tenant: self.key.tenant,
+            subject: self.key.subject,
+            matter: self.matter,
+            record: self.key.record,
+            field,
+            revision: self.revision,
+        }
+    }
+}
+
+/// Where content is sealed: whose, of which document, how guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentPlace {
+    /// Whose data it is.
+    pub subject: SubjectId,
+    /// The matter it belongs to; quarantined content has none yet.
+    pub matter: Option<MatterId>,
+    /// The document.
+    pub document: DocumentId,
+    /// How guarded it is.
+    pub category: Category,
+}
+
+impl ContentPlace {
+    fn record(&self) -> RecordId {
+        RecordId::from_bytes(*self.document.as_bytes())
+    }
+
+    fn context(&self, permit: &Permit<'_>) -> SealContext<'static> {
+        SealContext {
+            tenant: permit.tenant(),
+            subject: self.subject,
+            matter: self.matter,
+            record: self.record(),
+            field: "content",
+            revision: 1,
+        }
+    }
+}
+
+fn covers(permit: &Permit<'_>, subject: SubjectId, category: Category) -> Result<(), Refusal> {
+    permit.require(OPENING, subject, category)
+}
+
+fn opened(event: Event, category: Category) -> Event {
+    event.with("category", category.as_str())
+}
+
+
+/// The normal form under which a value of this kind is indexed.
+fn normal(kind: FieldKind, value: &str) -> Option<Normal> {
+    match kind {
+        FieldKind::ANumber => Normal::a_number(value).ok(),
+        FieldKind::Email => Normal::email(value).ok(),
+        FieldKind::IsraeliId | FieldKind::Passport | FieldKind::UscisReceipt => Normal::passport(value).ok(),
+        FieldKind::Name => Normal::name(value).ok(),
+        FieldKind::Phone => Normal::phone(value, None).ok(),
+        FieldKind::Date | FieldKind::Text => None,
+    }
+}
+
+/// How many values a field of this kind may take, at the least; dates and names of countries
+/// take so few that they get no index at all.
+fn plan(kind: FieldKind, name: &FieldName) -> Result<IndexPlan> {
+    let possible = match kind {
+        FieldKind::Name => 1 << 18,
+        FieldKind::Date | FieldKind::Text => 0,
+        _ => 1 << 24,
+    };
+    IndexPlan::new(name.as_str(), possible, INDEX_ROWS).map_err(|_| {
+        let fault = Fault::new(FaultKind::Misconfigured, Port::Store, "plan an index");
+        fault.because("the field has too few possible values").into()
+    })
+}
+
+/// For how many rows the indexes are planned: a firm's hundred thousand persons.
+const INDEX_ROWS: u64 = 100_000;

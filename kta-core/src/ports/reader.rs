@@ -1,0 +1,16 @@
+//! Reading the text that a document carries, such as the machine readable zone of a passport.
+
+use crate::error::Result;
+use crate::pii::{MediaType, Pii};
+use crate::policy::Permit;
+
+/// Extracts the text layer of a document.
+///
+/// # Behavior
+/// - Gives the text that stands in the file, in reading order as far as the format tells.
+/// - A type it does not read, or a file without text, is `None`, never a guess.
+/// - Garbage gets a typed refusal, in bounded memory and time.
+pub trait Reader: core::fmt::Debug + Send + Sync {
+    /// The text of a document, if it has any that can be read.
+    fn text(&self, media: &MediaType, bytes: &Pii<Vec<u8>>, permit: &Permit<'_>) -> Result<Option<Pii<String>>>;
+}

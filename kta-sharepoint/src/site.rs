@@ -1,0 +1,138 @@
+//! One document library, connected.
+
+use crate::client::{Client, is_loopback};
+use crate::config::Config;
+use crate::names::Folder;
+use crate::recycle_bin::Rest;
+use kta_core::id::IdempotencyKey;
+use kta_core::time::{Clock, Entropy};
+use kta_core::{Code, FaultKind, Port, Result};
+use kta_http::{Call, Origin, Url};
+use serde::Deserialize;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One document library of one SharePoint site. It implements the ports
+/// [`Documents`](kta_core::ports::Documents), [`Labels`](kta_core::ports::Labels),
+/// [`Inventory`](kta_core::ports::Inventory), [`Collaboration`](kta_core::ports::Collaboration) and
+/// [`Erase`](kta_core::ports::Erase). Cheap to clone; clones share connections and tokens.
+#[derive(Clone)]
+pub struct SharePoint {
+    pub(crate) graph: Client,
+    pub(crate) rest: Option<Rest>,
+    pub(crate) drive: String,
+    pub(crate) folder: Folder,
+    pub(crate) recent: Arc<Recent>,
+}
+
+impl SharePoint {
+    /// Finds the site and its library and checks that the library can keep what it is given.
+    ///
+    /// The clock and the randomness serve signed assertions and the spreading of repetitions.
+    ///
+    /// # Errors
+    /// - `DOC-NOVER` when the library keeps no versions;
+    /// - `NET-HOST` when the site says it lives outside SharePoint's domains;
+    /// - a `Misconfigured` fault for a wrong tenant, application, site or library, or when SharePoint
+    ///   REST does not admit the application (see [`Config::without_rest`]);
+    /// - `NotFound` when there is no such site or library.
+    pub async fn connect(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let first = Client::graph(&config, [], clock.clone(), entropy.clone())?;
+        let missing = |what| CONNECT.fault(FaultKind::NotFound).because(what);
+        let mut url = first.url(&["sites", &config.site])?;
+        url.query_pairs_mut().append_pair("$select", "id,webUrl");
+        let site: Option<Site> = first.find(CONNECT, url).await?;
+        let site = site.ok_or_else(|| missing("there is no such site"))?;
+        let mut url = match &config.library {
+            Some(drive) => first.url(&["drives", drive])?,
+            None => first.url(&["sites", &config.site, "drive"])?,
+        };
+        url.query_pairs_mut().append_pair("$select", "id,name");
+        let drive: Option<Drive> = first.find(CONNECT, url).await?;
+        let drive = drive.ok_or_else(|| missing("there is no such library"))?;
+
+        let (sharepoint, path) = home(&config, &site.web_url)?;
+        let graph = Client::graph(&config, [sharepoint.clone()], clock.clone(), entropy.clone())?;
+        let rest = if config.rest {
+            let rest = Rest::new(Client::rest(&config, sharepoint, &path, clock, entropy)?);
+            if !rest.keeps_versions(CONNECT, &drive.name).await? {
+                return Err(Code::DocNover.into());
+            }
+            Some(rest)
+        } else {
+            None
+        };
+        let recent = Arc::new(Recent::default());
+        Ok(Self { graph, rest, drive: drive.id, folder: config.folder, recent })
+    }
+}
+
+impl fmt::Debug for SharePoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharePoint").field("drive", &self.drive).finish_non_exhaustive()
+    }
+}
+
+/// Where the site lives: the host that serves downloads, upload sessions and REST.
+///
+/// Graph tells it, and tokens and content go there, so it is not believed blindly.
+fn home(config: &Config, web_url: &str) -> Result<(Origin, Vec<String>)> {
+    let protocol = || CONNECT.fault(FaultKind::Protocol).because("the site has no address");
+    let url = Url::parse(web_url).map_err(|_| protocol())?;
+    let origin = Origin::parse(&url.origin().ascii_serialization(), Port::Documents)?;
+    let host = url.host_str().unwrap_or_default();
+    let vendors = SHAREPOINT_DOMAINS.iter().any(|domain| host.ends_with(domain));
+    if !vendors && !(is_loopback(&config.graph) && is_loopback(&origin)) {
+        return Err(Code::NetHost.into());
+    }
+    let path = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
+    let decode = |part: &str| {
+        percent_encoding::percent_decode_str(part).decode_utf8().map(|text| text.into_owned())
+    };
+    let path: Result<Vec<String>, _> = path.map(decode).collect();
+    Ok((origin, path.map_err(|_| protocol())?))
+}
+
+/// Which item each of the last keys led to, within this process. Across processes the library itself
+/// tells: content it already has makes no version.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<VecDeque<(IdempotencyKey, String)>>);
+
+impl Recent {
+    pub(crate) fn find(&self, key: IdempotencyKey) -> Option<String> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().find(|(known, _)| *known == key).map(|(_, item)| item.clone())
+    }
+
+    pub(crate) fn remember(&self, key: IdempotencyKey, item: &str) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= REMEMBERED {
+            recent.pop_front();
+        }
+        recent.push_back((key, item.to_owned()));
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Site {
+    web_url: String,
+}
+
+#[derive(Deserialize)]
+struct Drive {
+    id: String,
+    #[serde(default)]
+    name: String,
+}
+
+const CONNECT: Call = Call::new(Port::Documents, "connect");
+/// The worldwide cloud, US Government, China, Germany.
+const SHAREPOINT_DOMAINS: [&str; 4] =
+    [".sharepoint.com", ".sharepoint.us", ".sharepoint.cn", ".sharepoint.de"];
+const REMEMBERED: usize = 1024;

@@ -1,0 +1,187 @@
+//! Where the CRM is, as whom we come, and which fields are mapped.
+
+use core::fmt;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use kta_core::{Port, Result};
+use kta_http::{Limits, Origin, Roots};
+use secrecy::SecretString;
+
+use crate::map::FieldMap;
+
+/// How to reach one Zoho organisation.
+#[derive(Clone)]
+pub struct ZohoConfig {
+    pub(crate) api: Origin,
+    pub(crate) accounts: Origin,
+    pub(crate) credentials: Credentials,
+    pub(crate) map: FieldMap,
+    pub(crate) waits: (Duration, Duration),
+    pub(crate) limits: Limits,
+    pub(crate) roots: Roots,
+    pub(crate) backup_window: TimeDelta,
+}
+
+impl ZohoConfig {
+    /// The organisation of `credentials` in a data centre.
+    ///
+    /// # Errors
+    /// None for the data centres named here; the type leaves room for the table to be wrong.
+    pub fn data_centre(data_centre: DataCentre, credentials: Credentials) -> Result<Self> {
+        let (api, accounts) = data_centre.origins();
+        Self::at(api, accounts, credentials)
+    }
+
+    /// The same at these two addresses: scheme, host and port, no path.
+    ///
+    /// # Errors
+    /// As [`Origin::parse`]: `NET-PLAIN` for `http` to anything but this machine itself,
+    /// `Misconfigured` for what is no such address.
+    pub fn at(api: &str, accounts: &str, credentials: Credentials) -> Result<Self> {
+        Ok(Self {
+            api: Origin::parse(api, Port::Crm)?,
+            accounts: Origin::parse(accounts, Port::Crm)?,
+            credentials,
+            map: FieldMap::person(),
+            waits: (Duration::from_millis(500), Duration::from_secs(30)),
+            limits: Limits::default(),
+            roots: Roots::System,
+            backup_window: TimeDelta::days(90),
+        })
+    }
+
+    /// The same with this field map instead of [`FieldMap::person`].
+    #[must_use]
+    pub fn mapping(mut self, map: FieldMap) -> Self {
+        self.map = map;
+        self
+    }
+
+    /// The same with waits between attempts that begin around `first` and never exceed
+    /// `longest`.
+    #[must_use]
+    pub fn waits(mut self, first: Duration, longest: Duration) -> Self {
+        self.waits = (first, longest);
+        self
+    }
+
+    /// The same with these limits of the transport.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same, trusting these certificate authorities.
+    #[must_use]
+    pub fn trusting(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// The same with this time for which the vendor's backups are taken to hold what was
+    /// deleted. 90 days unless told: the vendor's published retention text says about three
+    /// months.
+    #[must_use]
+    pub fn backup_window(mut self, window: TimeDelta) -> Self {
+        self.backup_window = window;
+        self
+    }
+}
+
+impl fmt::Debug for ZohoConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZohoConfig")
+            .field("api", &self.api.as_str())
+            .field("accounts", &self.accounts.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The OAuth client and its refresh token ("Self Client" in the vendor's API console).
+#[derive(Clone)]
+pub struct Credentials {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: SecretString,
+    pub(crate) refresh_token: SecretString,
+}
+
+impl Credentials {
+    /// Credentials as the vendor's console gives them.
+    #[must_use]
+    pub fn new(client_id: String, client_secret: SecretString, refresh_token: SecretString) -> Self {
+        Self { client_id, client_secret, refresh_token }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// A data centre of the vendor. An organisation lives in exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DataCentre {
+    /// Australia.
+    Australia,
+    /// Canada.
+    Canada,
+    /// China.
+    China,
+    /// European Union.
+    Europe,
+    /// India.
+    India,
+    /// Japan.
+    Japan,
+    /// Saudi Arabia.
+    SaudiArabia,
+    /// United States.
+    UnitedStates,
+}
+
+impl DataCentre {
+    /// API and accounts server.
+    const fn origins(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Australia => ("https://www.zohoapis.com.au", "https://accounts.zoho.com.au"),
+            Self::Canada => ("https://www.zohoapis.ca", "https://accounts.zohocloud.ca"),
+            Self::China => ("https://www.zohoapis.com.cn", "https://accounts.zoho.com.cn"),
+            Self::Europe => ("https://www.zohoapis.eu", "https://accounts.zoho.eu"),
+            Self::India => ("https://www.zohoapis.in", "https://accounts.zoho.in"),
+            Self::Japan => ("https://www.zohoapis.jp", "https://accounts.zoho.jp"),
+            Self::SaudiArabia => ("https://www.zohoapis.sa", "https://accounts.zoho.sa"),
+            Self::UnitedStates => ("https://www.zohoapis.com", "https://accounts.zoho.com"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials::new("id".into(), "canary-secret".into(), "canary-refresh".into())
+    }
+
+    #[test]
+    fn every_data_centre_has_two_encrypted_addresses() {
+        use DataCentre::*;
+        for centre in [Australia, Canada, China, Europe, India, Japan, SaudiArabia, UnitedStates] {
+            let config = ZohoConfig::data_centre(centre, credentials()).unwrap();
+            assert!(config.api.as_str().starts_with("https://www.zohoapis."));
+            assert!(config.accounts.as_str().starts_with("https://accounts.zoho"));
+        }
+    }
+
+    #[test]
+    fn plain_http_is_refused_except_to_this_machine_and_no_secret_is_shown() {
+        assert!(ZohoConfig::at("http://api.example.com", "https://a.example.com", credentials()).is_err());
+        assert!(ZohoConfig::at("https://api.example.com", "http://a.example.com", credentials()).is_err());
+        let local = ZohoConfig::at("http://127.0.0.1:1", "http://localhost:2", credentials()).unwrap();
+        assert!(!format!("{local:?} {:?}", local.credentials).contains("canary"));
+    }
+}

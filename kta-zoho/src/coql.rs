@@ -1,0 +1,60 @@
+//! Queries. Only ids, instants and field names of ours stand in them, so there is nothing to
+//! escape and nothing personal to leak.
+
+use chrono::SecondsFormat;
+use kta_core::Result;
+use kta_core::id::RecordId;
+use kta_core::time::Timestamp;
+use kta_http::{Call, Method};
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client};
+use crate::error::protocol;
+use crate::map::KEY;
+
+/// Runs a query.
+pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Answer> {
+    let body = json!({"select_query": text});
+    let request = || Ok(client.request(call, Method::POST, &["coql"])?.reads().json(&body));
+    client.answer(call, request).await
+}
+
+/// The CRM's id of the one record with our key. The CRM compares text without case, so the
+/// answer is compared again.
+pub(crate) async fn id_of(
+    client: &Client,
+    call: Call,
+    module: &str,
+    record: RecordId,
+) -> Result<Option<String>> {
+    let key = record.to_string();
+    let text = format!("select id, {KEY} from {module} where {KEY} = '{key}' limit 0, 2");
+    let rows = query(client, call, &text).await?.into_list(call, "data")?;
+    let mut found = rows.iter().filter(|row| row[KEY].as_str() == Some(&key));
+    let (first, second) = (found.next(), found.next());
+    if second.is_some() {
+        return Err(protocol(call, "the unique key stands in two records"));
+    }
+    first.map(|row| text_id(call, row)).transpose()
+}
+
+/// The `id` of a row: digits, as every path of the API wants them.
+pub(crate) fn text_id(call: Call, row: &Value) -> Result<String> {
+    let id = row.get("id").and_then(Value::as_str).filter(|id| is_id(id));
+    id.map(str::to_owned).ok_or_else(|| protocol(call, "a row has no id"))
+}
+
+/// Whether a text can be an id of the CRM.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The form in which queries and headers take an instant.
+pub(crate) fn instant(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, false)
+}
+
+/// An instant as the CRM writes it, with its organisation's offset.
+pub(crate) fn parse_instant(value: &Value) -> Option<Timestamp> {
+    Some(chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc())
+}

@@ -1,0 +1,257 @@
+//! Erasing a record with everything beneath it, and looking for what is left.
+//!
+//! ```text
+//!  live record ─► notes (emptied, deleted, purged) ─► attachments (deleted, purged)
+//!       ▲               ─► name overwritten ─► record deleted ─► purged from the bin, by id
+//!       │ restored first, when somebody deleted it by hand: only a live record's notes and
+//!  recycle bin   attachments can be reached
+//! ```
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use kta_core::audit::Label;
+use kta_core::id::{Digest, IdempotencyKey};
+use kta_core::pii::{CopyOf, Locator, Placement, System};
+use kta_core::policy::{Act, Permit};
+use kta_core::ports::{Erase, Erased, Method as ErasureMethod, Probe, Residue};
+use kta_core::{Code, Error, FaultKind, Port, Result};
+use kta_http::{Call, Method};
+
+use crate::coql::{id_of, is_id};
+use crate::map::{LAST_NAME, SUBJECT};
+use crate::notes::ERASED;
+use crate::records::{MODULE, Row, Write};
+use crate::recycle_bin::{deleted_line, unless_gone};
+use crate::{ZohoCrm, attachments, notes, recycle_bin};
+
+#[async_trait]
+impl Erase for ZohoCrm {
+    fn system(&self) -> System {
+        ZohoCrm::SYSTEM
+    }
+
+    async fn erase(
+        &self,
+        placement: &Placement,
+        _key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Erased> {
+        let call = Call::new(Port::Erase, "erase");
+        permit.require(&[Act::Destroy], placement.subject, placement.category)?;
+        let mut steps = Steps::default();
+        if let Some(id) = self.find(call, placement).await? {
+            self.erase_record(call, placement, &id, &mut steps).await?;
+        } else {
+            steps.took("record.absent", None);
+        }
+        let window = Some(permit.now() + self.config.backup_window);
+        Ok(Erased { method: ErasureMethod::ProviderDeletion, steps: steps.0, window })
+    }
+
+    async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
+        let call = Call::new(Port::Erase, "probe");
+        permit.require(&[Act::Probe], placement.subject, placement.category)?;
+        let mut seen = Seen::default();
+        self.check_system(call, placement)?;
+        if let CopyOf::Record(record) = placement.of {
+            let found = id_of(&self.client, call, MODULE, record).await?;
+            seen.asked("record.query", found.is_some(), "record", None, true);
+        }
+        if let Some(id) = located(placement) {
+            self.probe_id(call, &id, &mut seen).await?;
+        }
+        Ok(seen.into_probe(permit))
+    }
+}
+
+impl ZohoCrm {
+    fn check_system(&self, call: Call, placement: &Placement) -> Result<()> {
+        if placement.system != Self::SYSTEM {
+            let fault = call.fault(FaultKind::Misconfigured);
+            return Err(fault.because("the placement is in another system").into());
+        }
+        Ok(())
+    }
+
+    /// The id of the copy: as registered, or asked by our key when the process died between
+    /// entering and registering.
+    async fn find(&self, call: Call, placement: &Placement) -> Result<Option<String>> {
+        self.check_system(call, placement)?;
+        match (located(placement), placement.of) {
+            (Some(id), _) => Ok(Some(id)),
+            (None, CopyOf::Record(record)) => id_of(&self.client, call, MODULE, record).await,
+            (None, CopyOf::Document(_)) => {
+                let fault = call.fault(FaultKind::Unsupported);
+                Err(fault.because("the CRM holds records, not documents").into())
+            }
+        }
+    }
+
+    async fn erase_record(
+        &self,
+        call: Call,
+        placement: &Placement,
+        id: &str,
+        steps: &mut Steps,
+    ) -> Result<()> {
+        let client = &*self.client;
+        let mut live = self.is_live_and_theirs(call, placement, id).await?;
+        if !live && recycle_bin::look(client, call, id).await?.is_some() {
+            recycle_bin::restore(client, call, id).await?;
+            steps.took("recycle_bin.restore", None);
+            live = self.is_live_and_theirs(call, placement, id).await?;
+        }
+        if live {
+            let count = notes::erase_all(client, call, id).await?;
+            steps.took("notes.delete", Some(count));
+            let count = attachments::erase_all(client, call, id).await?;
+            steps.took("attachments.delete", Some(count));
+            self.overwrite_name(call, id).await?;
+            steps.took("record.overwrite_name", None);
+            let path = [MODULE, id];
+            let request = || {
+                let request = client.request(call, Method::DELETE, &path)?;
+                Ok(request.query("wf_trigger", "false"))
+            };
+            unless_gone(client.answer(call, request).await)?;
+            steps.took("record.delete", None);
+        } else {
+            steps.took("record.absent", None);
+        }
+        if recycle_bin::purge(client, call, id).await? {
+            steps.took("recycle_bin.delete", None);
+        }
+        Ok(())
+    }
+
+    /// Whether the record is live. One that is somebody else's is not touched.
+    async fn is_live_and_theirs(
+        &self,
+        call: Call,
+        placement: &Placement,
+        id: &str,
+    ) -> Result<bool> {
+        let path = [MODULE, id];
+        let request = || {
+            let request = self.client.request(call, Method::GET, &path)?;
+            Ok(request.query("fields", SUBJECT))
+        };
+        let rows = self.client.answer(call, request).await?.into_list(call, "data")?;
+        match rows.first().map(|row| row[SUBJECT].as_str()) {
+            None => Ok(false),
+            Some(Some(subject)) if subject == placement.subject.to_string() => Ok(true),
+            Some(_) => Err(Error::from(Code::AclDeny)),
+        }
+    }
+
+    /// The list of deleted records keeps the display name for ever, and no call takes it out.
+    /// So the name goes before the record does.
+    async fn overwrite_name(&self, call: Call, id: &str) -> Result<()> {
+        let path = [MODULE, id];
+        let names = BTreeMap::from([(LAST_NAME, ERASED), ("First_Name", "")]);
+        let write = Write::new(Row(names), None);
+        let request = || Ok(self.client.request(call, Method::PUT, &path)?.json(&write));
+        let answer = unless_gone(self.client.answer(call, request).await)?;
+        match answer {
+            Some(answer) => unless_gone(answer.into_details(call, "data")).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn probe_id(&self, call: Call, id: &str, seen: &mut Seen) -> Result<()> {
+        let client = &*self.client;
+        let path = [MODULE, id];
+        let request = || Ok(client.request(call, Method::GET, &path)?.query("fields", "id"));
+        let rows = client.answer(call, request).await?.into_list(call, "data")?;
+        seen.asked("record.get", !rows.is_empty(), "record", None, true);
+
+        let binned = recycle_bin::look(client, call, id).await?;
+        let until = binned.and_then(|one| one.since).map(|since| since + BIN_WINDOW);
+        seen.asked("recycle_bin.get", binned.is_some(), "recycle_bin", until, true);
+
+        let line = deleted_line(client, call, MODULE, id).await?;
+        let named = line.as_ref().is_some_and(|line| line.display_name != ERASED);
+        seen.asked("deleted.list", line.is_some(), "deleted_list", None, named);
+
+        let count = notes::count(client, call, id).await?;
+        seen.asked("notes.query", count > 0, "notes", None, true);
+
+        // Under a record that is gone the next two cannot be asked; the label says so.
+        match unless_gone(attachments::list(client, call, id).await)? {
+            Some(ids) => {
+                seen.asked("attachments.list", !ids.is_empty(), "attachments", None, true);
+            }
+            None => seen.label("attachments.list:no-record"),
+        }
+        let path = [MODULE, id, "__timeline"];
+        let request = || client.request(call, Method::GET, &path);
+        match unless_gone(client.answer(call, request).await)? {
+            Some(answer) => {
+                let entries = answer.into_list(call, "__timeline")?;
+                seen.asked("timeline.get", !entries.is_empty(), "timeline", None, true);
+            }
+            None => seen.label("timeline.get:no-record"),
+        }
+        Ok(())
+    }
+}
+
+fn located(placement: &Placement) -> Option<String> {
+    let text = placement.locator.as_ref().map(Locator::as_str)?;
+    is_id(text).then(|| text.to_owned())
+}
+
+/// The steps of an erasure, for its certificate.
+#[derive(Default)]
+struct Steps(Vec<Label>);
+
+impl Steps {
+    fn took(&mut self, step: &'static str, count: Option<u32>) {
+        let text = count.map_or_else(|| step.to_owned(), |count| format!("{step}:{count}"));
+        self.0.extend(Label::new(text));
+    }
+}
+
+/// What a probe asked and saw.
+#[derive(Default)]
+struct Seen {
+    asked: Vec<Label>,
+    residues: Vec<Residue>,
+}
+
+impl Seen {
+    fn asked(
+        &mut self,
+        question: &'static str,
+        found: bool,
+        what: &'static str,
+        until: Option<kta_core::time::Timestamp>,
+        content: bool,
+    ) {
+        let known = self.residues.iter().any(|residue| residue.what.as_str() == what);
+        if found && !known {
+            self.residues.extend(Label::new(what).map(|what| Residue { what, until, content }));
+        }
+        let answer = if found { "found" } else { "nothing" };
+        self.asked.extend(Label::new(format!("{question}:{answer}")));
+    }
+
+    fn label(&mut self, question: &'static str) {
+        self.asked.extend(Label::new(question));
+    }
+
+    /// The evidence is a digest of questions and answers in these words, not of the vendor's
+    /// bytes: those could hold a name, and a digest of a name can be guessed.
+    fn into_probe(self, permit: &Permit<'_>) -> Probe {
+        let at = permit.now();
+        let lines: Vec<&str> = self.asked.iter().map(Label::as_str).collect();
+        let text = format!("{}\n{}", at.to_rfc3339(), lines.join("\n"));
+        let evidence = Digest::of(text.as_bytes());
+        Probe { at, asked: self.asked, evidence, residues: self.residues }
+    }
+}
+
+/// How long the recycle bin keeps an entry, says the vendor's help page.
+const BIN_WINDOW: TimeDelta = TimeDelta::days(60);

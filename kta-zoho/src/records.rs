@@ -1,0 +1,376 @@
+//! Entering, finding, reading and amending clients' records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{SubsecRound as _, TimeDelta};
+use kta_core::audit::Label;
+use kta_core::id::{IdempotencyKey, MatterId, RecordId, SubjectId};
+use kta_core::pii::{FieldName, Fields, Locator, Pii, System};
+use kta_core::policy::{Act, LawfulBasis, Permit};
+use kta_core::ports::crm::Fetched;
+use kta_core::ports::{Crm, CrmRecord};
+use kta_core::time::Timestamp;
+use kta_core::{Code, Error, FaultKind, Port, Refusal, Result};
+use kta_http::{Call, Method};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::ZohoCrm;
+use crate::client::Answer;
+use crate::coql::{id_of, instant, is_id, parse_instant, text_id};
+use crate::error::protocol;
+use crate::fields::FieldMetadata;
+use crate::map::{BASIS, KEY, MATTER, MappedField, PURPOSE, SUBJECT};
+
+#[async_trait]
+impl Crm for ZohoCrm {
+    fn system(&self) -> System {
+        ZohoCrm::SYSTEM
+    }
+
+    async fn enter(
+        &self,
+        record: &CrmRecord,
+        _key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Locator> {
+        let call = Call::new(Port::Crm, "enter");
+        let lines = self.lines(&record.fields)?;
+        self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
+        self.metadata(call, permit.now()).await?.admit(&self.config.map)?;
+        // Found is entered: a late repetition must not undo what was amended since.
+        if let Some(id) = id_of(&self.client, call, MODULE, record.record).await? {
+            return locator(call, &id);
+        }
+        let keys = [
+            (KEY, record.record.to_string()),
+            (SUBJECT, record.subject.to_string()),
+            (MATTER, record.matter.to_string()),
+        ];
+        let mut row = Row::of(&lines, &record.fields, permit);
+        row.0.extend(keys.iter().map(|(name, text)| (*name, text.as_str())));
+        row.0.insert(PURPOSE, record.purpose.as_str());
+        row.0.insert(BASIS, basis_text(record.basis));
+        let write = Write::new(row, Some([KEY]));
+        let request = || {
+            let request = self.client.request(call, Method::POST, &[MODULE, "upsert"])?;
+            Ok(request.repeatable().json(&write))
+        };
+        let details = self.client.answer(call, request).await?.into_details(call, "data")?;
+        locator(call, &text_id(call, &details)?)
+    }
+
+    async fn locate(&self, record: RecordId, permit: &Permit<'_>) -> Result<Option<Locator>> {
+        let call = Call::new(Port::Crm, "locate");
+        permit.require_act(&LOCATING)?;
+        let id = id_of(&self.client, call, MODULE, record).await?;
+        id.map(|id| locator(call, &id)).transpose()
+    }
+
+    async fn fetch(
+        &self,
+        subject: SubjectId,
+        at: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Fetched> {
+        let call = Call::new(Port::Crm, "fetch");
+        let lines = self.covered(&READING, subject, permit)?;
+        let mut row = self.row(call, subject, at, permit).await?;
+        let missing = lines.iter().any(|line| text_of(&row, &line.api_name).is_none());
+        let metadata = match missing {
+            // Empty, or withheld? Only the metadata of this moment can tell.
+            true => self.fresh_metadata(call, permit.now()).await?,
+            false => self.metadata(call, permit.now()).await?,
+        };
+        metadata.admit(&self.config.map)?;
+        let modified = modified(call, &row)?;
+        let basis = text_of(&row, BASIS).and_then(basis_of);
+        let stopped = row["$stop_processing"].as_bool().unwrap_or(false);
+        let fields = lines
+            .iter()
+            .filter_map(|line| Some((line.field.clone(), take_text(&mut row, &line.api_name)?)))
+            .collect();
+        Ok(Fetched {
+            locator: at.clone(),
+            modified,
+            basis,
+            stopped,
+            fields,
+            unmapped: self.unmapped(row, &metadata),
+        })
+    }
+
+    async fn amend(
+        &self,
+        subject: SubjectId,
+        at: &Locator,
+        expected: Timestamp,
+        fields: &Fields,
+        permit: &Permit<'_>,
+    ) -> Result<Timestamp> {
+        let call = Call::new(Port::Crm, "amend");
+        let lines = self.lines(fields)?;
+        self.require_all(&AMENDING, subject, &lines, permit)?;
+        self.metadata(call, permit.now()).await?.admit(&self.config.map)?;
+        let answer = self.answer_row(call, at).await?;
+        let server_time = answer.server_time;
+        let row = self.own_row(call, answer, subject, permit)?;
+        let conflict = || Error::from(call.fault(FaultKind::Conflict));
+        if modified(call, &row)? != expected.trunc_subsecs(0) {
+            return Err(conflict());
+        }
+        // Times have whole seconds: a write in the same second as the one expected would leave
+        // it unchanged, and the next writer would not see that somebody was faster.
+        if server_time.is_none_or(|now| now - expected < TimeDelta::seconds(1)) {
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+        }
+        let (since, write) = (instant(expected), Write::new(Row::of(&lines, fields, permit), None));
+        let path = [MODULE, at.as_str()];
+        let request = || {
+            let request = self.client.request(call, Method::PUT, &path)?;
+            Ok(request.header("if-unmodified-since", &since).json(&write))
+        };
+        match self.client.answer(call, request).await {
+            Ok(answer) => modified(call, &answer.into_details(call, "data")?),
+            // Perhaps it was our own first attempt, whose answer was lost, that was faster.
+            Err(error) if is_conflict(&error) => {
+                let row = self.row(call, subject, at, permit).await?;
+                let ours = lines.iter().all(|line| {
+                    let wanted = fields.field(line.field.as_str()).map(|value| value.expose(permit));
+                    text_of(&row, &line.api_name) == wanted.map(String::as_str)
+                });
+                if ours { modified(call, &row) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl ZohoCrm {
+    /// The map's lines of these fields.
+    fn lines(&self, fields: &Fields) -> Result<Vec<&MappedField>> {
+        let line = |name: &FieldName| {
+            let refused = || Refusal::new(Code::SynUnmapped).about("field", name.label().clone());
+            self.config.map.of(name).ok_or_else(|| refused().into())
+        };
+        fields.iter().map(|(name, _)| line(name)).collect()
+    }
+
+    /// The permit must cover every category of these lines, and at least one.
+    fn require_all(
+        &self,
+        acts: &[Act],
+        subject: SubjectId,
+        lines: &[&MappedField],
+        permit: &Permit<'_>,
+    ) -> Result<(), Refusal> {
+        for line in lines {
+            permit.require(acts, subject, line.category)?;
+        }
+        match lines.is_empty() {
+            true => self.covered(acts, subject, permit).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// The lines whose category the permit covers; a permit that covers none is refused.
+    fn covered(
+        &self,
+        acts: &[Act],
+        subject: SubjectId,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<&MappedField>, Refusal> {
+        let mut refused = None;
+        let mut lines = Vec::new();
+        for line in self.config.map.fields() {
+            match permit.require(acts, subject, line.category) {
+                Ok(()) => lines.push(line),
+                Err(refusal) => refused = Some(refusal),
+            }
+        }
+        match refused {
+            Some(refusal) if lines.is_empty() => Err(refusal),
+            _ => Ok(lines),
+        }
+    }
+
+    /// The live record at `at`, after checking that it is this person's and this matter's.
+    pub(crate) async fn row(
+        &self,
+        call: Call,
+        subject: SubjectId,
+        at: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Value> {
+        let answer = self.answer_row(call, at).await?;
+        self.own_row(call, answer, subject, permit)
+    }
+
+    async fn answer_row(&self, call: Call, at: &Locator) -> Result<Answer> {
+        if !is_id(at.as_str()) {
+            return Err(call.fault(FaultKind::NotFound).into());
+        }
+        // Without `fields` the CRM shows the whole record: the leak check wants to see what
+        // stands in fields that are not mapped.
+        let path = [MODULE, at.as_str()];
+        self.client.answer(call, || self.client.request(call, Method::GET, &path)).await
+    }
+
+    fn own_row(
+        &self,
+        call: Call,
+        answer: Answer,
+        subject: SubjectId,
+        permit: &Permit<'_>,
+    ) -> Result<Value> {
+        let mut rows = answer.into_list(call, "data")?;
+        let row = rows.pop().ok_or_else(|| Error::from(call.fault(FaultKind::NotFound)))?;
+        if text_of(&row, SUBJECT) != Some(subject.to_string().as_str()) {
+            return Err(Code::AclDeny.into());
+        }
+        let matter = permit.matter().map(|matter: MatterId| matter.to_string());
+        if matter.is_some() && text_of(&row, MATTER) != matter.as_deref() {
+            return Err(Code::SynReparent.into());
+        }
+        Ok(row)
+    }
+
+    /// What stands in free-text fields that are not on the map.
+    fn unmapped(&self, mut row: Value, metadata: &FieldMetadata) -> Fields {
+        let Some(object) = row.as_object_mut() else { return Fields::new() };
+        let own = [KEY, SUBJECT, MATTER, PURPOSE, BASIS];
+        object
+            .iter_mut()
+            .filter(|(name, _)| !self.config.map.holds(name) && !own.contains(&name.as_str()))
+            .filter(|(name, _)| metadata.is_free_text(name))
+            .filter_map(|(name, value)| {
+                let field = FieldName::new(&name.to_ascii_lowercase()).ok()?;
+                match value.take() {
+                    Value::String(text) if !text.is_empty() => Some((field, Pii::new(text))),
+                    _ => None,
+                }
+            })
+            .collect()
+    }
+}
+
+/// The body of a write of one row. It borrows the values, so that no copy of them is left.
+#[derive(Serialize)]
+pub(crate) struct Write<'a> {
+    data: [Row<'a>; 1],
+    /// Always sent, and empty: left out, it would run every automation of the organisation.
+    trigger: [&'static str; 0],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_check_fields: Option<[&'static str; 1]>,
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn new(row: Row<'a>, unique: Option<[&'static str; 1]>) -> Self {
+        Self { data: [row], trigger: [], duplicate_check_fields: unique }
+    }
+}
+
+/// API names and values of a row.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(crate) struct Row<'a>(pub(crate) BTreeMap<&'a str, &'a str>);
+
+impl<'a> Row<'a> {
+    fn of(lines: &[&'a MappedField], fields: &'a Fields, permit: &'a Permit<'_>) -> Self {
+        let value = |line: &&'a MappedField| {
+            let value = fields.field(line.field.as_str())?;
+            Some((line.api_name.as_str(), value.expose(permit).as_str()))
+        };
+        Self(lines.iter().filter_map(value).collect())
+    }
+}
+
+fn locator(call: Call, id: &str) -> Result<Locator> {
+    Locator::new(id).map_err(|_| protocol(call, "a row has no id"))
+}
+
+fn modified(call: Call, row: &Value) -> Result<Timestamp> {
+    parse_instant(&row["Modified_Time"]).ok_or_else(|| protocol(call, "a row has no time"))
+}
+
+fn is_conflict(error: &Error) -> bool {
+    error.fault().is_some_and(|fault| fault.kind() == FaultKind::Conflict)
+}
+
+/// A text that is not empty.
+fn text_of<'a>(row: &'a Value, api_name: &str) -> Option<&'a str> {
+    row.get(api_name)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn take_text(row: &mut Value, api_name: &str) -> Option<Pii<String>> {
+    match row.get_mut(api_name)?.take() {
+        Value::String(text) if !text.is_empty() => Some(Pii::new(text)),
+        _ => None,
+    }
+}
+
+/// The vendor's words for the lawful bases.
+fn basis_text(basis: LawfulBasis) -> &'static str {
+    match basis {
+        LawfulBasis::Consent => "Consent",
+        LawfulBasis::Contract => "Contract",
+        LawfulBasis::LegalObligation => "Legal Obligation",
+        LawfulBasis::LegitimateInterests => "Legitimate Interests",
+        LawfulBasis::PublicTask => "Public Interests",
+        LawfulBasis::VitalInterests => "Vital Interests",
+    }
+}
+
+fn basis_of(text: &str) -> Option<LawfulBasis> {
+    use LawfulBasis::*;
+    [Consent, Contract, LegalObligation, LegitimateInterests, PublicTask, VitalInterests]
+        .into_iter()
+        .find(|basis| basis_text(*basis) == text)
+}
+
+/// Where clients are kept.
+pub(crate) const MODULE: &str = "Contacts";
+
+const READING: [Act; 7] =
+    [Act::Amend, Act::Enter, Act::Open, Act::Process, Act::Review, Act::Transfer, Act::Verify];
+const AMENDING: [Act; 3] = [Act::Amend, Act::Enter, Act::Process];
+const LOCATING: [Act; 10] = [
+    Act::Amend,
+    Act::Destroy,
+    Act::Enter,
+    Act::Open,
+    Act::Probe,
+    Act::Process,
+    Act::Review,
+    Act::Search,
+    Act::Transfer,
+    Act::Verify,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lawful_basis_comes_back_as_itself() {
+        for basis in [LawfulBasis::Consent, LawfulBasis::Contract, LawfulBasis::LegalObligation, LawfulBasis::LegitimateInterests, LawfulBasis::PublicTask, LawfulBasis::VitalInterests] {
+            assert_eq!(basis_of(basis_text(basis)), Some(basis));
+        }
+        assert_eq!(basis_of("Pending"), None);
+    }
+
+    #[test]
+    fn a_write_always_says_that_no_automation_shall_run() {
+        let row = Row(BTreeMap::from([("Last_Name", "Sample")]));
+        let body = serde_json::to_value(Write::new(row, Some([KEY]))).unwrap();
+        assert_eq!(body["trigger"], serde_json::json!([]));
+        assert_eq!(body["duplicate_check_fields"], serde_json::json!(["KTA_Key"]));
+    }
+
+    #[test]
+    fn the_systems_name_is_a_label() {
+        assert_eq!(ZohoCrm::SYSTEM, Label::fixed("zoho-crm"));
+    }
+}
