@@ -57,6 +57,10 @@ impl Folded {
         }
     }
 
+    pub(crate) fn wipe(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.text);
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

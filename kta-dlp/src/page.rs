@@ -295,7 +295,11 @@ impl Page {
         // A Hebrew label of two letters is as often the beginning of a name.
         let short = token.hebrew && token.len() <= 4;
         let leads_on = self.token(first + 1).is_some_and(|next| {
-            next.is_value() || matches!(next.sign, b':' | b'.' | b'=' | b'+' | b'(')
+            let tight = self.token(first + 2).is_some_and(|after| after.gap == Gap::None);
+            next.is_value()
+                || next.gap >= Gap::Line
+                || matches!(next.sign, b':' | b'.' | b'=' | b'+' | b'(' | b'|' | b';' | b'\t' | b'"')
+                || next.sign == b',' && tight
         });
         lexicon.phrases(word).iter().filter(|phrase| !short || leads_on || !phrase.rest.is_empty()).find_map(|phrase| {
             let mut at = first + 1;

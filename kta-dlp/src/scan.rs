@@ -15,6 +15,7 @@ use crate::fold::Folded;
 use crate::lexicon::Lexicon;
 use crate::page::{Found, Page};
 use std::io::Read;
+use zeroize::Zeroize as _;
 
 /// Looks for personal values. Cheap to make; memory is bounded and used again.
 #[derive(Default)]
@@ -22,6 +23,7 @@ pub struct Scan {
     folded: Folded,
     page: Page,
     kept: Vec<Found>,
+    sizes: Sizes,
 }
 
 impl Scan {
@@ -37,8 +39,9 @@ impl Scan {
         let mut progress = Progress::default();
         loop {
             let rest = &text[progress.window..];
-            let more = rest.len() > WINDOW;
-            let Some(window) = progress.next(&rest[..boundary(rest, rest.len().min(WINDOW))], more) else { break };
+            let limit = self.sizes.window();
+            let more = rest.len() > limit;
+            let Some(window) = progress.next(&rest[..boundary(rest, limit)], more, &self.sizes) else { break };
             self.stretch(&text[window.start..window.end], &window, &mut progress, &mut findings);
         }
         findings
@@ -83,7 +86,7 @@ impl Scan {
     pub(crate) fn push(&mut self, pushed: &mut Pushed, bytes: &[u8], each: &mut impl FnMut(Finding)) {
         pushed.utf8.extend_from_slice(bytes);
         pushed.decode(false);
-        while pushed.text.len() > WINDOW {
+        while pushed.text.len() > self.sizes.window() {
             self.step(pushed, true, each);
         }
     }
@@ -91,13 +94,13 @@ impl Scan {
     /// Ends a stream.
     pub(crate) fn finish(&mut self, pushed: &mut Pushed, each: &mut impl FnMut(Finding)) {
         pushed.decode(true);
-        while self.step(pushed, pushed.text.len() > WINDOW, each) {}
+        while self.step(pushed, pushed.text.len() > self.sizes.window(), each) {}
     }
 
     fn step(&mut self, pushed: &mut Pushed, more: bool, each: &mut impl FnMut(Finding)) -> bool {
-        let limit = boundary(&pushed.text, pushed.text.len().min(WINDOW));
+        let limit = boundary(&pushed.text, self.sizes.window());
         let base = pushed.progress.window;
-        let Some(window) = pushed.progress.next(&pushed.text[..limit], more) else { return false };
+        let Some(window) = pushed.progress.next(&pushed.text[..limit], more, &self.sizes) else { return false };
         let mut findings = Vec::new();
         let text = std::mem::take(&mut pushed.text);
         self.stretch(&text[window.start - base..window.end - base], &window, &mut pushed.progress, &mut findings);
@@ -126,6 +129,20 @@ impl Scan {
                 });
             }
         }
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.folded.wipe();
+        self.page.text.zeroize();
+    }
+}
+
+impl Drop for Pushed {
+    fn drop(&mut self) {
+        self.text.zeroize();
+        self.utf8.zeroize();
     }
 }
 
@@ -194,24 +211,24 @@ struct Window {
 
 impl Progress {
     /// The next stretch of `text`, which begins at `self.window`; `more` follows it.
-    fn next(&mut self, text: &str, more: bool) -> Option<Window> {
+    fn next(&mut self, text: &str, more: bool, sizes: &Sizes) -> Option<Window> {
         let base = self.window;
         let from = self.core - base;
         if from >= text.len() {
             return None;
         }
         let core_end = if more {
-            let least = boundary(text, from + CORE);
-            let most = boundary(text, from + CORE + SLACK);
+            let least = boundary(text, from + sizes.core);
+            let most = boundary(text, from + sizes.core + sizes.slack);
             text.as_bytes()[least..most].iter().position(|byte| *byte == b'\n').map_or(most, |line| least + line + 1)
         } else {
             text.len()
         };
-        let end = if more { boundary(text, core_end + TRAIL) } else { text.len() };
+        let end = if more { boundary(text, core_end + sizes.trail) } else { text.len() };
         let window = Window { start: base, end: base + end, core: self.core..base + core_end };
         self.core = base + core_end;
         // The next window begins with a whole line where there is one.
-        let lead = boundary(text, core_end.saturating_sub(LEAD));
+        let lead = boundary(text, core_end.saturating_sub(sizes.lead));
         let line = text.as_bytes()[lead..core_end].iter().position(|byte| *byte == b'\n');
         self.window = base + line.map_or(lead, |line| lead + line + 1);
         Some(window)
@@ -247,13 +264,110 @@ fn boundary(text: &str, at: usize) -> usize {
     at
 }
 
-/// Bytes in which findings count, at least.
-const CORE: usize = 128 * 1024;
-/// How far beyond it the end of a line is looked for.
-const SLACK: usize = 16 * 1024;
-/// Seen before the core.
-const LEAD: usize = 2 * 1024;
-/// Seen after it.
-const TRAIL: usize = 8 * 1024;
-/// No window is longer.
-const WINDOW: usize = LEAD + CORE + SLACK + TRAIL;
+/// How a content is cut, in bytes.
+struct Sizes {
+    /// In which findings count, at least.
+    core: usize,
+    /// How far beyond it the end of a line is looked for.
+    slack: usize,
+    /// Seen before the core.
+    lead: usize,
+    /// Seen after it.
+    trail: usize,
+}
+
+impl Sizes {
+    /// No window is longer.
+    fn window(&self) -> usize {
+        self.lead + self.core + self.slack + self.trail
+    }
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { core: 128 * 1024, slack: 16 * 1024, lead: 2 * 1024, trail: 8 * 1024 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn small() -> Scan {
+        let mut scan = Scan::default();
+        scan.sizes = Sizes { core: 64, slack: 16, lead: 24, trail: 48 };
+        scan
+    }
+
+    fn pieces(bytes: &[u8], lengths: &[usize]) -> Vec<Finding> {
+        let (mut scan, mut pushed, mut findings) = (small(), Pushed::default(), Vec::new());
+        let mut rest = bytes;
+        for length in lengths.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, after) = rest.split_at((*length).clamp(1, rest.len()));
+            scan.push(&mut pushed, piece, &mut |finding| findings.push(finding));
+            rest = after;
+        }
+        scan.finish(&mut pushed, &mut |finding| findings.push(finding));
+        findings
+    }
+
+    fn crumbs() -> impl Strategy<Value = String> {
+        let crumb = prop_oneof![
+            Just("name,dob,ssn\n"),
+            Just("Anna Muster,1988-05-11,123-45-6789\n"),
+            Just("SSN 123-45-6789 "),
+            Just("ת.ז. 123456782, "),
+            Just("passport no. X1234567; "),
+            Just("anna.muster@example.com "),
+            Just("４１１１ １１１１ １１１１ １１１１\n"),
+            Just("born\u{200B} 11 May 1988.\n\n"),
+            Just("P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10\n"),
+            Just("plain words and 42 things "),
+        ];
+        proptest::collection::vec(crumb, 0..40).prop_map(|crumbs| crumbs.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_content_arrives_the_findings_are_the_same(
+            text in crumbs(),
+            lengths in proptest::collection::vec(1usize..200, 1..6),
+        ) {
+            prop_assert_eq!(pieces(text.as_bytes(), &lengths), small().text(&text));
+        }
+
+        #[test]
+        fn broken_utf8_gives_the_same_findings_however_it_arrives(
+            bytes in proptest::collection::vec(any::<u8>(), 0..600),
+            lengths in proptest::collection::vec(1usize..50, 1..6),
+        ) {
+            prop_assert_eq!(pieces(&bytes, &lengths), pieces(&bytes, &[usize::MAX]));
+        }
+
+        #[test]
+        fn findings_are_ordered_apart_and_on_character_boundaries(text in crumbs(), noise in "\\PC{0,80}") {
+            let text = text + &noise;
+            let mut reached = 0;
+            for finding in small().text(&text) {
+                let (start, end) = (finding.start as usize, finding.end as usize);
+                prop_assert!(reached <= start && start < end && end <= text.len());
+                prop_assert!(text.is_char_boundary(start) && text.is_char_boundary(end));
+                reached = end;
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_header_reaches_over_many_stretches() {
+        let mut text = String::from("name|dob|passport\n");
+        for row in 0..50 {
+            text.push_str(&format!("Anna Muster|1988-05-11|X{row:07}\n"));
+        }
+        let passports = small().text(&text).iter().filter(|found| found.kind == Entity::Passport).count();
+        assert_eq!(passports, 50);
+    }
+}

@@ -108,6 +108,14 @@ pub(crate) fn split(text: &str, lexicon: &Lexicon, tokens: &mut Vec<Token>) {
     }
 }
 
+/// A mark like `⟦US_SSN⟧`, which is nothing to look into; anything else in such brackets is.
+fn redaction_length(text: &str) -> Option<usize> {
+    let name = text.strip_prefix('⟦')?;
+    let end = name.bytes().take(24).position(|byte| !(byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'))?;
+    (name[end..].starts_with('⟧') && crate::entity::Entity::named(&name[..end]).is_some())
+        .then_some('⟦'.len_utf8() + end + '⟧'.len_utf8())
+}
+
 /// A row of three or more of the same sign, as between a label and its value on a form.
 fn leader_length(bytes: &[u8]) -> usize {
     if !matches!(bytes[0], b'.' | b'_' | b'-' | b'=' | b'*' | b'~') {
@@ -162,6 +170,9 @@ fn word(text: &str, start: usize, gap: Gap, lexicon: &Lexicon) -> Token {
                     let Some(character) = text[at..].chars().next() else { break };
                     if !character.is_alphanumeric() && !is_mark(character) {
                         if at == start {
+                            if let Some(length) = redaction_length(&text[at..]) {
+                                return sign(at, at + length, gap, OTHER_SIGN);
+                            }
                             return sign(at, at + character.len_utf8(), gap, OTHER_SIGN);
                         }
                         break;
@@ -179,6 +190,12 @@ fn word(text: &str, start: usize, gap: Gap, lexicon: &Lexicon) -> Token {
                 let joins = byte == b'\'' || (byte == b'"' && hebrew);
                 let next = bytes.get(at + 1).map_or(SIGN, |next| CLASS[*next as usize]);
                 if joins && letters > 0 && digits == 0 && matches!(next, UPPER | LOWER | WIDE) {
+                    let after = bytes.get(at + 2).map_or(SIGN, |after| CLASS[*after as usize]);
+                    if matches!(bytes[at + 1], b's' | b'S') && !matches!(after, UPPER | LOWER | WIDE | DIGIT) {
+                        // The possessive is part of the token but not of the word.
+                        at += 2;
+                        break;
+                    }
                     at += 1;
                     continue;
                 }

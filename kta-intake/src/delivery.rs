@@ -12,7 +12,9 @@ use kta_core::{Code, Refusal};
 use crate::limits::Limits;
 use crate::mail::Attachment;
 use crate::safety::{self, Budget};
-use crate::verdict::{AuthResult, Envelope, MailFacts, Origin, Tls, Token, Verdict, WebFacts, judge_mail, judge_web};
+use crate::verdict::{
+    AuthResult, Envelope, MailFacts, Origin, Tls, Token, Verdict, WebFacts, judge_mail, judge_web,
+};
 
 /// What was found, before it is judged part by part.
 pub(crate) struct Arrival {
@@ -26,7 +28,14 @@ pub(crate) struct Arrival {
 
 /// Checks every attachment and gives the delivery its id.
 pub(crate) fn delivery(arrival: Arrival, limits: &Limits) -> Delivery {
-    let Arrival { locator, at, facts, sender, fields, attachments } = arrival;
+    let Arrival {
+        locator,
+        at,
+        facts,
+        sender,
+        fields,
+        attachments,
+    } = arrival;
     let mut budget = Budget::of(limits);
     let mut seen: Vec<Digest> = fields
         .iter()
@@ -42,9 +51,18 @@ pub(crate) fn delivery(arrival: Arrival, limits: &Limits) -> Delivery {
             let checked = safety::check_within(name.as_deref(), &bytes, limits, &mut budget);
             let (media, content) = match checked {
                 Ok(kind) => (kind.into(), Ok(Pii::new(bytes))),
-                Err(code) => (MediaType::octets(), Err(Refusal::new(code).about("part", index))),
+                Err(code) => (
+                    MediaType::octets(),
+                    Err(Refusal::new(code).about("part", index)),
+                ),
             };
-            DeliveryPart { name: Pii::new(name.unwrap_or_default()), media, digest, length, content }
+            DeliveryPart {
+                name: Pii::new(name.unwrap_or_default()),
+                media,
+                digest,
+                length,
+                content,
+            }
         })
         .collect();
     Delivery {
@@ -53,7 +71,10 @@ pub(crate) fn delivery(arrival: Arrival, limits: &Limits) -> Delivery {
         at,
         facts,
         sender: Pii::new(sender),
-        fields: fields.into_iter().map(|(name, value)| (name, Pii::new(value))).collect(),
+        fields: fields
+            .into_iter()
+            .map(|(name, value)| (name, Pii::new(value)))
+            .collect(),
         parts,
         refused: None,
     }
@@ -131,5 +152,9 @@ pub fn web_facts(facts: &WebFacts) -> ChannelFacts {
 
 fn remarks(verdict: &Verdict) -> Vec<Label> {
     // Reasons are label characters only; the filter keeps this total rather than trusting that.
-    verdict.reasons().iter().filter_map(|reason| Label::new(reason.as_str()).ok()).collect()
+    verdict
+        .reasons()
+        .iter()
+        .filter_map(|reason| Label::new(reason.as_str()).ok())
+        .collect()
 }

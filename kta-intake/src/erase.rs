@@ -15,7 +15,9 @@ use crate::folder::Folder;
 
 pub(crate) fn erase(folder: &Folder, placement: &Placement, permit: &Permit<'_>) -> Result<Erased> {
     permit.require(&[Act::Destroy], placement.subject, placement.category)?;
-    folder.remove(locator(placement)?).map_err(|_| broken("erase"))?;
+    folder
+        .remove(locator(placement)?)
+        .map_err(|_| broken("erase"))?;
     Ok(Erased {
         method: Method::Overwrite,
         steps: vec![Label::fixed("file.overwrite"), Label::fixed("file.unlink")],
@@ -30,8 +32,14 @@ pub(crate) fn probe(
     permit: &Permit<'_>,
 ) -> Result<Probe> {
     permit.require(&[Act::Probe], placement.subject, placement.category)?;
-    let found = folder.find(locator(placement)?).map_err(|_| broken("probe"))?;
-    let residue = Residue { what: Label::fixed("message-file"), until: None, content: true };
+    let found = folder
+        .find(locator(placement)?)
+        .map_err(|_| broken("probe"))?;
+    let residue = Residue {
+        what: Label::fixed("message-file"),
+        until: None,
+        content: true,
+    };
     let answer = format!("kta-intake/probe/1\ntmp new cur\nfound {}\n", found.len());
     Ok(Probe {
         at,
@@ -43,7 +51,10 @@ pub(crate) fn probe(
 
 fn locator(placement: &Placement) -> Result<&Locator> {
     // A copy without a name in this system cannot be told from another's: that is no erasure.
-    placement.locator.as_ref().ok_or_else(|| Code::DstUnmapped.into())
+    placement
+        .locator
+        .as_ref()
+        .ok_or_else(|| Code::DstUnmapped.into())
 }
 
 fn broken(operation: &'static str) -> Fault {

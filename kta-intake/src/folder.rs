@@ -149,8 +149,15 @@ impl Name {
         let unique = pieces.next().unwrap_or_default();
         // `M` and the microseconds, among other pairs of letter and number (Courier, Dovecot, Postfix)
         let micros = unique.rsplit_once('M').map_or("", |(_, rest)| rest);
-        let micros = micros.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-        Some(Self { seconds, micros: micros.parse().unwrap_or(0), text: text.to_owned() })
+        let micros = micros
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap_or_default();
+        Some(Self {
+            seconds,
+            micros: micros.parse().unwrap_or(0),
+            text: text.to_owned(),
+        })
     }
 
     /// The name of what arrives `at` as the `count`-th of this process, under a `token` that

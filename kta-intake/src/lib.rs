@@ -15,9 +15,9 @@ pub mod verdict;
 mod web_form;
 
 pub use delivery::{mail_facts, web_facts};
+pub use form::FormKey;
 pub use limits::Limits;
 pub use maildir::Maildir;
 pub use text::{TextLayer, machine_readable_zones, text_layer};
 pub use verdict::{Reason, Verdict, judge_mail, judge_web};
-pub use form::FormKey;
 pub use web_form::{COOKIE, Site, WebForm};

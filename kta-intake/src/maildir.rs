@@ -53,9 +53,20 @@ impl Maildir {
             Fault::new(FaultKind::Misconfigured, Port::Intake, "open")
                 .because("the mailbox's folders cannot be made")
         })?;
-        let addresses = addresses.into_iter().map(|a| a.into().to_lowercase()).collect();
+        let addresses = addresses
+            .into_iter()
+            .map(|a| a.into().to_lowercase())
+            .collect();
         let (limits, given) = (Limits::default(), Mutex::default());
-        Ok(Self { folder, channel, gateway, addresses, limits, clock, given })
+        Ok(Self {
+            folder,
+            channel,
+            gateway,
+            addresses,
+            limits,
+            clock,
+            given,
+        })
     }
 
     /// The same mailbox with other limits.
@@ -75,7 +86,9 @@ impl Maildir {
         let fits = !unique.is_empty() && unique.bytes().all(|b| b.is_ascii_alphanumeric());
         let name = Name::fresh(at, 0, unique, "import").filter(|_| fits && unique.len() <= 64);
         let name = name.ok_or(Code::IntPath)?;
-        self.folder.deliver(&name, &[message]).map_err(|_| broken("import"))?;
+        self.folder
+            .deliver(&name, &[message])
+            .map_err(|_| broken("import"))?;
         Ok(())
     }
 
@@ -99,28 +112,53 @@ impl Maildir {
             Ok(letter) => letter,
             Err(code) => return Ok(self.refused(name, facts, Digest::of(&bytes), code)),
         };
-        let Some(locator) = name.locator() else { return Ok(None) };
+        let Some(locator) = name.locator() else {
+            return Ok(None);
+        };
         let arrival = Arrival {
             locator,
-            at: letter.received.and_then(|at| Timestamp::from_timestamp(at, 0)).unwrap_or(name.at()),
+            at: letter
+                .received
+                .and_then(|at| Timestamp::from_timestamp(at, 0))
+                .unwrap_or(name.at()),
             facts,
             sender: letter.sender,
-            fields: vec![("subject".into(), letter.subject), ("body".into(), letter.body)],
+            fields: vec![
+                ("subject".into(), letter.subject),
+                ("body".into(), letter.body),
+            ],
             attachments: letter.attachments,
         };
         Ok(Some(delivery::delivery(arrival, &self.limits)))
     }
 
     fn is_for_us(&self, recipients: &[String]) -> bool {
-        recipients.iter().any(|recipient| self.addresses.contains(recipient))
+        recipients
+            .iter()
+            .any(|recipient| self.addresses.contains(recipient))
     }
 
-    fn refused(&self, name: &Name, facts: ChannelFacts, whole: Digest, code: Code) -> Option<Delivery> {
-        Some(delivery::refused(name.locator()?, name.at(), facts, whole, code))
+    fn refused(
+        &self,
+        name: &Name,
+        facts: ChannelFacts,
+        whole: Digest,
+        code: Code,
+    ) -> Option<Delivery> {
+        Some(delivery::refused(
+            name.locator()?,
+            name.at(),
+            facts,
+            whole,
+            code,
+        ))
     }
 
     fn remember(&self, given: Option<(DeliveryId, Name)>) {
-        *self.given.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = given;
+        *self
+            .given
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = given;
     }
 }
 
@@ -143,16 +181,29 @@ impl Intake for Maildir {
 
     async fn acknowledge(&self, delivery: DeliveryId, permit: &Permit<'_>) -> Result<()> {
         permit.require_act(&[Act::Receive])?;
-        let given = self.given.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let given = self
+            .given
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
         if let Some((_, name)) = given.filter(|(id, _)| *id == delivery)
-            && self.folder.is_waiting(&name).map_err(|_| broken("acknowledge"))?
+            && self
+                .folder
+                .is_waiting(&name)
+                .map_err(|_| broken("acknowledge"))?
         {
-            return Ok(self.folder.acknowledge(&name).map_err(|_| broken("acknowledge"))?);
+            return Ok(self
+                .folder
+                .acknowledge(&name)
+                .map_err(|_| broken("acknowledge"))?);
         }
         // Another process gave it, or this one before it was restarted: look for it.
         for name in self.folder.waiting().map_err(|_| broken("acknowledge"))? {
             if self.load(&name)?.is_some_and(|found| found.id == delivery) {
-                return Ok(self.folder.acknowledge(&name).map_err(|_| broken("acknowledge"))?);
+                return Ok(self
+                    .folder
+                    .acknowledge(&name)
+                    .map_err(|_| broken("acknowledge"))?);
             }
         }
         Ok(())
@@ -165,7 +216,12 @@ impl Erase for Maildir {
         self.channel.clone()
     }
 
-    async fn erase(&self, placement: &Placement, _key: IdempotencyKey, permit: &Permit<'_>) -> Result<Erased> {
+    async fn erase(
+        &self,
+        placement: &Placement,
+        _key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Erased> {
         erase::erase(&self.folder, placement, permit)
     }
 
@@ -180,5 +236,6 @@ fn unknown() -> ChannelFacts {
 }
 
 fn broken(operation: &'static str) -> Fault {
-    Fault::new(FaultKind::Unavailable, Port::Intake, operation).because("the mailbox cannot be used")
+    Fault::new(FaultKind::Unavailable, Port::Intake, operation)
+        .because("the mailbox cannot be used")
 }

@@ -37,13 +37,17 @@ pub async fn serve(
         let why = "the form listens on loopback only, behind the TLS end point";
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why));
     }
-    axum::serve(listener, router(form)).with_graceful_shutdown(stop).await
+    axum::serve(listener, router(form))
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 async fn page(State(form): State<Arc<WebForm>>) -> Response {
     let (token, nonce) = form.token();
     // Both values are hexadecimal digits and dots; the edition is our own configuration.
-    let html = PAGE.replace("{token}", &token).replace("{edition}", &form.site().edition);
+    let html = PAGE
+        .replace("{token}", &token)
+        .replace("{edition}", &form.site().edition);
     let cookie = format!("{COOKIE}={nonce}; Path=/; Secure; HttpOnly; SameSite=Strict");
     (guard(&form), [(header::SET_COOKIE, cookie)], Html(html)).into_response()
 }
@@ -65,7 +69,9 @@ async fn submit(State(form): State<Arc<WebForm>>, request: Request) -> Response 
     };
     match form.submit(&head, body).await {
         Ok(delivery) => answer(&form, StatusCode::ACCEPTED, &delivery.to_string()),
-        Err(Error::Refused(refusal)) => answer(&form, status(refusal.code()), refusal.code().as_str()),
+        Err(Error::Refused(refusal)) => {
+            answer(&form, status(refusal.code()), refusal.code().as_str())
+        }
         Err(_) => answer(&form, StatusCode::SERVICE_UNAVAILABLE, "try again later"),
     }
 }
@@ -89,7 +95,10 @@ fn guard(form: &WebForm) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let fixed = [
         (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+        ),
         (header::REFERRER_POLICY, "same-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];

@@ -26,7 +26,12 @@ impl Reader for TextLayer {
     /// # Errors
     /// `INT-TYPE` when the bytes are not what `media` says, and whatever else
     /// [`safety::check`] finds wrong with them.
-    fn text(&self, media: &MediaType, bytes: &Pii<Vec<u8>>, permit: &Permit<'_>) -> Result<Option<Pii<String>>> {
+    fn text(
+        &self,
+        media: &MediaType,
+        bytes: &Pii<Vec<u8>>,
+        permit: &Permit<'_>,
+    ) -> Result<Option<Pii<String>>> {
         let Some(said) = READ.into_iter().find(|kind| kind.media() == media.as_str()) else {
             return Ok(None);
         };
@@ -48,7 +53,9 @@ pub fn text_layer(bytes: &[u8], kind: Kind) -> Option<Pii<String>> {
 /// one, check digits and all. Line 1 of a passport has no check digit: compare names elsewhere.
 #[must_use]
 pub fn machine_readable_zones(bytes: &[u8], kind: Kind) -> Vec<Mrz> {
-    text(bytes, kind).map(|text| zones(&text)).unwrap_or_default()
+    text(bytes, kind)
+        .map(|text| zones(&text))
+        .unwrap_or_default()
 }
 
 fn text(bytes: &[u8], kind: Kind) -> Option<String> {
@@ -68,9 +75,18 @@ fn zones(text: &str) -> Vec<Mrz> {
         .map(|line| line.split_whitespace().collect::<String>())
         .filter(|line| matches!(line.len(), 30 | 36 | 44) && line.chars().all(zone))
         .collect();
-    let pairs = lines.windows(2).filter(|two| two[0].len() > 30).map(|two| two.join("\n"));
-    let triples = lines.windows(3).filter(|three| three[0].len() == 30).map(|three| three.join("\n"));
-    pairs.chain(triples).filter_map(|text| Mrz::parse(&text).ok()).collect()
+    let pairs = lines
+        .windows(2)
+        .filter(|two| two[0].len() > 30)
+        .map(|two| two.join("\n"));
+    let triples = lines
+        .windows(3)
+        .filter(|three| three[0].len() == 30)
+        .map(|three| three.join("\n"));
+    pairs
+        .chain(triples)
+        .filter_map(|text| Mrz::parse(&text).ok())
+        .collect()
 }
 
 /// The text shown by the content streams of a PDF, one line an operator that shows it.
@@ -79,7 +95,9 @@ fn pdf(bytes: &[u8]) -> String {
     let mut budget = MOST_UNPACKED;
     let mut at = 0;
     for _ in 0..MOST_STREAMS {
-        let Some(start) = find(&bytes[at..], b"stream").map(|found| at + found) else { break };
+        let Some(start) = find(&bytes[at..], b"stream").map(|found| at + found) else {
+            break;
+        };
         let body = start + b"stream".len();
         if bytes[..start].ends_with(b"end") {
             at = body;
@@ -94,7 +112,9 @@ fn pdf(bytes: &[u8]) -> String {
             }
         };
         let body = body + skip;
-        let Some(length) = find(&bytes[body..], b"endstream") else { break };
+        let Some(length) = find(&bytes[body..], b"endstream") else {
+            break;
+        };
         let raw = &bytes[body..body + length];
         at = body + length + b"endstream".len();
 
@@ -139,7 +159,9 @@ fn shown(content: &[u8], out: &mut String) {
                 rest = &after[end.unwrap_or(after.len())..];
             }
             b if b.is_ascii_alphabetic() || matches!(b, b'\'' | b'"' | b'*') => {
-                let end = rest.iter().position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'\'' | b'"' | b'*')));
+                let end = rest
+                    .iter()
+                    .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'\'' | b'"' | b'*')));
                 let (word, next) = rest.split_at(end.unwrap_or(rest.len()));
                 rest = next;
                 match word {
@@ -184,7 +206,9 @@ fn literal<'c>(mut rest: &'c [u8], text: &mut String) -> &'c [u8] {
                 }
             }
             b'\\' => {
-                let Some((&escaped, after)) = rest.split_first() else { return rest };
+                let Some((&escaped, after)) = rest.split_first() else {
+                    return rest;
+                };
                 rest = after;
                 match escaped {
                     b'n' | b'r' | b't' => push(text, b' '),
@@ -216,8 +240,11 @@ fn literal<'c>(mut rest: &'c [u8], text: &mut String) -> &'c [u8] {
 /// A hexadecimal string up to `>`; returns what follows it.
 fn hexadecimal<'c>(rest: &'c [u8], text: &mut String) -> &'c [u8] {
     let end = rest.iter().position(|b| *b == b'>').unwrap_or(rest.len());
-    let digits: Vec<u8> =
-        rest[..end].iter().filter_map(|b| char::from(*b).to_digit(16)).map(|d| d as u8).collect();
+    let digits: Vec<u8> = rest[..end]
+        .iter()
+        .filter_map(|b| char::from(*b).to_digit(16))
+        .map(|d| d as u8)
+        .collect();
     for pair in digits.chunks(2) {
         push(text, pair[0] << 4 | pair.get(1).copied().unwrap_or(0));
     }
@@ -234,9 +261,12 @@ fn push(text: &mut String, byte: u8) {
 /// The runs of text of a Word document, a line a paragraph.
 fn docx(bytes: &[u8]) -> Option<String> {
     use quick_xml::events::Event;
-    let archive = Archive::inspect(bytes, &mut Budget::of(&Limits::default())).ok()?;
-    let entry = archive.entries.iter().find(|entry| entry.path == "word/document.xml")?;
-    let xml = archive.unpack(entry).ok()?;
+    let mut archive = Archive::inspect(bytes, &mut Budget::of(&Limits::default())).ok()?;
+    let entry = archive
+        .files()
+        .into_iter()
+        .find(|file| file.path == "word/document.xml")?;
+    let xml = archive.unpack(&entry).ok()?;
     let mut reader = quick_xml::Reader::from_reader(xml.as_slice());
     let (mut out, mut in_text) = (String::new(), false);
     while out.len() < MOST {
@@ -265,11 +295,15 @@ fn truncate(text: &mut String) {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 fn rfind(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).rposition(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .rposition(|window| window == needle)
 }
 
 /// The kinds that carry text this crate reads.

@@ -40,7 +40,9 @@ pub struct Site {
 
 impl Site {
     fn host(&self) -> &str {
-        self.origin.split_once("://").map_or(self.origin.as_str(), |(_, host)| host)
+        self.origin
+            .split_once("://")
+            .map_or(self.origin.as_str(), |(_, host)| host)
     }
 }
 
@@ -132,7 +134,11 @@ impl WebForm {
             return Err(Code::IntSpoof.into());
         }
         let facts = delivery::web_facts(&facts);
-        let cover = Cover { version: 1, head: head.len(), facts: facts.clone() };
+        let cover = Cover {
+            version: 1,
+            head: head.len(),
+            facts: facts.clone(),
+        };
         // A struct of words, numbers and labels always serialises.
         let mut first = serde_json::to_vec(&cover).map_err(|_| broken("submit"))?;
         first.push(b'\n');
@@ -144,17 +150,23 @@ impl WebForm {
         let name = Name::fresh(at, count, &token, "form").ok_or_else(|| broken("submit"))?;
         let arrival = self.arrival(&name, facts, post)?;
         let id = delivery::delivery(arrival, &self.limits).id;
-        self.folder.deliver(&name, &[&first, head, &body]).map_err(|_| broken("submit"))?;
+        self.folder
+            .deliver(&name, &[&first, head, &body])
+            .map_err(|_| broken("submit"))?;
         Ok(id)
     }
 
     async fn parse(&self, head: &[u8], body: Bytes) -> Result<(Head, Post), Code> {
         let head = Head::parse(head, self.limits.header)?;
-        let here = head.header("host").is_some_and(|h| h.eq_ignore_ascii_case(self.site.host()));
+        let here = head
+            .header("host")
+            .is_some_and(|h| h.eq_ignore_ascii_case(self.site.host()));
         if head.method() != "POST" || head.path() != self.site.path || !here {
             return Err(Code::IntChannel);
         }
-        let length = head.header("content-length").map(|l| l.parse() == Ok(body.len()));
+        let length = head
+            .header("content-length")
+            .map(|l| l.parse() == Ok(body.len()));
         if length == Some(false) {
             return Err(Code::IntMalformed);
         }
@@ -176,7 +188,9 @@ impl WebForm {
             (None, None) => Origin::Absent,
         };
         WebFacts {
-            tls: head.only(&self.site.tls_header).map_or(Tls::None, Tls::read),
+            tls: head
+                .only(&self.site.tls_header)
+                .map_or(Tls::None, Tls::read),
             hsts: self.site.hsts,
             // The token is bound to the edition of its page, in force or not.
             token: self.key.check(edition, token, head.cookie(COOKIE), now),
@@ -186,7 +200,11 @@ impl WebForm {
     }
 
     fn arrival(&self, name: &Name, facts: ChannelFacts, mut post: Post) -> Result<Arrival> {
-        let sender = post.field("submitter").unwrap_or_default().trim().to_lowercase();
+        let sender = post
+            .field("submitter")
+            .unwrap_or_default()
+            .trim()
+            .to_lowercase();
         if !crate::mail::is_address(&sender) {
             return Err(Code::IntMalformed.into());
         }
@@ -223,14 +241,19 @@ impl WebForm {
     }
 
     async fn reopen(&self, name: &Name, bytes: &Bytes) -> Result<Arrival> {
-        let cut = bytes.iter().take(COVER).position(|b| *b == b'\n').ok_or(Code::IntMalformed)?;
-        let cover: Cover =
-            serde_json::from_slice(&bytes[..cut]).map_err(|_| Code::IntMalformed)?;
+        let cut = bytes
+            .iter()
+            .take(COVER)
+            .position(|b| *b == b'\n')
+            .ok_or(Code::IntMalformed)?;
+        let cover: Cover = serde_json::from_slice(&bytes[..cut]).map_err(|_| Code::IntMalformed)?;
         let rest = bytes.slice(cut + 1..);
         if cover.version != 1 || cover.head > rest.len() {
             return Err(Code::IntMalformed.into());
         }
-        let (_, post) = self.parse(&rest[..cover.head], rest.slice(cover.head..)).await?;
+        let (_, post) = self
+            .parse(&rest[..cover.head], rest.slice(cover.head..))
+            .await?;
         self.arrival(name, cover.facts, post)
     }
 
@@ -242,7 +265,13 @@ impl WebForm {
             origin: Origin::Absent,
             form_current: false,
         });
-        Some(delivery::refused(name.locator()?, name.at(), facts, whole, refusal.code()))
+        Some(delivery::refused(
+            name.locator()?,
+            name.at(),
+            facts,
+            whole,
+            refusal.code(),
+        ))
     }
 }
 
@@ -256,7 +285,10 @@ impl Intake for WebForm {
         permit.require_act(&[Act::Receive])?;
         for name in self.folder.waiting().map_err(|_| broken("oldest"))? {
             if let Some(delivery) = self.load(&name).await? {
-                let mut given = self.given.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut given = self
+                    .given
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
                 *given = Some((delivery.id, name));
                 return Ok(Some(delivery));
             }
@@ -266,15 +298,32 @@ impl Intake for WebForm {
 
     async fn acknowledge(&self, delivery: DeliveryId, permit: &Permit<'_>) -> Result<()> {
         permit.require_act(&[Act::Receive])?;
-        let given = self.given.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let given = self
+            .given
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
         if let Some((_, name)) = given.filter(|(id, _)| *id == delivery)
-            && self.folder.is_waiting(&name).map_err(|_| broken("acknowledge"))?
+            && self
+                .folder
+                .is_waiting(&name)
+                .map_err(|_| broken("acknowledge"))?
         {
-            return Ok(self.folder.acknowledge(&name).map_err(|_| broken("acknowledge"))?);
+            return Ok(self
+                .folder
+                .acknowledge(&name)
+                .map_err(|_| broken("acknowledge"))?);
         }
         for name in self.folder.waiting().map_err(|_| broken("acknowledge"))? {
-            if self.load(&name).await?.is_some_and(|found| found.id == delivery) {
-                return Ok(self.folder.acknowledge(&name).map_err(|_| broken("acknowledge"))?);
+            if self
+                .load(&name)
+                .await?
+                .is_some_and(|found| found.id == delivery)
+            {
+                return Ok(self
+                    .folder
+                    .acknowledge(&name)
+                    .map_err(|_| broken("acknowledge"))?);
             }
         }
         Ok(())
@@ -287,7 +336,12 @@ impl Erase for WebForm {
         self.channel.clone()
     }
 
-    async fn erase(&self, placement: &Placement, _key: IdempotencyKey, permit: &Permit<'_>) -> Result<Erased> {
+    async fn erase(
+        &self,
+        placement: &Placement,
+        _key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Erased> {
         erase::erase(&self.folder, placement, permit)
     }
 

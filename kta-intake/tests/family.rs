@@ -1,4 +1,5 @@
 //! The lifecycle example's input, read as the intake reads it and held against its manifest.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
@@ -18,11 +19,19 @@ fn family() -> PathBuf {
 }
 
 fn manifest() -> Table {
-    std::fs::read_to_string(family().join("manifest.toml")).unwrap().parse().unwrap()
+    std::fs::read_to_string(family().join("manifest.toml"))
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 fn list<'t>(table: &'t Table, key: &str) -> impl Iterator<Item = &'t Table> {
-    table.get(key).and_then(Value::as_array).into_iter().flatten().map(|v| v.as_table().unwrap())
+    table
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|v| v.as_table().unwrap())
 }
 
 fn text<'t>(table: &'t Table, key: &str) -> &'t str {
@@ -31,21 +40,32 @@ fn text<'t>(table: &'t Table, key: &str) -> &'t str {
 
 fn person(manifest: &Table, id: &str) -> Table {
     let all = list(manifest, "person").chain(list(manifest, "stranger"));
-    all.into_iter().find(|person| text(person, "id") == id).unwrap().clone()
+    all.into_iter()
+        .find(|person| text(person, "id") == id)
+        .unwrap()
+        .clone()
 }
 
 /// Name and bytes of every attachment of a delivery.
 async fn attachments(delivery: &Table) -> Vec<(String, Vec<u8>)> {
     let raw = std::fs::read(family().join(text(delivery, "file"))).unwrap();
     let files = if text(delivery, "channel") == "mail" {
-        mail::read(&raw, &Gateway::named("mx.kta.example"), &Limits::default()).unwrap().attachments
+        mail::read(&raw, &Gateway::named("mx.kta.example"), &Limits::default())
+            .unwrap()
+            .attachments
     } else {
         let head = Head::parse(&raw, 64 << 10).unwrap();
         let body = std::fs::read(family().join(text(delivery, "body"))).unwrap();
         let content_type = head.header("content-type").unwrap();
-        form::read(content_type, body.into(), &Limits::default()).await.unwrap().files
+        form::read(content_type, body.into(), &Limits::default())
+            .await
+            .unwrap()
+            .files
     };
-    files.into_iter().map(|file| (file.name.unwrap(), file.bytes)).collect()
+    files
+        .into_iter()
+        .map(|file| (file.name.unwrap(), file.bytes))
+        .collect()
 }
 
 #[tokio::test]
@@ -61,7 +81,11 @@ async fn every_attachment_arrives_byte_for_byte_under_its_own_name_and_is_harmle
             assert_eq!(Digest::of(bytes).to_string(), text(part, "sha256"));
             let kind = safety::check(Some(name), bytes, &Limits::default());
             let docx = name.ends_with(".docx");
-            assert_eq!(kind, Ok(if docx { Kind::Docx } else { Kind::Pdf }), "{name}");
+            assert_eq!(
+                kind,
+                Ok(if docx { Kind::Docx } else { Kind::Pdf }),
+                "{name}"
+            );
             count += 1;
         }
     }
@@ -73,7 +97,11 @@ async fn the_zone_of_every_passport_page_is_that_of_the_person_it_belongs_to() {
     let manifest = manifest();
     let mut pages = 0;
     for delivery in list(&manifest, "delivery") {
-        for ((_, bytes), part) in attachments(delivery).await.iter().zip(list(delivery, "part")) {
+        for ((_, bytes), part) in attachments(delivery)
+            .await
+            .iter()
+            .zip(list(delivery, "part"))
+        {
             let zones = machine_readable_zones(bytes, Kind::Pdf);
             if text(part, "document") != "passport" {
                 assert!(zones.is_empty());
@@ -82,10 +110,16 @@ async fn the_zone_of_every_passport_page_is_that_of_the_person_it_belongs_to() {
             let [zone]: [Mrz; 1] = zones.try_into().map_err(|_| "one zone a page").unwrap();
             let of = person(&manifest, text(part, "of"));
             assert_eq!(zone.number(), text(&of, "passport_number"));
-            assert_eq!(zone.surname(), text(&of, "family_name").to_uppercase().replace('-', " "));
+            assert_eq!(
+                zone.surname(),
+                text(&of, "family_name").to_uppercase().replace('-', " ")
+            );
             assert_eq!(zone.given_names(), text(&of, "given_names").to_uppercase());
             assert_eq!(zone.nationality(), text(&of, "nationality"));
-            assert_eq!(zone.optional().trim_end_matches('<'), text(&of, "national_id"));
+            assert_eq!(
+                zone.optional().trim_end_matches('<'),
+                text(&of, "national_id")
+            );
             let matches = text(part, "of") == text(part, "for");
             let declared = person(&manifest, text(part, "for"));
             assert_eq!(zone.number() == text(&declared, "passport_number"), matches);
@@ -103,7 +137,12 @@ fn every_message_has_the_verdict_its_manifest_expects() {
         let raw = std::fs::read(family().join(text(delivery, "file"))).unwrap();
         let facts = mail::way(&raw, &gateway, &Limits::default()).unwrap();
         let verdict = judge_mail(&facts);
-        assert_eq!(verdict.as_str(), text(delivery, "verdict"), "{}", text(delivery, "id"));
+        assert_eq!(
+            verdict.as_str(),
+            text(delivery, "verdict"),
+            "{}",
+            text(delivery, "id")
+        );
         let letter = mail::read(&raw, &gateway, &Limits::default()).unwrap();
         let at = Timestamp::from_timestamp(letter.received.unwrap(), 0).unwrap();
         let said = delivery["received"].as_datetime().unwrap().to_string();
@@ -114,9 +153,15 @@ fn every_message_has_the_verdict_its_manifest_expects() {
             assert!(facts.foreign_results && matches!(verdict, Verdict::Insecure(_)));
             assert_eq!(letter.sender, text(&person(&manifest, "noam"), "mail"));
             // Were the forger's own host our gateway, its header would count: trust is the id.
-            let his = Gateway { authserv_id: "mail.example.net".into(), host: "mx.kta.example".into() };
+            let his = Gateway {
+                authserv_id: "mail.example.net".into(),
+                host: "mx.kta.example".into(),
+            };
             let facts = mail::way(&raw, &his, &Limits::default()).unwrap();
-            assert_eq!(facts.dmarc, None, "below our Received it does not count even then");
+            assert_eq!(
+                facts.dmarc, None,
+                "below our Received it does not count even then"
+            );
         }
     }
 }
@@ -126,7 +171,12 @@ fn the_hebrew_of_a_message_arrives() {
     let raw = std::fs::read(family().join("mail/01-beneficiary.eml")).unwrap();
     let letter = mail::read(&raw, &Gateway::named("mx.kta.example"), &Limits::default()).unwrap();
     assert!(letter.body.contains("תודה רבה"));
-    assert!(letter.attachments.iter().any(|a| a.name.as_deref() == Some("תעודת לידה עלמה.pdf")));
+    assert!(
+        letter
+            .attachments
+            .iter()
+            .any(|a| a.name.as_deref() == Some("תעודת לידה עלמה.pdf"))
+    );
     assert_eq!(letter.subject, "Our documents for KTA-2026-0001");
 }
 
@@ -138,18 +188,34 @@ async fn the_form_says_what_the_manifest_says_and_its_token_is_ours() {
     let head = Head::parse(&raw, 64 << 10).unwrap();
     let body = std::fs::read(family().join("form/02-spouse.body")).unwrap();
     let content_type = head.header("content-type").unwrap();
-    let post = form::read(content_type, body.into(), &Limits::default()).await.unwrap();
+    let post = form::read(content_type, body.into(), &Limits::default())
+        .await
+        .unwrap();
     for person in list(&manifest, "person") {
         let role = text(person, "role");
-        for key in ["family_name", "given_names", "native_name", "sex", "nationality", "passport_number", "national_id"] {
-            assert_eq!(post.field(&format!("{role}.{key}")), Some(text(person, key)));
+        for key in [
+            "family_name",
+            "given_names",
+            "native_name",
+            "sex",
+            "nationality",
+            "passport_number",
+            "national_id",
+        ] {
+            assert_eq!(
+                post.field(&format!("{role}.{key}")),
+                Some(text(person, key))
+            );
         }
         for key in ["birth_date", "passport_expiry"] {
             let date = person[key].as_datetime().unwrap().to_string();
             assert_eq!(post.field(&format!("{role}.{key}")), Some(date.as_str()));
         }
     }
-    assert_eq!(post.field("child2.passport_page"), Some("passport Ofir.pdf"));
+    assert_eq!(
+        post.field("child2.passport_page"),
+        Some("passport Ofir.pdf")
+    );
 
     let hex = text(firm, "form_key");
     let mut key = [0; 32];
@@ -161,13 +227,31 @@ async fn the_form_says_what_the_manifest_says_and_its_token_is_ours() {
     let edition = text(firm, "form_version");
     let cookie = head.cookie(COOKIE);
     let check = |edition, token, cookie, now| key.check(edition, token, cookie, at(now));
-    assert_eq!(check(edition, token, cookie, "2026-03-02T08:20:30Z"), Token::Valid);
-    assert_eq!(check(edition, token, cookie, "2026-03-02T11:00:00Z"), Token::Expired);
-    assert_eq!(check(edition, token, Some("0"), "2026-03-02T08:20:30Z"), Token::Wrong);
-    assert_eq!(check(edition, token, None, "2026-03-02T08:20:30Z"), Token::Wrong);
-    assert_eq!(check("another-form", token, cookie, "2026-03-02T08:20:30Z"), Token::Wrong);
+    assert_eq!(
+        check(edition, token, cookie, "2026-03-02T08:20:30Z"),
+        Token::Valid
+    );
+    assert_eq!(
+        check(edition, token, cookie, "2026-03-02T11:00:00Z"),
+        Token::Expired
+    );
+    assert_eq!(
+        check(edition, token, Some("0"), "2026-03-02T08:20:30Z"),
+        Token::Wrong
+    );
+    assert_eq!(
+        check(edition, token, None, "2026-03-02T08:20:30Z"),
+        Token::Wrong
+    );
+    assert_eq!(
+        check("another-form", token, cookie, "2026-03-02T08:20:30Z"),
+        Token::Wrong
+    );
     let later = token.replacen("17", "27", 1);
-    assert_eq!(check(edition, &later, cookie, "2026-03-02T08:20:30Z"), Token::Wrong);
+    assert_eq!(
+        check(edition, &later, cookie, "2026-03-02T08:20:30Z"),
+        Token::Wrong
+    );
 }
 
 #[test]
@@ -176,6 +260,9 @@ fn a_message_cut_off_anywhere_is_refused_or_read_but_never_half_delivered() {
     let gateway = Gateway::named("mx.kta.example");
     for cut in (0..raw.len() - 80).step_by(997) {
         let result = mail::read(&raw[..cut], &gateway, &Limits::default()).map(|_| ());
-        assert!(matches!(result, Err(Code::IntMalformed)), "cut at {cut}: {result:?}");
+        assert!(
+            matches!(result, Err(Code::IntMalformed)),
+            "cut at {cut}: {result:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
 //! Whatever arrives, the parsers answer with a code: no panic, no unbounded memory or time.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use kta_core::Code;
 use kta_intake::form::{self, Head};
@@ -57,13 +58,19 @@ fn content_that_cannot_be_looked_into_is_opaque() {
 fn nesting_and_counting_stop_at_their_limits() {
     let mut deep = String::from("From: a@example.org\n");
     for n in 0..200_000 {
-        deep.push_str(if n % 2 == 0 { "Content-Type: message/rfc822\n\n" } else { "Content-type:message/global\n\n" });
+        deep.push_str(if n % 2 == 0 {
+            "Content-Type: message/rfc822\n\n"
+        } else {
+            "Content-type:message/global\n\n"
+        });
     }
     assert_eq!(read(&deep).err(), Some(Code::IntBomb));
 
     let mut nested = String::from("From: a@example.org\n");
     for n in 0..1_000 {
-        nested.push_str(&format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n"));
+        nested.push_str(&format!(
+            "Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n"
+        ));
     }
     for n in (0..1_000).rev() {
         nested.push_str(&format!("\n--b{n}--\n"));
@@ -78,14 +85,22 @@ fn nesting_and_counting_stop_at_their_limits() {
     let part_headers = multipart(&format!("--b\n{}\nx\n--b--\n", "X: y\n".repeat(100_000)));
     assert_eq!(read(&part_headers).err(), Some(Code::IntSize));
 
-    let limits = Limits { message: 100, ..Limits::default() };
-    assert_eq!(mail::read(&[b'x'; 101], &gateway(), &limits).err(), Some(Code::IntSize));
+    let limits = Limits {
+        message: 100,
+        ..Limits::default()
+    };
+    assert_eq!(
+        mail::read(&[b'x'; 101], &gateway(), &limits).err(),
+        Some(Code::IntSize)
+    );
 }
 
 #[test]
 fn attached_messages_are_looked_into_and_html_alone_is_read() {
     let inner = "From: b@example.org\nContent-Type: multipart/mixed; boundary=c\n\n--c\nContent-Type: application/pdf; name=x.pdf\nContent-Transfer-Encoding: base64\n\nJVBERi0=\n--c--\n";
-    let message = multipart(&format!("--b\nContent-Type: message/rfc822\n\n{inner}\n--b--\n"));
+    let message = multipart(&format!(
+        "--b\nContent-Type: message/rfc822\n\n{inner}\n--b--\n"
+    ));
     let letter = read(&message).unwrap();
     assert_eq!(letter.attachments[0].name.as_deref(), Some("x.pdf"));
     assert_eq!(letter.attachments[0].bytes, b"%PDF-");
@@ -101,12 +116,18 @@ fn attached_messages_are_looked_into_and_html_alone_is_read() {
 
 fn post(body: &str) -> Result<form::Post, Code> {
     let body = body.replace('\n', "\r\n").into_bytes().into();
-    let limits = Limits { field: 1_000, parts: 50, ..Limits::default() };
+    let limits = Limits {
+        field: 1_000,
+        parts: 50,
+        ..Limits::default()
+    };
     runtime().block_on(form::read("multipart/form-data; boundary=b", body, &limits))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
 }
 
 #[test]
@@ -118,11 +139,27 @@ fn a_form_that_is_not_ours_is_refused() {
     assert_eq!((ok.field("a"), ok.field("b")), (Some("1"), Some("שלום")));
     let twice = field("a", "1") + &field("a", "2") + "--b--\n";
     assert_eq!(post(&twice).err(), Some(Code::IntMalformed));
-    assert_eq!(post(&(field("a b", "1") + "--b--\n")).err(), Some(Code::IntMalformed));
-    assert_eq!(post(&(field("", "1") + "--b--\n")).err(), Some(Code::IntMalformed));
-    assert_eq!(post(&field("a", "1")).err(), Some(Code::IntMalformed), "cut off");
-    assert_eq!(post("--b\nContent-Disposition: form-data\n\nx\n--b--\n").err(), Some(Code::IntMalformed));
-    assert_eq!(post(&(field("a", &"x".repeat(1_001)) + "--b--\n")).err(), Some(Code::IntSize));
+    assert_eq!(
+        post(&(field("a b", "1") + "--b--\n")).err(),
+        Some(Code::IntMalformed)
+    );
+    assert_eq!(
+        post(&(field("", "1") + "--b--\n")).err(),
+        Some(Code::IntMalformed)
+    );
+    assert_eq!(
+        post(&field("a", "1")).err(),
+        Some(Code::IntMalformed),
+        "cut off"
+    );
+    assert_eq!(
+        post("--b\nContent-Disposition: form-data\n\nx\n--b--\n").err(),
+        Some(Code::IntMalformed)
+    );
+    assert_eq!(
+        post(&(field("a", &"x".repeat(1_001)) + "--b--\n")).err(),
+        Some(Code::IntSize)
+    );
     let many: String = (0..51).map(|n| field(&format!("f{n}"), "x")).collect();
     assert_eq!(post(&(many + "--b--\n")).err(), Some(Code::IntBomb));
     let other = runtime().block_on(form::read("text/plain", "x".into(), &Limits::default()));
@@ -132,8 +169,19 @@ fn a_form_that_is_not_ours_is_refused() {
 #[test]
 fn a_request_head_is_read_strictly() {
     let parse = |text: &str| Head::parse(text.as_bytes(), 64 << 10);
-    let good = parse("POST /f?x=1 HTTP/1.1\r\nHost: h\r\nCookie: a=1; b=2; b=3\r\nX-T: 1\r\nX-T: 2\r\n\r\n").unwrap();
-    assert_eq!((good.method(), good.path(), good.cookie("a"), good.cookie("b")), ("POST", "/f", Some("1"), None));
+    let good = parse(
+        "POST /f?x=1 HTTP/1.1\r\nHost: h\r\nCookie: a=1; b=2; b=3\r\nX-T: 1\r\nX-T: 2\r\n\r\n",
+    )
+    .unwrap();
+    assert_eq!(
+        (
+            good.method(),
+            good.path(),
+            good.cookie("a"),
+            good.cookie("b")
+        ),
+        ("POST", "/f", Some("1"), None)
+    );
     assert_eq!((good.header("x-t"), good.only("x-t")), (Some("1"), None));
     for bad in [
         "",
@@ -146,7 +194,10 @@ fn a_request_head_is_read_strictly() {
         assert_eq!(parse(bad).err(), Some(Code::IntMalformed), "{bad:?}");
     }
     let many = "X: y\r\n".repeat(97);
-    assert_eq!(parse(&format!("POST / HTTP/1.1\r\n{many}\r\n")).err(), Some(Code::IntMalformed));
+    assert_eq!(
+        parse(&format!("POST / HTTP/1.1\r\n{many}\r\n")).err(),
+        Some(Code::IntMalformed)
+    );
     assert_eq!(Head::parse(&[b'x'; 200], 100).err(), Some(Code::IntSize));
 }
 
@@ -166,19 +217,58 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         b"POST / HTTP/1.1\r\nCookie: ",
         b"--b\r\nContent-Disposition: form-data; name=\"",
     ];
-    (proptest::sample::select(starts), proptest::collection::vec(any::<u8>(), 0..2_000))
+    (
+        proptest::sample::select(starts),
+        proptest::collection::vec(any::<u8>(), 0..2_000),
+    )
         .prop_map(|(start, rest)| [start, &rest].concat())
 }
 
 /// Header-like text: what reaches deeper than noise does.
 fn headers() -> impl Strategy<Value = String> {
     let words = [
-        "From:", "Received:", "from", "by", "mx.kta.example", "with", "ESMTPS", "(using TLSv1.3", ")", "(", ";", "\"",
-        "\\", "=", "dkim", "dmarc", "pass", "fail", "Authentication-Results:", "Content-Type:", "multipart/mixed",
-        "message/rfc822", "boundary=b", "--b", "--b--", "\n", "\n\n", "\r\n", "\n\t", "=?utf-8?B?", "?=", "<a@b>",
-        "Mon, 2 Mar 2026 08:05:04 +0000", "Content-Transfer-Encoding: base64", "é", "\u{202e}", "%41", "*0*=", " ",
+        "From:",
+        "Received:",
+        "from",
+        "by",
+        "mx.kta.example",
+        "with",
+        "ESMTPS",
+        "(using TLSv1.3",
+        ")",
+        "(",
+        ";",
+        "\"",
+        "\\",
+        "=",
+        "dkim",
+        "dmarc",
+        "pass",
+        "fail",
+        "Authentication-Results:",
+        "Content-Type:",
+        "multipart/mixed",
+        "message/rfc822",
+        "boundary=b",
+        "--b",
+        "--b--",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\n\t",
+        "=?utf-8?B?",
+        "?=",
+        "<a@b>",
+        "Mon, 2 Mar 2026 08:05:04 +0000",
+        "Content-Transfer-Encoding: base64",
+        "é",
+        "\u{202e}",
+        "%41",
+        "*0*=",
+        " ",
     ];
-    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..120).prop_map(|words| words.join(" "))
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..120)
+        .prop_map(|words| words.join(" "))
 }
 
 proptest! {
@@ -232,5 +322,8 @@ proptest! {
 #[test]
 fn the_archive_that_the_changes_start_from_is_accepted() {
     let bytes = include_bytes!("data/two-entries.zip");
-    assert_eq!(safety::check(Some("x.zip"), bytes, &Limits::default()), Ok(Kind::Zip));
+    assert_eq!(
+        safety::check(Some("x.zip"), bytes, &Limits::default()),
+        Ok(Kind::Zip)
+    );
 }

@@ -1,5 +1,6 @@
 //! The form's HTTP side, over real sockets on loopback.
 #![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 
@@ -33,10 +34,29 @@ async fn served() -> Served {
         tls_header: "x-tls-version".into(),
     };
     let (key, entropy) = (FormKey::new([7; 32]), Arc::new(SeededEntropy::new(1)));
-    let form = WebForm::open(&spool, Label::fixed("web-form"), site, key, Arc::new(clock.clone()), entropy);
-    let form = form.unwrap().with_limits(Limits { message: 100_000, ..Limits::default() });
-    tokio::spawn(server::serve(Arc::new(form), listener, std::future::pending()));
-    Served { address, clock, _spool: directory, spool }
+    let form = WebForm::open(
+        &spool,
+        Label::fixed("web-form"),
+        site,
+        key,
+        Arc::new(clock.clone()),
+        entropy,
+    );
+    let form = form.unwrap().with_limits(Limits {
+        message: 100_000,
+        ..Limits::default()
+    });
+    tokio::spawn(server::serve(
+        Arc::new(form),
+        listener,
+        std::future::pending(),
+    ));
+    Served {
+        address,
+        clock,
+        _spool: directory,
+        spool,
+    }
 }
 
 impl Served {
@@ -52,7 +72,10 @@ impl Served {
 
     /// Token and cookie of a freshly loaded page.
     async fn page(&self) -> (String, String) {
-        let request = format!("GET /forms/h1b HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        let request = format!(
+            "GET /forms/h1b HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address
+        );
         let answer = self.ask(&request).await;
         assert!(answer.contains("strict-transport-security: max-age=63072000"));
         assert!(answer.contains("content-security-policy: default-src 'none'"));
@@ -112,11 +135,19 @@ async fn a_post_that_is_not_from_our_page_is_forbidden_and_not_kept() {
     for (what, token, cookie, origin) in [
         ("no token", "", cookie.as_str(), own.as_str()),
         ("another token", "1.2.3", &cookie, &own),
-        ("another browser's cookie", &token, "00000000000000000000000000000000", &own),
+        (
+            "another browser's cookie",
+            &token,
+            "00000000000000000000000000000000",
+            &own,
+        ),
         ("another site", &token, &cookie, "https://attacker.test"),
     ] {
         let answer = served.post(token, cookie, origin, "").await;
-        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("INT-SPOOF"), "{what}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 403") && answer.contains("INT-SPOOF"),
+            "{what}: {answer}"
+        );
     }
     assert_eq!(served.waiting(), 0);
 }
@@ -129,7 +160,11 @@ async fn a_token_that_ran_out_is_a_reservation_not_a_refusal() {
     let own = format!("http://{}", served.address);
     let answer = served.post(&token, &cookie, &own, "").await;
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
-    let file = std::fs::read_dir(served.spool.join("new")).unwrap().next().unwrap().unwrap();
+    let file = std::fs::read_dir(served.spool.join("new"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     let cover = std::fs::read_to_string(file.path()).unwrap();
     assert!(cover.lines().next().unwrap().contains("token-expired"));
 }
@@ -139,24 +174,50 @@ async fn too_much_elsewhere_and_nonsense_are_refused_with_their_codes() {
     let served = served().await;
     let (token, cookie) = served.page().await;
     let own = format!("http://{}", served.address);
-    let large = format!("--b\r\nContent-Disposition: form-data; name=\"x\"; filename=\"x.txt\"\r\n\r\n{}\r\n", "x".repeat(100_000));
+    let large = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"x\"; filename=\"x.txt\"\r\n\r\n{}\r\n",
+        "x".repeat(100_000)
+    );
     let answer = served.post(&token, &cookie, &own, &large).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let answer = served.post(&token, &cookie, &own, "--b\r\nnonsense").await;
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("INT-MALFORMED"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("INT-MALFORMED"),
+        "{answer}"
+    );
     let other = "POST /forms/h1b HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     let answer = served.ask(other).await;
-    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("INT-CHANNEL"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 404") && answer.contains("INT-CHANNEL"),
+        "{answer}"
+    );
     assert_eq!(served.waiting(), 0);
 }
 
 #[tokio::test]
 async fn it_does_not_listen_beyond_loopback() {
     let directory = tempfile::tempdir().unwrap();
-    let site = Site { origin: "https://x.example".into(), path: "/f".into(), edition: "1".into(), hsts: true, tls_header: "x".into() };
+    let site = Site {
+        origin: "https://x.example".into(),
+        path: "/f".into(),
+        edition: "1".into(),
+        hsts: true,
+        tls_header: "x".into(),
+    };
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
     let entropy = Arc::new(SeededEntropy::new(1));
-    let form = WebForm::open(directory.path(), Label::fixed("f"), site, FormKey::new([0; 32]), clock, entropy);
+    let form = WebForm::open(
+        directory.path(),
+        Label::fixed("f"),
+        site,
+        FormKey::new([0; 32]),
+        clock,
+        entropy,
+    );
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    assert!(server::serve(Arc::new(form.unwrap()), listener, async {}).await.is_err());
+    assert!(
+        server::serve(Arc::new(form.unwrap()), listener, async {})
+            .await
+            .is_err()
+    );
 }

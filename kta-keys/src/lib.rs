@@ -1,1 +1,11 @@
-//! Key custodians: where root keys live.
+#![doc = include_str!("../README.md")]
+
+mod entropy;
+mod keyring;
+mod replace;
+mod ring;
+mod unlock;
+
+pub use entropy::OsEntropy;
+pub use keyring::LocalKeyring;
+pub use unlock::{Cost, Unlock};

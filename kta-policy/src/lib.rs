@@ -1,1 +1,11 @@
-//! The policy that ships: Cedar access decisions and retention packs (law as data).
+#![doc = include_str!("../README.md")]
+
+mod access;
+mod pack;
+
+pub use access::CedarPolicy;
+pub use pack::{LONGEST_PACK, Pack, SignedPack, compile, overdue, simulate};
+
+/// The text of the retention pack that ships. It becomes usable by two signatures; see
+/// [`Pack::accept`].
+pub const CORE_PACK: &str = include_str!("../packs/firm-core.toml");

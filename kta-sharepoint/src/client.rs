@@ -29,8 +29,6 @@ pub(crate) struct Answer {
     /// The deepest error code, empty on success.
     pub(crate) code: String,
     pub(crate) value: Value,
-    /// Where a 410 says to start over.
-    pub(crate) location: Option<String>,
 }
 
 impl Client {
@@ -218,7 +216,6 @@ async fn read(reply: Reply) -> Result<Answer> {
     if is_passing(status) {
         return Err(reply.fault().into());
     }
-    let location = reply.header("location").map(str::to_owned);
     if reply.is_success() {
         let value = match status {
             204 => Value::Null,
@@ -227,11 +224,11 @@ async fn read(reply: Reply) -> Result<Answer> {
             }
             _ => Value::Null,
         };
-        return Ok(Answer { status, code: String::new(), value, location });
+        return Ok(Answer { status, code: String::new(), value });
     }
     // Whatever the body of a refusal is, unreadable or cut off, its status stands.
     let body = reply.bytes(ERROR_LIMIT).await.unwrap_or_default();
-    Ok(Answer { status, code: error::code(&body), value: Value::Null, location })
+    Ok(Answer { status, code: error::code(&body), value: Value::Null })
 }
 
 /// Statuses that may pass: too many requests, and the server's own troubles.

@@ -44,6 +44,7 @@ const READ: &[Act] = &[
     Act::Review,
     Act::Revoke,
     Act::Scan,
+    Act::Search,
     Act::Share,
     Act::Store,
     Act::Transfer,

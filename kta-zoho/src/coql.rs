@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Client};
 use crate::error::protocol;
-use crate::map::KEY;
+use crate::map::{KEY, MATTER, SUBJECT};
 
 /// Runs a query.
 pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Answer> {
@@ -19,23 +19,36 @@ pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Ans
     client.answer(call, request).await
 }
 
-/// The CRM's id of the one record with our key. The CRM compares text without case, so the
-/// answer is compared again.
+/// The one record with our key: its id, and whose and for which matter it is. The CRM compares
+/// text without case, so the answer is compared again.
+pub(crate) async fn find(
+    client: &Client,
+    call: Call,
+    module: &str,
+    record: RecordId,
+) -> Result<Option<Value>> {
+    let key = record.to_string();
+    let text = format!(
+        "select id, {KEY}, {SUBJECT}, {MATTER} from {module} where {KEY} = '{key}' limit 0, 2"
+    );
+    let rows = query(client, call, &text).await?.into_list(call, "data")?;
+    let mut found = rows.into_iter().filter(|row| row[KEY].as_str() == Some(&key));
+    let (first, second) = (found.next(), found.next());
+    if second.is_some() {
+        return Err(protocol(call, "the unique key stands in two records"));
+    }
+    Ok(first)
+}
+
+/// The CRM's id of the one record with our key.
 pub(crate) async fn id_of(
     client: &Client,
     call: Call,
     module: &str,
     record: RecordId,
 ) -> Result<Option<String>> {
-    let key = record.to_string();
-    let text = format!("select id, {KEY} from {module} where {KEY} = '{key}' limit 0, 2");
-    let rows = query(client, call, &text).await?.into_list(call, "data")?;
-    let mut found = rows.iter().filter(|row| row[KEY].as_str() == Some(&key));
-    let (first, second) = (found.next(), found.next());
-    if second.is_some() {
-        return Err(protocol(call, "the unique key stands in two records"));
-    }
-    first.map(|row| text_id(call, row)).transpose()
+    let row = find(client, call, module, record).await?;
+    row.map(|row| text_id(call, &row)).transpose()
 }
 
 /// The `id` of a row: digits, as every path of the API wants them.

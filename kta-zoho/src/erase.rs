@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use kta_core::audit::Label;
 use kta_core::id::{Digest, IdempotencyKey};
-use kta_core::pii::{CopyOf, Locator, Placement, System};
+use kta_core::pii::placement::CopyOf;
+use kta_core::pii::{Locator, Placement, System};
 use kta_core::policy::{Act, Permit};
 use kta_core::ports::{Erase, Erased, Method as ErasureMethod, Probe, Residue};
 use kta_core::{Code, Error, FaultKind, Port, Result};
@@ -39,7 +40,7 @@ impl Erase for ZohoCrm {
         permit: &Permit<'_>,
     ) -> Result<Erased> {
         let call = Call::new(Port::Erase, "erase");
-        permit.require(&[Act::Destroy], placement.subject, placement.category)?;
+        placement.admit(&Self::SYSTEM, Act::Destroy, permit)?;
         let mut steps = Steps::default();
         if let Some(id) = self.find(call, placement).await? {
             self.erase_record(call, placement, &id, &mut steps).await?;
@@ -52,9 +53,8 @@ impl Erase for ZohoCrm {
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
         let call = Call::new(Port::Erase, "probe");
-        permit.require(&[Act::Probe], placement.subject, placement.category)?;
+        placement.admit(&Self::SYSTEM, Act::Probe, permit)?;
         let mut seen = Seen::default();
-        self.check_system(call, placement)?;
         if let CopyOf::Record(record) = placement.of {
             let found = id_of(&self.client, call, MODULE, record).await?;
             seen.asked("record.query", found.is_some(), "record", None, true);
@@ -67,18 +67,9 @@ impl Erase for ZohoCrm {
 }
 
 impl ZohoCrm {
-    fn check_system(&self, call: Call, placement: &Placement) -> Result<()> {
-        if placement.system != Self::SYSTEM {
-            let fault = call.fault(FaultKind::Misconfigured);
-            return Err(fault.because("the placement is in another system").into());
-        }
-        Ok(())
-    }
-
     /// The id of the copy: as registered, or asked by our key when the process died between
     /// entering and registering.
     async fn find(&self, call: Call, placement: &Placement) -> Result<Option<String>> {
-        self.check_system(call, placement)?;
         match (located(placement), placement.of) {
             (Some(id), _) => Ok(Some(id)),
             (None, CopyOf::Record(record)) => id_of(&self.client, call, MODULE, record).await,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{SubsecRound as _, TimeDelta};
-use kta_core::audit::Label;
 use kta_core::id::{IdempotencyKey, MatterId, RecordId, SubjectId};
 use kta_core::pii::{FieldName, Fields, Locator, Pii, System};
 use kta_core::policy::{Act, LawfulBasis, Permit};
@@ -19,7 +18,7 @@ use serde_json::Value;
 
 use crate::ZohoCrm;
 use crate::client::Answer;
-use crate::coql::{id_of, instant, is_id, parse_instant, text_id};
+use crate::coql::{find, id_of, instant, is_id, parse_instant, text_id};
 use crate::error::protocol;
 use crate::fields::FieldMetadata;
 use crate::map::{BASIS, KEY, MATTER, MappedField, PURPOSE, SUBJECT};
@@ -39,16 +38,19 @@ impl Crm for ZohoCrm {
         let call = Call::new(Port::Crm, "enter");
         let lines = self.lines(&record.fields)?;
         self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
-        self.metadata(call, permit.now()).await?.admit(&self.config.map)?;
-        // Found is entered: a late repetition must not undo what was amended since.
-        if let Some(id) = id_of(&self.client, call, MODULE, record.record).await? {
-            return locator(call, &id);
+        if permit.matter().is_some_and(|matter| matter != record.matter) {
+            return Err(Code::AclDeny.into());
         }
-        let keys = [
-            (KEY, record.record.to_string()),
-            (SUBJECT, record.subject.to_string()),
-            (MATTER, record.matter.to_string()),
-        ];
+        self.metadata(call, permit.now()).await?.admit(&self.config.map)?;
+        let (subject, matter) = (record.subject.to_string(), record.matter.to_string());
+        if let Some(row) = find(&self.client, call, MODULE, record.record).await? {
+            // Found is entered: a late repetition must not undo what was amended since.
+            let ours = text_of(&row, SUBJECT) == Some(&subject)
+                && text_of(&row, MATTER) == Some(&matter);
+            let refused = || Err(Code::SynReparent.into());
+            return if ours { locator(call, &text_id(call, &row)?) } else { refused() };
+        }
+        let keys = [(KEY, record.record.to_string()), (SUBJECT, subject), (MATTER, matter)];
         let mut row = Row::of(&lines, &record.fields, permit);
         row.0.extend(keys.iter().map(|(name, text)| (*name, text.as_str())));
         row.0.insert(PURPOSE, record.purpose.as_str());
@@ -371,6 +373,6 @@ mod tests {
 
     #[test]
     fn the_systems_name_is_a_label() {
-        assert_eq!(ZohoCrm::SYSTEM, Label::fixed("zoho-crm"));
+        assert_eq!(ZohoCrm::SYSTEM.as_str(), "zoho-crm");
     }
 }

@@ -39,8 +39,17 @@ macro_rules! conformance_cases {
     };
 }
 
+pub mod blobs;
+pub mod channel;
+pub mod crm;
+mod desk;
+pub mod documents;
 pub mod key_table;
 pub mod kms;
+mod marks;
+pub mod store;
+
+pub use desk::{Desk, unused_tenant};
 
 /// The outcome's refusal code.
 ///

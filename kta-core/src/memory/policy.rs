@@ -389,3 +389,6 @@ fn petition_side(request: &AccessRequest<'_>) -> bool {
             || request.actor.subject.is_some_and(is_petitioner));
     speaks_for_it && request.object.subject.is_some_and(is_petitioner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ pub use category::{Category, Classification};
 pub use content::{Content, ContentStream, MediaType};
 pub use document::{Document, DocumentKind};
 pub use matter::{Matter, MatterState};
-pub use placement::{Locator, Placement, PlacementKind, PlacementState, System};
+pub use placement::{CopyOf, Locator, Placement, PlacementKind, PlacementState, System};
 pub use record::{FieldKind, FieldName, FieldSpec, Fields, Record, RecordKey, Schema, SealedField};
 pub use subject::{Party, Subject};
 pub use value::{Pii, Sealed};

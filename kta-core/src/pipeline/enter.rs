@@ -51,10 +51,6 @@ impl Entered {
         &self.data.entries
     }
 
-    pub(crate) fn into_verified(self) -> Verified {
-        self.verified
-    }
-
     pub(crate) const fn verified(&self) -> &Verified {
         &self.verified
     }

@@ -52,10 +52,6 @@ impl Processed {
     pub fn documents(&self) -> impl Iterator<Item = &Document> {
         self.transferred.documents().iter().chain(&self.data.drafts)
     }
-
-    pub(crate) fn class(&self) -> Digest {
-        self.transferred.class()
-    }
 }
 
 /// What a drafter makes of a person's fields: the kind of form and its text.

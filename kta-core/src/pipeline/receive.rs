@@ -170,14 +170,6 @@ impl Received {
         self.0.quarantine
     }
 
-    pub(crate) fn channel(&self) -> &Label {
-        &self.0.channel
-    }
-
-    pub(crate) fn mailbox_copy(&self) -> Copy {
-        mailbox(&self.0)
-    }
-
     /// The declared sender, opened from quarantine.
     ///
     /// # Errors

@@ -64,10 +64,6 @@ impl Stored {
         let document = self.processed.documents().find(|document| document.id == id)?;
         Some((document, self.data.locators.get(&id)?))
     }
-
-    pub(crate) fn class(&self) -> crate::id::Digest {
-        self.processed.class()
-    }
 }
 
 /// Puts every document of the matter into the library and reads back that it is there whole.

@@ -64,10 +64,6 @@ impl Transferred {
     pub fn documents(&self) -> &[Document] {
         self.entered.verified().documents()
     }
-
-    pub(crate) fn class(&self) -> Digest {
-        self.entered.verified().class()
-    }
 }
 
 /// Fetches every person's record from the CRM, compares it with the reviewed one, and seals it

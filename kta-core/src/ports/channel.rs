@@ -8,7 +8,8 @@ use crate::audit::Label;
 use crate::error::Result;
 use crate::id::{ActorId, Digest, DocumentId, IdempotencyKey, MatterId, SubjectId};
 use crate::pii::{Category, Content, DocumentKind, MediaType};
-use crate::policy::Permit;
+use crate::policy::{Act, Permit};
+use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
 
 /// A channel to an agency: an interface, encrypted mail, or a person at a portal.
@@ -85,6 +86,31 @@ impl Package {
     pub fn digest(&self) -> Digest {
         // Serialising a struct of strings, numbers and dates cannot fail.
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Checks that `permit` is for handing this package over: in its matter, and for every
+    /// person and category in it. Every channel asks this first.
+    ///
+    /// # Errors
+    /// [`Code::AclDeny`] when it is not, or has ended.
+    pub fn admit(&self, permit: &Permit<'_>) -> Result<()> {
+        if permit.matter() != Some(self.matter) {
+            return Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into());
+        }
+        permit.require_act(&[Act::Transmit])?;
+        for part in &self.parts {
+            permit.require(&[Act::Transmit], part.subject, part.category)?;
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    /// Whether this content promises to be this part: same length, digest and type. Whether it
+    /// keeps the promise shows at the end of its stream.
+    #[must_use]
+    pub fn promises(&self, content: &Content) -> bool {
+        (content.length(), content.digest(), content.media()) == (self.length, self.digest, &self.media)
     }
 }
 

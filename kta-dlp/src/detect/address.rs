@@ -35,7 +35,7 @@ fn labelled(page: &mut Page, at: usize) -> Option<usize> {
         }
         first += 1;
     }
-    let token = page.token(first)?;
+    let token = *page.token(first)?;
     if token.gap == Gap::Paragraph || !page.is_free(first) || token.kind == TokenKind::Sign || page.label_at(first).is_some_and(|hit| hit.label != Label::Is(Entity::Address)) {
         return None;
     }
@@ -48,7 +48,11 @@ fn labelled(page: &mut Page, at: usize) -> Option<usize> {
     if !begins || words < 2 && !(words == 1 && coded) || !numbered || !(coded || parted || street || token.hebrew) {
         return None;
     }
-    page.take(first, end, Entity::Address, if coded { 92 } else { 80 });
+    // `מתגורר ב…`: the preposition is written on the street.
+    let resides = page.tokens[at - 1].hebrew && page.piece(at - 1).contains("ור") && page.piece(first).starts_with('ב') || page.piece(at - 1).starts_with("גר") && page.piece(first).starts_with('ב');
+    let start = token.start + if resides { 2 } else { 0 };
+    let stop = page.tokens[end - 1].end;
+    page.take_bytes(first, end, start, stop, Entity::Address, if coded { 92 } else { 80 });
     Some(end)
 }
 
@@ -122,9 +126,9 @@ fn aside(page: &Page, at: usize) -> Option<usize> {
 /// Whether the line at `at` carries an address on: it holds a postcode soon, or the line before
 /// ended in a comma.
 fn continues_on_line(page: &Page, at: usize) -> bool {
-    let line = (at..at + 8).take_while(|place| *place == at || page.token(*place).is_some_and(|token| token.gap < Gap::Line));
+    let line = (at..at + 12).take_while(|place| *place == at || page.token(*place).is_some_and(|token| token.gap < Gap::Paragraph) && !page.is_sign(*place, b':'));
     let starts = page.token(at).is_some_and(|token| token.is_value() || token.case != Case::Lower);
-    let coded = line.clone().any(|place| postcode(page, place).is_some());
+    let coded = { line }.any(|place| postcode(page, place).is_some());
     let labelled = page.label_at(at).is_some_and(|hit| page.is_sign(hit.end, b':') || page.is_sign(hit.end, b'='));
     starts && !labelled && (coded || page.is_sign(at - 1, b','))
 }
@@ -167,7 +171,7 @@ fn around_postcode(page: &mut Page, at: usize) -> Option<usize> {
         let next = page.tokens[back + 1];
         let leads_street = token.is_value()
             && back + 1 < at
-            && (next.kind == TokenKind::Word && next.gap == Gap::Blank && (next.case == Case::Capital || is_street_word(page, back + 1)) || page.is_sign(back + 1, b',') && page.token(back + 2).is_some_and(|_| is_street_word(page, back + 2)));
+            && (next.kind == TokenKind::Word && next.gap == Gap::Blank && (next.case == Case::Capital || is_street_word(page, back + 1)) || page.is_sign(back + 1, b',') && (is_street_word(page, back + 2) || back > 0 && page.tokens[back - 1].word.is(Role::UNIT)));
         if leads_street {
             first = Some(back);
             break;
@@ -175,12 +179,37 @@ fn around_postcode(page: &mut Page, at: usize) -> Option<usize> {
     }
     let first = first.or_else(|| street_then_number(page, at));
     let mut first = first?;
+    if let Some(street) = street_before_comma(page, first) {
+        first = street;
+    }
     while first > 0 && page.tokens[first].gap <= Gap::Blank && page.is_free(first - 1) && page.tokens[first - 1].word.is(Role::UNIT) && page.tokens[first - 1].case == Case::Capital {
         first -= 1;
     }
     let end = with_country(page, end);
     page.take(first, end, Entity::Address, 85);
     Some(end)
+}
+
+/// `Via Muster, 12`: the street before the comma before a house number at `at`.
+fn street_before_comma(page: &Page, at: usize) -> Option<usize> {
+    let comma = at.checked_sub(1).filter(|comma| page.is_sign(*comma, b',') && page.tokens[at].gap <= Gap::Blank)?;
+    let mut first = comma;
+    while first > 0 && comma - first < 6 {
+        let token = page.tokens[first - 1];
+        let word = token.kind == TokenKind::Word && (token.case == Case::Capital || is_small(page, first - 1) && first - 1 > 0);
+        if !(word && page.is_free(first - 1) && page.tokens[first].gap <= Gap::Blank) {
+            break;
+        }
+        first -= 1;
+        if token.gap >= Gap::Line {
+            break;
+        }
+    }
+    while first < comma && page.tokens[first].case == Case::Lower && !is_street_word(page, first) {
+        first += 1;
+    }
+    let opens = page.tokens[first].gap >= Gap::Line || first > 0 && page.is_sign(first - 1, b':');
+    (first < comma && (is_street_word(page, first) || opens)).then_some(first)
 }
 
 /// `Musterweg 12, 12345 Stadt`: the street before the number, back from a postcode at `at`.
@@ -205,7 +234,7 @@ fn street_then_number(page: &Page, at: usize) -> Option<usize> {
             break;
         }
         street |= is_street_word(page, place);
-        if token.kind == TokenKind::Word {
+        if token.kind == TokenKind::Word && (token.case != Case::Lower || is_street_word(page, place)) {
             first = Some(place);
         }
         if token.gap >= Gap::Line || place == 0 {
@@ -319,7 +348,7 @@ fn continental(page: &Page, at: usize) -> Option<usize> {
         return None;
     }
     // Italy sets a comma between code and town.
-    let comma = usize::from(page.is_sign(at + 1, b',') && page.is_sign(at.wrapping_sub(1), b','));
+    let comma = usize::from(page.is_sign(at + 1, b',') && parted);
     let is_town = |place: usize| {
         page.token(place).is_some_and(|token| {
             token.kind == TokenKind::Word && token.gap == Gap::Blank && matches!(token.case, Case::Capital) && !token.hebrew

@@ -81,7 +81,7 @@ fn latin(page: &mut Page, at: usize, emails: &[(usize, String)], known: &mut Has
         Hint::Some => run.words >= 2 && run.words <= 4 && !next_is_organisation && (dictionary || run.doubtful == 0 && run.given + run.family > 0),
         Hint::None if run.words == 1 => run.given == 1 && run.doubtful == 0 && acts(page, &run),
         Hint::None => {
-            dictionary
+            (dictionary || run.doubtful == 0 && !next_is_plain && !run.upper && run.words == 2 && is_spoken_of(page, &run))
                 && run.words <= 4
                 && !next_is_organisation
                 && (!run.upper || run.given >= 1 && run.family >= 1)
@@ -104,7 +104,10 @@ fn latin(page: &mut Page, at: usize, emails: &[(usize, String)], known: &mut Has
     let possessive = usize::from(page.piece(end - 1).ends_with("'s")) * 2;
     let (start, stop) = (page.tokens[run.first].start, page.tokens[end - 1].end - possessive as u32);
     for token in &page.tokens[run.first..end] {
-        if token.kind == TokenKind::Word && token.len() >= 3 && !is_doubtful(token) && token.case == Case::Capital {
+        let sure = token.word.is(Role::GIVEN)
+            || hint == Hint::Greeting
+            || run.words >= 2 && (hint == Hint::Label || token.word.is(Role::FAMILY));
+        if sure && token.kind == TokenKind::Word && token.len() >= 3 && !is_doubtful(token) && token.case == Case::Capital {
             known.insert(token.key);
         }
     }
@@ -127,7 +130,9 @@ fn run(page: &Page, first: usize) -> Option<Run> {
                     page.tokens[before].kind == TokenKind::Sign && !matches!(page.tokens[before].sign, b'.' | b',' | b'/' | b'-')
                 });
             let particle = (at > first || opens) && token.word.is(Role::PARTICLE) && token.len() <= 4;
-            let leads = page.token(at + 1).is_some_and(|next| next.gap == Gap::Blank && is_part(page, at + 1) && next.case != Case::Lower);
+            let small = |at: usize| page.token(at).is_some_and(|next| next.gap == Gap::Blank && next.case == Case::Lower && next.word.is(Role::PARTICLE));
+            let next = at + 1 + usize::from(small(at + 1));
+            let leads = page.token(next).is_some_and(|token| token.gap == Gap::Blank && is_part(page, next) && token.case != Case::Lower);
             if !(particle && leads) {
                 break;
             }
@@ -173,7 +178,14 @@ fn is_part(page: &Page, at: usize) -> bool {
     token.kind == TokenKind::Word
         && !is_blocked(token)
         && (token.case != Case::Initial || token.len() == 1 || named)
+        && (named || !is_camel(page.piece(at)))
         && (named || page.label_at(at).is_none() || token.word.is(Role::PARTICLE))
+}
+
+/// `MockServer`, but not `McAllister` or `DiCaprio`.
+fn is_camel(piece: &str) -> bool {
+    let upper_inside = piece.bytes().zip(piece.bytes().skip(1)).any(|(before, after)| before.is_ascii_lowercase() && after.is_ascii_uppercase());
+    upper_inside && !["Mc", "Mac", "De", "Di", "Du", "La", "Le", "Van", "Fitz", "San"].iter().any(|head| piece.starts_with(head))
 }
 
 /// Words that are no part of a name.
@@ -226,11 +238,13 @@ fn hint(page: &Page, run: &Run, emails: &[(usize, String)]) -> Hint {
         let led = (left.hit.end..run.first).any(|at| matches!(page.tokens[at].sign, b':' | b'=' | LEADER));
         let weak = matches!(left.hit.label, Label::May(_));
         let known = run.given + run.family > 0;
+        let beside = left.hit.end == run.first && gap == Gap::Blank;
+        let capital = page.tokens[run.first].case == Case::Capital;
         let bare = !weak
-            && (run.words >= 2
-                || run.doubtful == 0
+            && (run.words >= 2 && (known || beside)
+                || run.words == 1 && run.doubtful == 0 && (known || beside && capital)
                 || first_name_behind(page, run, Hint::None).is_some());
-        if led && (!weak || known || run.words >= 2) || bare {
+        if led && (known || run.words >= 2 || !weak && capital) || bare {
             return Hint::Label;
         }
     }
@@ -245,6 +259,16 @@ fn hint(page: &Page, run: &Run, emails: &[(usize, String)]) -> Hint {
     if stringed || born { Hint::Some } else { Hint::None }
 }
 
+/// Two words of which one is known as a name behind `for`, `of`, `with`, or both before what only
+/// people do.
+fn is_spoken_of(page: &Page, run: &Run) -> bool {
+    let known = run.given + run.family > 0;
+    let introduced = run.first.checked_sub(1).is_some_and(|before| {
+        page.tokens[run.first].gap == Gap::Blank && INTRODUCTIONS.contains(&page.piece(before))
+    });
+    known && introduced || acts(page, run) || known && page.mark(run.first.wrapping_sub(2)) == Mark::Taken(Entity::Person)
+}
+
 /// A first name alone before what only people do: `Anna said`, `Anna will`.
 fn acts(page: &Page, run: &Run) -> bool {
     let verb = page.token(run.end).is_some_and(|next| next.gap == Gap::Blank && next.case == Case::Lower)
@@ -252,7 +276,11 @@ fn acts(page: &Page, run: &Run) -> bool {
     let capital_before = run.first.checked_sub(1).is_some_and(|before| {
         page.tokens[run.first].gap == Gap::Blank && page.tokens[before].case == Case::Capital
     });
-    verb && !capital_before && page.tokens[run.first].case == Case::Capital
+    let asked = run.first.checked_sub(1).is_some_and(|before| {
+        ["Call", "Contact", "Ask", "Tell", "Email", "Text", "Meet", "Thank", "call", "ask", "tell", "thank"].contains(&page.piece(before))
+            && page.tokens[run.first].gap == Gap::Blank
+    });
+    (verb && !capital_before || asked) && page.tokens[run.first].case == Case::Capital
 }
 
 /// `Anna Muster <…>`, or an address nearby that is made of the name.
@@ -364,9 +392,15 @@ fn hebrew(page: &mut Page, at: usize) -> Option<usize> {
         && before.is_some_and(|before| before.word.is(Role::CLOSING) || before.kind == TokenKind::Sign)
         && (words == 2 || words == 3)
         && (page.token(end).is_none() || (at..end).any(|at| role(at, Role::GIVEN) || role(at, Role::FAMILY)));
-    let says = words == 2
+    let says = (2..=4).contains(&words)
         && page.left(at).is_some_and(|left| left.words == 0 && left.hit.label == Label::May(Entity::Person))
         && (role(at, Role::GIVEN) || role(end - 1, Role::FAMILY));
+    // Before a verb or another word only two are the name.
+    let mut second = at + 2 + usize::from(end > at + 1 && role(at + 1, Role::PARTICLE));
+    while second < end && page.is_sign(second, b'-') {
+        second += 2;
+    }
+    let end = if closed { end } else { end.min(second) };
     if (greeted && closed) || says || titled || labelled && (closed || words >= 2) || signs_off {
         page.take(at, end, Entity::Person, if signs_off { 75 } else { 85 });
         return Some(end);
@@ -381,9 +415,11 @@ fn hebrew(page: &mut Page, at: usize) -> Option<usize> {
             start += 2;
         }
         if given {
-            let stop = page.tokens[at + 1].end;
-            page.take_bytes(at, at + 2, start, stop, Entity::Person, 68);
-            return Some(at + 2);
+            let longer = role(at + 1, Role::PARTICLE) && words >= 3;
+            let end = at + 2 + usize::from(longer);
+            let stop = page.tokens[end - 1].end;
+            page.take_bytes(at, end, start, stop, Entity::Person, 68);
+            return Some(end);
         }
     }
     Some(at + 1)
@@ -394,6 +430,10 @@ fn is_hebrew_part(page: &Page, at: usize) -> bool {
     let named = token.word.is(Role::GIVEN) || token.word.is(Role::FAMILY);
     (named || token.word.is(Role::PARTICLE) || !is_blocked(token)) && page.label_at(at).is_none_or(|hit| named && hit.end == hit.first + 1)
 }
+
+/// Small words before somebody.
+const INTRODUCTIONS: [&str; 14] =
+    ["for", "of", "with", "and", "from", "by", "that", "between", "to", "met", "told", "asked", "called", "named"];
 
 /// What a person does, not a thing.
 const VERBS: [&str; 40] = [

@@ -31,6 +31,21 @@ pub(crate) fn find(page: &mut Page, table: &mut Option<Table>, core: Range<usize
         while page.token(end).is_some_and(|token| token.gap < Gap::Line) {
             end += 1;
         }
+        // A quoted cell may run over lines.
+        let open = |end: usize| (first..end).filter(|at| page.is_sign(*at, b'"')).count() % 2 == 1;
+        if table.is_some() && open(end) {
+            let mut further = end;
+            for _ in 0..LINES_IN_CELL {
+                while page.token(further).is_some_and(|token| further == end || token.gap < Gap::Line) {
+                    further += 1;
+                }
+                if !open(further) {
+                    end = further;
+                    break;
+                }
+                further += 1;
+            }
+        }
         let start = page.tokens[first].start as usize;
         if start >= core.end {
             return;
@@ -203,6 +218,9 @@ fn cell_end(page: &Page, at: usize, tokens: &Range<usize>, delimiter: Delimiter)
     }
     tokens.end
 }
+
+/// How many more lines a quoted cell may have.
+const LINES_IN_CELL: usize = 5;
 
 fn unquoted(page: &Page, mut first: usize, mut last: usize) -> (usize, usize) {
     let quote = |at: usize| page.token(at).is_some_and(|token| matches!(token.sign, b'"' | b'\'' | b'`' | b'*'));

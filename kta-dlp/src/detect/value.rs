@@ -133,7 +133,13 @@ fn may_begin(page: &Page, at: usize) -> bool {
 /// Two capitals joined to a number, which are no label: `HW-38-45-55-B`.
 fn is_lettered(page: &Page, at: usize) -> bool {
     let token = page.tokens[at];
-    token.kind == TokenKind::Word && token.case == Case::Upper && token.len() == 2 && page.joined_after(at + 1).is_some_and(|(sign, next)| sign == b'-' && next.is_some_and(|next| next.is_value()))
+    let joined = page.joined_after(at + 1).is_some_and(|(sign, next)| sign == b'-' && next.is_some_and(|next| next.is_value()));
+    let labelled = || page.left(at).is_some_and(|left| left.words == 0 && matches!(left.hit.label, Label::Is(_)));
+    let spaced = page.token(at + 1).is_some_and(|next| next.kind == TokenKind::Number && next.gap == Gap::Blank);
+    token.kind == TokenKind::Word
+        && token.case == Case::Upper
+        && token.len() == 2
+        && (joined || spaced && labelled())
 }
 
 /// Whether the token is the later part of something longer: `12-345`, `1.2.3`, `$100`, `a/123`.

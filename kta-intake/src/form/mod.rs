@@ -25,7 +25,10 @@ impl Post {
     /// The value of a field.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -49,18 +52,28 @@ pub async fn read(content_type: &str, body: Bytes, limits: &Limits) -> Result<Po
     let mut multipart =
         Multipart::with_constraints(chunks, boundary, Constraints::new().size_limit(sizes));
 
-    let mut post = Post { fields: Vec::new(), files: Vec::new() };
+    let mut post = Post {
+        fields: Vec::new(),
+        files: Vec::new(),
+    };
     while let Some(mut field) = multipart.next_field().await.map_err(code)? {
         if post.fields.len() >= limits.parts {
             return Err(Code::IntBomb);
         }
-        let name = field.name().filter(|name| is_field_name(name)).map(str::to_owned);
+        let name = field
+            .name()
+            .filter(|name| is_field_name(name))
+            .map(str::to_owned);
         let name = name.ok_or(Code::IntMalformed)?;
         if post.field(&name).is_some() {
             return Err(Code::IntMalformed);
         }
         let file = field.file_name().map(str::to_owned);
-        let limit = if file.is_some() { limits.message } else { limits.field };
+        let limit = if file.is_some() {
+            limits.message
+        } else {
+            limits.field
+        };
         let mut bytes = Vec::new();
         while let Some(chunk) = field.chunk().await.map_err(code)? {
             if bytes.len() + chunk.len() > limit {
@@ -73,7 +86,10 @@ pub async fn read(content_type: &str, body: Bytes, limits: &Limits) -> Result<Po
             Some(file) if file.is_empty() && bytes.is_empty() => {}
             Some(file) => {
                 post.fields.push((name, file.clone()));
-                post.files.push(Attachment { name: Some(file), bytes });
+                post.files.push(Attachment {
+                    name: Some(file),
+                    bytes,
+                });
             }
             None => {
                 let text = String::from_utf8(bytes).map_err(|_| Code::IntMalformed)?;
@@ -96,5 +112,7 @@ fn code(error: multer::Error) -> Code {
 /// Our own forms name their fields in these characters; whatever else comes is not our form.
 fn is_field_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

@@ -36,7 +36,14 @@ impl Head {
             target: request.path.unwrap_or_default().to_owned(),
             headers,
         };
-        let once = ["host", "content-type", "content-length", "origin", "referer", "cookie"];
+        let once = [
+            "host",
+            "content-type",
+            "content-length",
+            "origin",
+            "referer",
+            "cookie",
+        ];
         if once.iter().any(|name| head.count(name) > 1) {
             return Err(Code::IntMalformed);
         }
@@ -58,7 +65,10 @@ impl Head {
     /// The first value of a header; `name` in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The only value of a header; `None` also when it stands there twice.
@@ -70,8 +80,13 @@ impl Head {
     /// The value of a cookie; `None` also when two have the name.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let pairs = self.header("cookie")?.split(';').filter_map(|pair| pair.trim().split_once('='));
-        let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
+        let pairs = self
+            .header("cookie")?
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='));
+        let mut values = pairs
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value);
         values.next().filter(|_| values.next().is_none())
     }
 

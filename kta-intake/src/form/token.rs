@@ -24,7 +24,12 @@ impl FormKey {
 
     /// A token and its cookie value for a page served `now`, good until `until`.
     #[must_use]
-    pub fn issue(&self, edition: &str, until: Timestamp, entropy: &dyn Entropy) -> (String, String) {
+    pub fn issue(
+        &self,
+        edition: &str,
+        until: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> (String, String) {
         let mut random = [0; 16];
         entropy.fill(&mut random);
         let (expiry, nonce) = (until.timestamp().to_string(), hex(&random));
@@ -43,10 +48,17 @@ impl FormKey {
         };
         let ours = unhex(mac)
             .is_some_and(|mac| self.mac(edition, expiry, nonce).verify_slice(&mac).is_ok());
-        let until = expiry.parse().ok().and_then(|seconds| Timestamp::from_timestamp(seconds, 0));
+        let until = expiry
+            .parse()
+            .ok()
+            .and_then(|seconds| Timestamp::from_timestamp(seconds, 0));
         match until {
             Some(until) if ours && cookie == Some(nonce) => {
-                if now <= until { Token::Valid } else { Token::Expired }
+                if now <= until {
+                    Token::Valid
+                } else {
+                    Token::Expired
+                }
             }
             _ => Token::Wrong,
         }
@@ -76,5 +88,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
-    (0..64).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..64)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }

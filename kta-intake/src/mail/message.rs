@@ -11,7 +11,9 @@ use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::html::html_to_text;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
-use mail_parser::{Address, ContentType, HeaderName, HeaderValue, Message, MessageParser, MimeHeaders as _};
+use mail_parser::{
+    Address, ContentType, HeaderName, HeaderValue, Message, MessageParser, MimeHeaders as _,
+};
 
 use super::trace::{self, Gateway};
 use crate::limits::Limits;
@@ -59,7 +61,14 @@ pub fn read(raw: &[u8], gateway: &Gateway, limits: &Limits) -> Result<Letter, Co
     let top = &headers;
 
     let sender = one_address(top)?;
-    let mut walk = Walk { raw, limits, parts: 0, plain: None, html: None, attachments: Vec::new() };
+    let mut walk = Walk {
+        raw,
+        limits,
+        parts: 0,
+        plain: None,
+        html: None,
+        attachments: Vec::new(),
+    };
     walk.entity(top, body, 0)?;
 
     let body = match (walk.plain, walk.html) {
@@ -110,12 +119,21 @@ struct Walk<'r> {
 }
 
 impl Walk<'_> {
-    fn entity(&mut self, headers: &Message<'_>, body: Range<usize>, depth: usize) -> Result<(), Code> {
+    fn entity(
+        &mut self,
+        headers: &Message<'_>,
+        body: Range<usize>,
+        depth: usize,
+    ) -> Result<(), Code> {
         self.parts += 1;
         if depth > self.limits.nesting || self.parts > self.limits.parts {
             return Err(Code::IntBomb);
         }
-        for name in ["Content-Type", "Content-Transfer-Encoding", "Content-Disposition"] {
+        for name in [
+            "Content-Type",
+            "Content-Transfer-Encoding",
+            "Content-Disposition",
+        ] {
             if count(headers, name) > 1 {
                 return Err(Code::IntMalformed);
             }
@@ -170,7 +188,9 @@ impl Walk<'_> {
             Encoding::Base64 => base64_decode(body).ok_or(Code::IntMalformed)?,
             Encoding::QuotedPrintable => quoted_printable_decode(body).ok_or(Code::IntMalformed)?,
         };
-        let attached = part.content_disposition().is_some_and(ContentType::is_attachment);
+        let attached = part
+            .content_disposition()
+            .is_some_and(ContentType::is_attachment);
         let name = part.attachment_name().map(str::to_owned);
         if kind == "text" && !attached && name.is_none() {
             let text = decoded(&bytes, content_type);
@@ -225,7 +245,9 @@ enum Delimiter {
 
 /// RFC 2046 §5.1.1: `--boundary`, perhaps `--`, then only white space.
 fn delimiter(line: &[u8], boundary: &str) -> Option<Delimiter> {
-    let rest = line.strip_prefix(b"--")?.strip_prefix(boundary.as_bytes())?;
+    let rest = line
+        .strip_prefix(b"--")?
+        .strip_prefix(boundary.as_bytes())?;
     let (rest, kind) = match rest.strip_prefix(b"--") {
         Some(rest) => (rest, Delimiter::Close),
         None => (rest, Delimiter::Open),
@@ -241,7 +263,11 @@ fn before_break(raw: &[u8], start: usize, at: usize) -> usize {
 }
 
 /// Header block (with its empty line) and body of an entity.
-fn split(raw: &[u8], entity: Range<usize>, limits: &Limits) -> Result<(Range<usize>, Range<usize>), Code> {
+fn split(
+    raw: &[u8],
+    entity: Range<usize>,
+    limits: &Limits,
+) -> Result<(Range<usize>, Range<usize>), Code> {
     let bytes = &raw[entity.clone()];
     let window = &bytes[..bytes.len().min(limits.header + 4)];
     let mut line = 0;
@@ -266,14 +292,21 @@ fn headers(block: &[u8]) -> Result<Message<'static>, Code> {
         owned = b"X-None: 1\r\n".to_vec();
     }
     owned.extend_from_slice(b"\r\n\r\n");
-    let message = MessageParser::new().parse_headers(&owned).ok_or(Code::IntMalformed)?;
+    let message = MessageParser::new()
+        .parse_headers(&owned)
+        .ok_or(Code::IntMalformed)?;
     Ok(message.into_owned())
 }
 
 fn essence(content_type: Option<&ContentType<'_>>) -> Result<(String, String), Code> {
-    let Some(content_type) = content_type else { return Ok(("text".into(), "plain".into())) };
+    let Some(content_type) = content_type else {
+        return Ok(("text".into(), "plain".into()));
+    };
     let subkind = content_type.subtype().ok_or(Code::IntMalformed)?;
-    Ok((content_type.ctype().to_ascii_lowercase(), subkind.to_ascii_lowercase()))
+    Ok((
+        content_type.ctype().to_ascii_lowercase(),
+        subkind.to_ascii_lowercase(),
+    ))
 }
 
 #[derive(PartialEq, Eq)]
@@ -304,7 +337,11 @@ fn decoded(bytes: &[u8], content_type: Option<&ContentType<'_>>) -> String {
 }
 
 fn count(headers: &Message<'_>, name: &str) -> usize {
-    headers.headers().iter().filter(|h| h.name.as_str().eq_ignore_ascii_case(name)).count()
+    headers
+        .headers()
+        .iter()
+        .filter(|h| h.name.as_str().eq_ignore_ascii_case(name))
+        .count()
 }
 
 /// Exactly one `From` with exactly one address: with two, every reader shows another one.
@@ -315,7 +352,9 @@ fn one_address(headers: &Message<'_>) -> Result<String, Code> {
     let Some(HeaderValue::Address(from)) = headers.header(HeaderName::From) else {
         return Err(Code::IntMalformed);
     };
-    let mut addresses = from.iter().map(|a| a.address.as_deref().unwrap_or_default().trim());
+    let mut addresses = from
+        .iter()
+        .map(|a| a.address.as_deref().unwrap_or_default().trim());
     match (addresses.next(), addresses.next()) {
         (Some(address), None) if is_address(address) => Ok(address.to_lowercase()),
         _ => Err(Code::IntMalformed),
@@ -326,7 +365,11 @@ fn one_address(headers: &Message<'_>) -> Result<String, Code> {
 pub(crate) fn is_address(text: &str) -> bool {
     let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';');
     let (local, domain) = text.rsplit_once('@').unwrap_or_default();
-    text.len() <= 320 && !local.is_empty() && !local.contains('@') && !domain.is_empty() && !text.contains(odd)
+    text.len() <= 320
+        && !local.is_empty()
+        && !local.contains('@')
+        && !domain.is_empty()
+        && !text.contains(odd)
 }
 
 fn recipients(headers: &Message<'_>) -> Vec<String> {
@@ -343,5 +386,8 @@ fn recipients(headers: &Message<'_>) -> Vec<String> {
     }
     let to = [headers.to(), headers.cc()];
     let addresses = to.into_iter().flatten().flat_map(Address::iter);
-    addresses.filter_map(|a| a.address.as_deref()).map(str::to_lowercase).collect()
+    addresses
+        .filter_map(|a| a.address.as_deref())
+        .map(str::to_lowercase)
+        .collect()
 }

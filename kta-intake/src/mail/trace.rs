@@ -27,7 +27,10 @@ impl Gateway {
     #[must_use]
     pub fn named(host: impl Into<String>) -> Self {
         let host = host.into();
-        Self { authserv_id: host.clone(), host }
+        Self {
+            authserv_id: host.clone(),
+            host,
+        }
     }
 }
 
@@ -38,16 +41,19 @@ pub fn facts(message: &Message<'_>, gateway: &Gateway) -> MailFacts {
     let headers = message.headers();
     let mut facts = MailFacts::default();
     let line = arrival_line(message, gateway);
-    facts.foreign_results = headers[line.unwrap_or(0)..].iter().any(|header| {
-        is_authentication_results(&header.name)
-    });
+    facts.foreign_results = headers[line.unwrap_or(0)..]
+        .iter()
+        .any(|header| is_authentication_results(&header.name));
     let Some(line) = line else { return facts };
 
     facts.arrival = received(&headers[line].value).map(hop_tls);
-    facts.earlier_plain = headers[line + 1..].iter().filter_map(|h| received(&h.value)).any(|hop| {
-        let local = hop.from_ip.is_some_and(|ip| ip.is_loopback());
-        !local && hop_tls(hop) == Tls::None && hop.with.is_some_and(crosses_the_net)
-    });
+    facts.earlier_plain = headers[line + 1..]
+        .iter()
+        .filter_map(|h| received(&h.value))
+        .any(|hop| {
+            let local = hop.from_ip.is_some_and(|ip| ip.is_loopback());
+            !local && hop_tls(hop) == Tls::None && hop.with.is_some_and(crosses_the_net)
+        });
 
     for header in &headers[..line] {
         if !is_authentication_results(&header.name) {
@@ -84,7 +90,10 @@ pub fn facts(message: &Message<'_>, gateway: &Gateway) -> MailFacts {
 /// When the gateway took the message in, in seconds since 1970.
 pub(crate) fn received_at(message: &Message<'_>, gateway: &Gateway) -> Option<i64> {
     let line = arrival_line(message, gateway)?;
-    received(&message.headers()[line].value)?.date.as_ref().map(|date| date.to_timestamp())
+    received(&message.headers()[line].value)?
+        .date
+        .as_ref()
+        .map(|date| date.to_timestamp())
 }
 
 /// The topmost `Received` that names the gateway as receiver.
@@ -114,7 +123,9 @@ fn results(field: &str, trusted: &str) -> Option<Vec<(Method, AuthResult)>> {
     }
     let mut found = Vec::new();
     for clause in clauses {
-        let Some((method, rest)) = clause.split_once('=') else { continue };
+        let Some((method, rest)) = clause.split_once('=') else {
+            continue;
+        };
         let method = match method.split('/').next().map(str::trim) {
             Some(m) if m.eq_ignore_ascii_case("dkim") => Method::Dkim,
             Some(m) if m.eq_ignore_ascii_case("dmarc") => Method::Dmarc,

@@ -37,7 +37,7 @@ impl Budget {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) path: String,
-    pub(crate) is_directory: bool,
+    is_directory: bool,
     packed: u64,
     size: u64,
     offset: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Entry {
 
 /// A ZIP archive whose directory was found harmless.
 pub(crate) struct Archive<'a> {
-    bytes: &'a [u8],
+    reader: zip::ZipArchive<Cursor<&'a [u8]>>,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -83,20 +83,37 @@ impl<'a> Archive<'a> {
             return Err(Code::IntMalformed);
         }
         apart(&entries, end.directory as u64)?;
-        Ok(Self { bytes, entries })
+        let reader = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|_| Code::IntMalformed)?;
+        Ok(Self { reader, entries })
     }
 
     /// The bytes of an entry, never more than it declared.
     ///
     /// # Errors
-    /// `INT-MALFORMED` when it does not unpack to what it declared.
-    pub(crate) fn unpack(&self, entry: &Entry) -> Result<Vec<u8>, Code> {
-        let mut archive =
-            zip::ZipArchive::new(Cursor::new(self.bytes)).map_err(|_| Code::IntMalformed)?;
-        let file = archive.by_name(&entry.path).map_err(|_| Code::IntMalformed)?;
+    /// `INT-BOMB` or `INT-MALFORMED` when it does not unpack to what it declared.
+    pub(crate) fn unpack(&mut self, entry: &Entry) -> Result<Vec<u8>, Code> {
+        let file = self
+            .reader
+            .by_name(&entry.path)
+            .map_err(|_| Code::IntMalformed)?;
         let mut out = Vec::new();
-        file.take(entry.size + 1).read_to_end(&mut out).map_err(|_| Code::IntMalformed)?;
-        if out.len() as u64 == entry.size { Ok(out) } else { Err(Code::IntBomb) }
+        file.take(entry.size + 1)
+            .read_to_end(&mut out)
+            .map_err(|_| Code::IntMalformed)?;
+        if out.len() as u64 == entry.size {
+            Ok(out)
+        } else {
+            Err(Code::IntBomb)
+        }
+    }
+
+    /// The files of the archive, without its directories.
+    pub(crate) fn files(&self) -> Vec<Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.is_directory)
+            .cloned()
+            .collect()
     }
 }
 
@@ -104,7 +121,8 @@ impl<'a> Archive<'a> {
 pub(crate) fn has_directory(bytes: &[u8]) -> bool {
     let tail = &bytes[bytes.len().saturating_sub(END_SIZE + 0xffff)..];
     tail.windows(4).enumerate().any(|(at, four)| {
-        four == END && u16_at(tail, at + 20).is_some_and(|len| at + END_SIZE + len as usize <= tail.len())
+        four == END
+            && u16_at(tail, at + 20).is_some_and(|len| at + END_SIZE + len as usize <= tail.len())
     })
 }
 
@@ -143,7 +161,11 @@ impl End {
         if directory.checked_add(size) != Some(at) {
             return Err(Code::IntMalformed);
         }
-        Ok(Self { at, directory, count: count.into() })
+        Ok(Self {
+            at,
+            directory,
+            count: count.into(),
+        })
     }
 }
 
@@ -159,7 +181,10 @@ fn entry(bytes: &[u8], at: usize, end: &End) -> Result<(Entry, usize), Code> {
     let (name, extra, comment) = (word(28)? as usize, word(30)? as usize, word(32)? as usize);
     let start = at + 46;
     let next = start + name + extra + comment;
-    let raw = bytes.get(start..start + name).filter(|_| next <= end.at).ok_or(Code::IntMalformed)?;
+    let raw = bytes
+        .get(start..start + name)
+        .filter(|_| next <= end.at)
+        .ok_or(Code::IntMalformed)?;
 
     const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
     if flags & ENCRYPTED != 0 || !matches!(method, STORED | DEFLATED) {
@@ -179,7 +204,9 @@ fn entry(bytes: &[u8], at: usize, end: &End) -> Result<(Entry, usize), Code> {
         return Err(Code::IntOpaque);
     }
     // Only UTF-8 names: what another code page makes of the bytes is anybody's guess.
-    let path = core::str::from_utf8(raw).map_err(|_| Code::IntPath)?.to_owned();
+    let path = core::str::from_utf8(raw)
+        .map_err(|_| Code::IntPath)?
+        .to_owned();
     let mode = long(38)? >> 16;
     if mode & 0o170_000 != 0 && !matches!(mode & 0o170_000, 0o100_000 | 0o040_000) {
         return Err(Code::IntPath); // a symbolic link, device or pipe
@@ -208,8 +235,14 @@ fn apart(entries: &[Entry], directory: u64) -> Result<(), Code> {
     spans.sort_unstable();
     let crossed = spans.windows(2).any(|pair| pair[0].1 > pair[1].0);
     let beyond = spans.last().is_some_and(|last| last.1 > directory);
-    let lying = entries.iter().any(|e| e.method == STORED && e.packed != e.size);
-    if crossed || beyond || lying { Err(Code::IntBomb) } else { Ok(()) }
+    let lying = entries
+        .iter()
+        .any(|e| e.method == STORED && e.packed != e.size);
+    if crossed || beyond || lying {
+        Err(Code::IntBomb)
+    } else {
+        Ok(())
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

@@ -88,9 +88,19 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Kind, Code> {
 /// not enough; so is one that hides a program's extension before its last.
 pub(super) fn agree(name: &str, kind: Kind) -> Result<(), Code> {
     let last = extension(name).ok_or(Code::IntType)?;
-    let inner = name.rsplit('.').skip(1).map(str::trim).map(str::to_ascii_lowercase);
-    let hidden = inner.into_iter().any(|part| PROGRAMS.contains(&part.as_str()));
-    if kind.extensions().contains(&last.as_str()) && !hidden { Ok(()) } else { Err(Code::IntType) }
+    let inner = name
+        .rsplit('.')
+        .skip(1)
+        .map(str::trim)
+        .map(str::to_ascii_lowercase);
+    let hidden = inner
+        .into_iter()
+        .any(|part| PROGRAMS.contains(&part.as_str()));
+    if kind.extensions().contains(&last.as_str()) && !hidden {
+        Ok(())
+    } else {
+        Err(Code::IntType)
+    }
 }
 
 /// A PDF that is nothing else besides, is not encrypted, and starts or carries no other file.
@@ -117,7 +127,11 @@ pub(super) fn check_pdf(bytes: &[u8]) -> Result<(), Code> {
 
 /// The PDF names in the bytes that are as long as those we look for, `#xx` undone.
 fn names(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let starts = bytes.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at + 1);
+    let starts = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'/')
+        .map(|(at, _)| at + 1);
     starts.map(|start| {
         let mut name = Vec::with_capacity(16);
         let mut rest = &bytes[start..];
@@ -128,7 +142,9 @@ fn names(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
             rest = after;
             if byte == b'#' {
                 let hex = after.get(..2).and_then(|h| core::str::from_utf8(h).ok());
-                let Some(byte) = hex.and_then(|h| u8::from_str_radix(h, 16).ok()) else { break };
+                let Some(byte) = hex.and_then(|h| u8::from_str_radix(h, 16).ok()) else {
+                    break;
+                };
                 name.push(byte);
                 rest = &after[2..];
             } else {
@@ -141,14 +157,18 @@ fn names(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
 
 /// DER of a PKCS #7 `signedData`: SEQUENCE, then the object identifier 1.2.840.113549.1.7.2.
 fn is_signature(head: &[u8]) -> bool {
-    const SIGNED_DATA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
+    const SIGNED_DATA: &[u8] = &[
+        0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02,
+    ];
     head.first() == Some(&0x30) && contains(&head[..head.len().min(24)], SIGNED_DATA)
 }
 
 /// UTF-8 text without control characters that does not begin like markup or a script. An empty
 /// file is text too.
 fn is_plain_text(bytes: &[u8]) -> bool {
-    let Ok(text) = core::str::from_utf8(bytes) else { return false };
+    let Ok(text) = core::str::from_utf8(bytes) else {
+        return false;
+    };
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{c}');
     !text.starts_with("#!") && !is_active_markup(text) && !text.chars().any(odd)
@@ -156,26 +176,45 @@ fn is_plain_text(bytes: &[u8]) -> bool {
 
 /// Whether text begins as what a browser would run.
 fn is_active_markup(text: &str) -> bool {
-    let start: String = text.chars().take(16).collect::<String>().to_ascii_lowercase();
-    ["<!doctype", "<html", "<head", "<body", "<svg", "<script", "<?xml", "<?php"]
-        .iter()
-        .any(|tag| start.starts_with(tag))
+    let start: String = text
+        .chars()
+        .take(16)
+        .collect::<String>()
+        .to_ascii_lowercase();
+    [
+        "<!doctype",
+        "<html",
+        "<head",
+        "<body",
+        "<svg",
+        "<script",
+        "<?xml",
+        "<?php",
+    ]
+    .iter()
+    .any(|tag| start.starts_with(tag))
 }
 
 /// Whether an HTML body, which mail programs send beside the plain one, does more than look
 /// like something: mail has no use for any of these.
 pub(crate) fn has_active_element(html: &str) -> bool {
-    const ACTIVE: [&str; 8] =
-        ["script", "iframe", "object", "embed", "applet", "form", "svg", "base"];
+    const ACTIVE: [&str; 8] = [
+        "script", "iframe", "object", "embed", "applet", "form", "svg", "base",
+    ];
     html.to_ascii_lowercase().split('<').skip(1).any(|tag| {
         let tag = tag.split('>').next().unwrap_or_default();
-        let element = tag.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        let compact: String = tag.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
+        let element = tag
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .next()
+            .unwrap_or_default();
+        let compact: String = tag
+            .chars()
+            .filter(|c| !c.is_whitespace() && !c.is_control())
+            .collect();
         ACTIVE.contains(&element)
             || compact.contains("javascript:")
             || compact.contains("vbscript:")
-            || (element == "meta" && compact.contains("http-equiv"))
-                && compact.contains("refresh")
+            || (element == "meta" && compact.contains("http-equiv")) && compact.contains("refresh")
             || has_handler(tag)
     })
 }
@@ -192,11 +231,15 @@ fn has_handler(tag: &str) -> bool {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
 }
 
 fn find_last(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).rposition(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .rposition(|window| window == needle)
 }
 
 fn utf16(text: &str) -> Vec<u8> {
@@ -209,6 +252,6 @@ const OLE: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 /// Extensions that start something when opened on a desk somewhere.
 const PROGRAMS: [&str; 34] = [
     "app", "bat", "chm", "cmd", "com", "cpl", "dll", "dmg", "docm", "exe", "gadget", "hta", "htm",
-    "html", "iso", "jar", "js", "jse", "lnk", "msi", "msp", "ps1", "reg", "scf", "scr", "sh", "svg",
-    "url", "vbe", "vbs", "wsf", "wsh", "xlsm", "xll",
+    "html", "iso", "jar", "js", "jse", "lnk", "msi", "msp", "ps1", "reg", "scf", "scr", "sh",
+    "svg", "url", "vbe", "vbs", "wsf", "wsh", "xlsm", "xll",
 ];

@@ -58,13 +58,10 @@ pub(crate) fn check_within(
 /// Every entry of an archive meets the same rules as an attachment.
 fn inside(bytes: &[u8], limits: &Limits, budget: &mut Budget) -> Result<(), Code> {
     budget.depth = budget.depth.checked_sub(1).ok_or(Code::IntBomb)?;
-    let archive = Archive::inspect(bytes, budget)?;
-    for entry in &archive.entries {
-        if entry.is_directory {
-            continue;
-        }
+    let mut archive = Archive::inspect(bytes, budget)?;
+    for entry in archive.files() {
         let leaf = entry.path.rsplit(['/', '\\']).next();
-        let content = archive.unpack(entry)?;
+        let content = archive.unpack(&entry)?;
         check_within(leaf, &content, limits, budget)?;
     }
     budget.depth += 1;

@@ -13,7 +13,11 @@ pub fn check_name(name: &str) -> Result<(), Code> {
         return Err(Code::IntPath);
     }
     let folded: String = name.nfkc().collect();
-    if is_component(name) && is_component(&folded) { Ok(()) } else { Err(Code::IntPath) }
+    if is_component(name) && is_component(&folded) {
+        Ok(())
+    } else {
+        Err(Code::IntPath)
+    }
 }
 
 /// Whether a path inside an archive stays inside it. `/` and `\` both separate, because both
@@ -55,14 +59,27 @@ fn is_dangerous(c: char) -> bool {
 
 /// Names that Windows takes for devices, whatever follows the first dot.
 fn is_device(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
-    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" | "CLOCK$") {
+    let stem = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+        .to_ascii_uppercase();
+    if matches!(
+        stem.as_str(),
+        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" | "CLOCK$"
+    ) {
         return true;
     }
-    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
+    let numbered = stem
+        .strip_prefix("COM")
+        .or_else(|| stem.strip_prefix("LPT"));
     numbered.is_some_and(|number| {
         let mut digits = number.chars();
-        matches!((digits.next(), digits.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
+        matches!(
+            (digits.next(), digits.next()),
+            (Some('0'..='9' | '¹' | '²' | '³'), None)
+        )
     })
 }
 
@@ -129,7 +146,16 @@ mod tests {
         for path in ["a.pdf", "scans/a.pdf", "scans/", "a\\b.pdf"] {
             assert_eq!(check_path(path), Ok(()), "{path}");
         }
-        for path in ["/a.pdf", "a/../b.pdf", "..", "a//b.pdf", "\\\\host\\x.pdf", "C:/a.pdf", "", "/"] {
+        for path in [
+            "/a.pdf",
+            "a/../b.pdf",
+            "..",
+            "a//b.pdf",
+            "\\\\host\\x.pdf",
+            "C:/a.pdf",
+            "",
+            "/",
+        ] {
             assert_eq!(check_path(path), Err(Code::IntPath), "{path:?}");
         }
     }

@@ -273,6 +273,13 @@ impl Emulator {
         }
     }
 
+    /// Switches versioning of a library on or off.
+    pub fn set_versioning(&self, drive: &str, on: bool) {
+        if let Some(drive) = self.shared.state().drives.get_mut(drive) {
+            drive.versioning = on;
+        }
+    }
+
     /// Makes every delta token given out so far answer 410.
     pub fn expire_delta_tokens(&self) {
         let mut state = self.shared.state();

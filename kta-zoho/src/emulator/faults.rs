@@ -41,7 +41,20 @@ impl Faults {
     /// like `failure`. `"*"` as method matches every method. Lines are used in the order given;
     /// a request uses up the first line that matches it.
     pub fn next(&self, times: u32, method: &str, path_prefix: &str, failure: Failure) {
+        self.after(0, times, method, path_prefix, failure);
+    }
+
+    /// The same, after `spared` matching requests that go through.
+    pub fn after(
+        &self,
+        spared: u32,
+        times: u32,
+        method: &str,
+        path_prefix: &str,
+        failure: Failure,
+    ) {
         lock(&self.script).push(Line {
+            spared,
             left: times,
             method: method.to_ascii_uppercase(),
             path_prefix: path_prefix.to_owned(),
@@ -68,6 +81,10 @@ impl Faults {
                 && path.starts_with(&line.path_prefix)
         })?;
         let line = &mut script[position];
+        if line.spared > 0 {
+            line.spared -= 1;
+            return None;
+        }
         line.left -= 1;
         let failure = line.failure.clone();
         if line.left == 0 {
@@ -79,6 +96,7 @@ impl Faults {
 
 #[derive(Debug)]
 struct Line {
+    spared: u32,
     left: u32,
     method: String,
     path_prefix: String,

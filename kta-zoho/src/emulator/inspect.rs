@@ -1,7 +1,7 @@
 //! Behind the API: what the emulator still holds, and what people do in the vendor's own user
 //! interface.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::clock::EmulatorClock;
 use super::notes::parent_of;
@@ -165,6 +165,41 @@ impl<'a> Inspector<'a> {
         let done: Result<(), RowResult> =
             records::change(&mut world, clock, id, 0, fields, now, lag);
         done.is_ok()
+    }
+
+    /// Somebody writes a note under a record by hand; gives its id.
+    pub fn note_by_hand(&self, id: u64, title: &str, content: &str) -> Option<u64> {
+        let (now, lag) = (self.shared.clock.now(), self.shared.lag());
+        let mut world = self.shared.world();
+        let parent = world.rows.get(&id)?.module.api_name;
+        let fields = json!({
+            "Note_Title": title, "Note_Content": content,
+            "Parent_Id": {"id": id.to_string(), "module": {"api_name": parent}},
+        });
+        let (fields, clock) = (fields.as_object()?.clone(), &self.shared.clock);
+        let notes = schema::module("Notes")?;
+        records::insert(&mut world, clock, notes, 0, fields, now, lag).ok()
+    }
+
+    /// Somebody attaches a file to a record by hand; gives its id.
+    pub fn attach_by_hand(&self, id: u64, name: &str, content: &[u8]) -> Option<u64> {
+        let now = self.shared.clock.now();
+        let mut world = self.shared.world();
+        let parent_module = world.rows.get(&id)?.module;
+        let attachment = world.fresh_id();
+        world.attachments.insert(
+            attachment,
+            Attachment {
+                id: attachment,
+                parent_module,
+                parent: id,
+                name: name.to_owned(),
+                content_type: "application/octet-stream".to_owned(),
+                content: Content::File(content.to_vec().into()),
+                created: now,
+            },
+        );
+        Some(attachment)
     }
 
     /// Somebody stops the processing of a person's data in the privacy settings of the record.

@@ -202,6 +202,8 @@ pub struct EmulatorOptions {
     pub search_lag: Duration,
     /// How long an access token is good.
     pub token_lifetime: Duration,
+    /// How many access tokens the accounts server gives in ten minutes: ten, as the vendor says.
+    pub tokens_in_ten_minutes: usize,
     /// The organisation's offset from UTC in minutes; all times are shown in it.
     pub zone_minutes: i32,
 }
@@ -218,6 +220,7 @@ impl Default for EmulatorOptions {
             refresh_token: "1000.emulated-refresh-token".to_owned(),
             search_lag: Duration::ZERO,
             token_lifetime: Duration::from_secs(3_600),
+            tokens_in_ten_minutes: 10,
             zone_minutes: 120,
         }
     }

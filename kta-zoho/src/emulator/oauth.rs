@@ -38,9 +38,9 @@ impl Tokens {
         self.counter
     }
 
-    fn hand_out(&mut self, now: i64, lifetime: i64) -> Option<String> {
+    fn hand_out(&mut self, now: i64, lifetime: i64, most: usize) -> Option<String> {
         self.handed_out.retain(|at| now - at < TEN_MINUTES);
-        if self.handed_out.len() >= TOKENS_IN_TEN_MINUTES {
+        if self.handed_out.len() >= most {
             return None;
         }
         self.handed_out.push(now);
@@ -89,9 +89,9 @@ pub(super) async fn token(
         _ => return error("unsupported_grant_type"),
     };
     let lifetime = options.token_lifetime.as_secs();
-    let Some(access_token) =
-        world.tokens.hand_out(now, i64::try_from(lifetime).unwrap_or(i64::MAX / 4))
-    else {
+    let seconds = i64::try_from(lifetime).unwrap_or(i64::MAX / 4);
+    let handed_out = world.tokens.hand_out(now, seconds, options.tokens_in_ten_minutes);
+    let Some(access_token) = handed_out else {
         return (
             StatusCode::BAD_REQUEST,
             Json(json!({
@@ -138,4 +138,3 @@ fn parse_form(body: &[u8]) -> Vec<(String, String)> {
 
 const SCOPE: &str = "ZohoCRM.modules.ALL ZohoCRM.settings.ALL ZohoCRM.coql.READ ZohoCRM.users.READ ZohoCRM.org.READ";
 const TEN_MINUTES: i64 = 600;
-const TOKENS_IN_TEN_MINUTES: usize = 10;

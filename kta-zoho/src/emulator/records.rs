@@ -281,7 +281,8 @@ impl WriteRequest {
     }
 }
 
-fn insert(
+/// Makes a row; gives its id.
+pub(super) fn insert(
     world: &mut World,
     clock: &EmulatorClock,
     module: &'static ModuleSpec,

@@ -282,13 +282,16 @@ impl World {
         let module = what.module_name();
         let name = self.display_name(&what);
         self.deleted.retain(|line| line.id != id);
-        self.deleted.push(Deleted {
-            id,
-            module,
-            display_name: name.clone(),
-            permanent: false,
-            deleted_time: now,
-        });
+        if let Held::Row(_) = &what {
+            // Attachments are no module, so there is no list of deleted ones to ask for.
+            self.deleted.push(Deleted {
+                id,
+                module,
+                display_name: name.clone(),
+                permanent: false,
+                deleted_time: now,
+            });
+        }
         self.note_audit("deleted", module, id, name, now);
         self.note_timeline(id, module, "deleted", Vec::new(), now);
         self.bin.insert(id, Binned { what, deleted_time: now });

@@ -103,9 +103,9 @@ where
             if full || this.ended {
                 let last = !full;
                 this.done = last;
-                let mut segment = Vec::with_capacity(STORED);
-                segment.extend_from_slice(&this.waiting);
-                this.waiting.zeroize();
+                // Encrypted where it stands, so no plaintext is left to wipe.
+                let mut segment =
+                    core::mem::replace(&mut *this.waiting, Vec::with_capacity(STORED));
                 let sealed = this.cipher.seal(this.number, last, &mut segment);
                 let sealed = sealed.and_then(|()| {
                     if !last {
@@ -180,13 +180,15 @@ impl<K: Borrow<RecordKey>, S> OpenStream<'_, K, S> {
             return Ok(None);
         }
         let segment = core::mem::replace(&mut self.waiting, Vec::with_capacity(STORED));
-        let content = cipher.open(self.number, !full, segment)?;
+        let mut content = cipher.open(self.number, !full, segment)?;
         if full {
             self.number = after(self.number)?;
         } else {
             self.done = true;
         }
-        Ok(Some(Bytes::from_owner(Wiped(content))))
+        Ok(Some(Bytes::from_owner(Wiped(core::mem::take(
+            &mut *content,
+        )))))
     }
 }
 
@@ -238,11 +240,20 @@ impl<K, S> fmt::Debug for OpenStream<'_, K, S> {
 }
 
 /// Content whose memory is wiped when the last handle to it is dropped.
-struct Wiped(Zeroizing<Vec<u8>>);
+struct Wiped(Vec<u8>);
 
 impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        // `Zeroize` writes one byte at a time, which for a segment takes as long as decrypting
+        // it. This is one `memset`, and what the black box might look at is not left out.
+        self.0.fill(0);
+        core::hint::black_box(&mut self.0);
     }
 }
 

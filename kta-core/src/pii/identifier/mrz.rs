@@ -1,6 +1,8 @@
 //! The machine readable zone of ICAO 9303 parts 3 to 7: parsed with every check digit, or composed.
 
-use super::{IdentifierFlaw, fold_alphanumeric, is_bidi_control, number};
+use super::mrz_date::MrzDate;
+use super::mrz_format::MrzFormat;
+use super::{IdentifierFlaw, fold_alphanumeric, is_bidi_control};
 
 /// A machine readable zone whose check digits all fit.
 ///
@@ -17,21 +19,6 @@ pub struct Mrz {
     given_names: String,
 }
 
-/// The sizes of document that carry a zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MrzFormat {
-    /// Visa sticker, full size: two lines of 44.
-    MrvA,
-    /// Visa sticker, small: two lines of 36.
-    MrvB,
-    /// Card: three lines of 30.
-    Td1,
-    /// Older card: two lines of 36.
-    Td2,
-    /// Passport booklet: two lines of 44.
-    Td3,
-}
-
 /// A field with a check digit of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MrzField {
@@ -45,14 +32,6 @@ pub enum MrzField {
     Number,
     /// Optional data of a TD3, often the personal number.
     Optional,
-}
-
-/// A date of the zone: year without century; month and day may be unknown in a date of birth.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MrzDate {
-    year: u8,
-    month: Option<u8>,
-    day: Option<u8>,
 }
 
 /// Sex as the zone writes it.
@@ -300,12 +279,6 @@ impl std::fmt::Debug for MrzFields<'_> {
     }
 }
 
-impl std::fmt::Debug for MrzDate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MrzDate(redacted)")
-    }
-}
-
 impl std::fmt::Display for MrzField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -315,91 +288,6 @@ impl std::fmt::Display for MrzField {
             Self::Number => "document number",
             Self::Optional => "optional data",
         })
-    }
-}
-
-impl MrzDate {
-    /// A day of the calendar; only the last two digits of the year are written.
-    ///
-    /// # Errors
-    /// [`IdentifierFlaw::Date`] when there is no such day.
-    pub fn new(year: u16, month: u8, day: u8) -> Result<Self, IdentifierFlaw> {
-        let short = u8::try_from(year % 100).map_err(|_| IdentifierFlaw::Date)?;
-        let date = Self {
-            year: short,
-            month: Some(month),
-            day: Some(day),
-        };
-        let leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-        if date.exists() && (leap || (month, day) != (2, 29)) {
-            Ok(date)
-        } else {
-            Err(IdentifierFlaw::Date)
-        }
-    }
-
-    /// Year without century, 0–99.
-    pub fn year(self) -> u8 {
-        self.year
-    }
-
-    /// Month 1–12, if known.
-    pub fn month(self) -> Option<u8> {
-        self.month
-    }
-
-    /// Day 1–31, if known.
-    pub fn day(self) -> Option<u8> {
-        self.day
-    }
-
-    /// The latest year that ends in these two digits and is not after `limit`: with this year as
-    /// the limit a year of birth, with this year and fifty a year of expiry.
-    pub fn year_not_after(self, limit: u16) -> u16 {
-        let century = limit - limit % 100 + u16::from(self.year);
-        if century <= limit {
-            century
-        } else {
-            century.saturating_sub(100)
-        }
-    }
-
-    fn read(text: &str) -> Result<Self, IdentifierFlaw> {
-        let pair = |from: usize| match &text.as_bytes()[from..from + 2] {
-            b"<<" => Ok(None),
-            two if two.iter().all(u8::is_ascii_digit) => u8::try_from(number(two))
-                .map(Some)
-                .map_err(|_| IdentifierFlaw::Date),
-            _ => Err(IdentifierFlaw::Date),
-        };
-        let date = Self {
-            year: pair(0)?.ok_or(IdentifierFlaw::Date)?,
-            month: pair(2)?,
-            day: pair(4)?,
-        };
-        if date.exists() {
-            Ok(date)
-        } else {
-            Err(IdentifierFlaw::Date)
-        }
-    }
-
-    fn exists(self) -> bool {
-        let last = match self.month {
-            Some(4 | 6 | 9 | 11) => 30,
-            Some(2) if self.year.is_multiple_of(4) => 29,
-            Some(2) => 28,
-            Some(1..=12) => 31,
-            Some(_) => return false,
-            None => return self.day.is_none(),
-        };
-        self.day.is_none_or(|day| (1..=last).contains(&day))
-    }
-
-    fn written(self) -> String {
-        let pair =
-            |part: Option<u8>| part.map_or_else(|| "<<".to_owned(), |part| format!("{part:02}"));
-        format!("{:02}{}{}", self.year, pair(self.month), pair(self.day))
     }
 }
 
@@ -418,88 +306,6 @@ impl MrzSex {
             Self::Female => 'F',
             Self::Male => 'M',
             Self::Unspecified => '<',
-        }
-    }
-}
-
-/// Where things stand, counted from 0 over the lines put together.
-impl MrzFormat {
-    fn of(text: &[u8]) -> Result<Self, IdentifierFlaw> {
-        match (text.len(), text.first()) {
-            (88, Some(b'P')) => Ok(Self::Td3),
-            (88, Some(b'V')) => Ok(Self::MrvA),
-            (72, Some(b'V')) => Ok(Self::MrvB),
-            (72, Some(b'A' | b'C' | b'I' | b'P')) => Ok(Self::Td2),
-            (90, Some(b'A' | b'C' | b'I')) => Ok(Self::Td1),
-            (72 | 88 | 90, _) => Err(IdentifierFlaw::Prefix),
-            _ => Err(IdentifierFlaw::Length),
-        }
-    }
-
-    fn line_length(self) -> usize {
-        match self {
-            Self::Td1 => 30,
-            Self::Td2 | Self::MrvB => 36,
-            Self::Td3 | Self::MrvA => 44,
-        }
-    }
-
-    fn names(self) -> (usize, usize) {
-        if self == Self::Td1 {
-            (60, 90)
-        } else {
-            (5, self.line_length())
-        }
-    }
-
-    fn number(self) -> usize {
-        if self == Self::Td1 {
-            5
-        } else {
-            self.line_length()
-        }
-    }
-
-    fn nationality(self) -> usize {
-        if self == Self::Td1 {
-            45
-        } else {
-            self.line_length() + 10
-        }
-    }
-
-    fn birth(self) -> usize {
-        if self == Self::Td1 {
-            30
-        } else {
-            self.line_length() + 13
-        }
-    }
-
-    fn sex(self) -> usize {
-        self.birth() + 7
-    }
-
-    fn expiry(self) -> usize {
-        self.birth() + 8
-    }
-
-    fn composite(self) -> Option<usize> {
-        match self {
-            Self::Td1 => Some(59),
-            Self::Td2 => Some(71),
-            Self::Td3 => Some(87),
-            Self::MrvA | Self::MrvB => None,
-        }
-    }
-
-    fn optional_length(self) -> usize {
-        match self {
-            Self::MrvA => 16,
-            Self::MrvB => 8,
-            Self::Td1 => 26,
-            Self::Td2 => 7,
-            Self::Td3 => 14,
         }
     }
 }

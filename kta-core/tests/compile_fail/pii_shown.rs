@@ -1,0 +1,7 @@
+use kta_core::pii::Pii;
+
+fn show(name: &Pii<String>) -> String {
+    format!("{name}")
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use kta_core::pii::Pii;
+
+fn peek(name: &Pii<String>) -> &str {
+    name.expose()
+}
+
+fn main() {}

@@ -1,0 +1,304 @@
+//! The one thread that writes: it takes what is waiting into one transaction and answers when
+//! that is where it must be.
+//!
+//! ```text
+//!   commit ─┐                       ┌ savepoint ─ change set 1 ┐
+//!   commit ─┼─► queue ─► BEGIN ─────┼ savepoint ─ change set 2 ├─► COMMIT ─► sync? ─► answers
+//!   lease  ─┘   (≤ 1024)            └ savepoint ─ lease        ┘
+//! ```
+//!
+//! A change set that fails goes back to its savepoint and is answered alone. A batch that holds
+//! a durable one is synchronised to disk before anybody in it is answered; one of bounded ones
+//! only is answered when it is in the operating system's hands, and carried to disk by the next
+//! durable batch or after [`LAG`], whatever comes first.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kta_core::ports::store::Durability;
+use kta_core::{Error, Fault, FaultKind, Port, Result};
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::fault::broken;
+
+/// After how long a bounded commit is on disk at the latest, as long as the machine runs.
+pub(super) const LAG: Duration = Duration::from_secs(1);
+
+/// The way to the writing thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Option<Sender<Queued>>,
+    room: Arc<Semaphore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread on its connection.
+    pub(super) fn start(db: Connection) -> Result<Self> {
+        let (queue, waiting) = channel();
+        let thread = std::thread::Builder::new()
+            .name("kta-store".into())
+            .spawn(move || Thread { db, waiting, unsynced: None, sync: Sync::Full, failed: false }.run())
+            .map_err(|_| down("open", "the writing thread does not start"))?;
+        let room = Arc::new(Semaphore::new(ROOM));
+        Ok(Self { queue: Some(queue), room, thread: Some(thread) })
+    }
+
+    /// Runs `work` in a transaction, together with others. Whether it is answered or not, it
+    /// takes effect wholly or not at all.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        durability: Durability,
+        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let task = Box::new(Task { work, outcome: None, reply: Some(reply) });
+        self.queue(Work::Inside { durability, task }, operation).await?;
+        // The thread answers everybody; silence means that it died on the way.
+        answer.await.map_err(|_| lost(operation))?
+    }
+
+    /// Runs `work` between transactions, on the writer's connection.
+    pub(super) async fn between<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let task = Box::new(move |db: &Connection| drop(reply.send(work(db))));
+        self.queue(Work::Between(task), operation).await?;
+        answer.await.map_err(|_| lost(operation))?
+    }
+
+    async fn queue(&self, work: Work, operation: &'static str) -> Result<()> {
+        let closed = || down(operation, "the store is closed");
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| closed())?;
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue.send(Queued { work, _room: room }).map_err(|_| closed())
+    }
+}
+
+impl Drop for Writer {
+    /// Waits until what was queued is written and on disk.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing more to say; its callers were told.
+            drop(thread.join());
+        }
+    }
+}
+
+struct Queued {
+    work: Work,
+    _room: OwnedSemaphorePermit,
+}
+
+enum Work {
+    Between(Box<dyn FnOnce(&Connection) + Send>),
+    Inside { durability: Durability, task: Box<dyn Step> },
+}
+
+/// One step inside a transaction.
+trait Step: Send {
+    /// Does it; whether it may stay.
+    fn run(&mut self, db: &Connection) -> bool;
+    /// Answers whoever waits: with the step's own outcome, or with what became of its
+    /// transaction.
+    fn answer(&mut self, transaction: Result<(), Error>);
+}
+
+struct Task<F, T> {
+    work: F,
+    outcome: Option<Result<T>>,
+    reply: Option<oneshot::Sender<Result<T>>>,
+}
+
+impl<F, T> Step for Task<F, T>
+where
+    F: FnMut(&Connection) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, db: &Connection) -> bool {
+        let outcome = self.outcome.insert((self.work)(db));
+        outcome.is_ok()
+    }
+
+    fn answer(&mut self, transaction: Result<(), Error>) {
+        let outcome = match (self.outcome.take(), transaction) {
+            // A step that failed by itself had no part in the transaction.
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(lost("commit")),
+        };
+        if let Some(reply) = self.reply.take() {
+            // Whoever waited may have gone; what was done stays done.
+            drop(reply.send(outcome));
+        }
+    }
+}
+
+struct Thread {
+    db: Connection,
+    waiting: Receiver<Queued>,
+    /// Since when something is committed that is not certainly on disk.
+    unsynced: Option<Instant>,
+    sync: Sync,
+    /// Whether the disk failed under a commit: nothing is written any more.
+    failed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Full,
+    Normal,
+}
+
+impl Thread {
+    fn run(mut self) {
+        while let Some(first) = self.next() {
+            let mut batch = Vec::new();
+            let mut queued = Some(first);
+            let mut between = None;
+            while let Some(Queued { work, _room }) = queued.take() {
+                match work {
+                    Work::Inside { durability, task } => batch.push((durability, task, _room)),
+                    Work::Between(task) => {
+                        between = Some(task);
+                        break;
+                    }
+                }
+                if batch.len() < BATCH {
+                    queued = self.waiting.try_recv().ok();
+                }
+            }
+            self.write(batch);
+            if let Some(task) = between {
+                task(&self.db);
+            }
+        }
+        self.tick();
+    }
+
+    /// Waits for work, and carries bounded commits to disk when none comes for too long.
+    fn next(&mut self) -> Option<Queued> {
+        loop {
+            let Some(since) = self.unsynced else { return self.waiting.recv().ok() };
+            let left = LAG.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                self.tick();
+                continue;
+            }
+            match self.waiting.recv_timeout(left) {
+                Ok(queued) => return Some(queued),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn write(&mut self, mut batch: Vec<(Durability, Box<dyn Step>, OwnedSemaphorePermit)>) {
+        if batch.is_empty() {
+            return;
+        }
+        let durable = batch.iter().any(|(durability, ..)| *durability == Durability::Durable);
+        let outcome = self.transact(if durable { Sync::Full } else { Sync::Normal }, |db| {
+            let mut kept = false;
+            for (_, step, _) in &mut batch {
+                db.execute_batch("SAVEPOINT step")?;
+                let stays = step.run(db);
+                if db.is_autocommit() {
+                    // SQLite gave the whole transaction up, as it does when the disk is full.
+                    return Err(rusqlite::Error::SqliteFailure(
+                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                        None,
+                    ));
+                }
+                db.execute_batch(if stays { "RELEASE step" } else { "ROLLBACK TO step; RELEASE step" })?;
+                kept |= stays;
+            }
+            Ok(kept)
+        });
+        for (_, step, _) in &mut batch {
+            step.answer(outcome.clone());
+        }
+    }
+
+    /// One transaction, committed if `steps` says that there is something to keep.
+    fn transact(
+        &mut self,
+        sync: Sync,
+        steps: impl FnOnce(&Connection) -> rusqlite::Result<bool>,
+    ) -> Result<(), Error> {
+        if self.failed {
+            return Err(down("commit", "the disk failed; open the store again"));
+        }
+        let told = broken(Port::Store, "commit");
+        if self.sync != sync {
+            let mode = if sync == Sync::Full { "FULL" } else { "NORMAL" };
+            self.db.pragma_update(None, "synchronous", mode).map_err(&told)?;
+            self.sync = sync;
+        }
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(&told)?;
+        match steps(&self.db) {
+            Ok(true) => {}
+            Ok(false) => return self.db.execute_batch("ROLLBACK").map_err(told),
+            Err(error) => {
+                self.roll_back();
+                return Err(told(error));
+            }
+        }
+        if let Err(error) = self.db.execute_batch("COMMIT") {
+            self.roll_back();
+            if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+                // Written perhaps, synchronised perhaps: only reading the file again tells.
+                self.failed = true;
+                return Err(lost("commit"));
+            }
+            return Err(told(error));
+        }
+        match sync {
+            Sync::Full => self.unsynced = None,
+            Sync::Normal => drop(self.unsynced.get_or_insert_with(Instant::now)),
+        }
+        Ok(())
+    }
+
+    fn roll_back(&self) {
+        if !self.db.is_autocommit() {
+            // What cannot be rolled back is, when the connection or the process ends.
+            drop(self.db.execute_batch("ROLLBACK"));
+        }
+    }
+
+    /// Carries bounded commits to disk: a synchronised commit takes all before it along.
+    fn tick(&mut self) {
+        if self.unsynced.is_some() {
+            let outcome = self.transact(Sync::Full, |db| {
+                db.execute("UPDATE tick SET count = count + 1 WHERE one = 1", []).map(|_| true)
+            });
+            if outcome.is_err() {
+                // Tried again after another lag, or by the next durable commit.
+                self.unsynced = Some(Instant::now());
+            }
+        }
+    }
+}
+
+fn down(operation: &'static str, detail: &'static str) -> Error {
+    Fault::new(FaultKind::Unavailable, Port::Store, operation).because(detail).into()
+}
+
+fn lost(operation: &'static str) -> Error {
+    Fault::new(FaultKind::OutcomeUnknown, Port::Store, operation).into()
+}
+
+/// How many may wait; the next caller waits outside.
+const ROOM: usize = 1024;
+
+/// How many are committed together at most.
+const BATCH: usize = 256;
