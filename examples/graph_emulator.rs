@@ -52,9 +52,9 @@ async fn serve(port: u16) -> std::io::Result<()> {
 fn port(mut args: impl Iterator<Item = String>) -> Result<u16, String> {
     match (args.next().as_deref(), args.next(), args.next()) {
         (None, ..) => Ok(0),
-        (Some("--port"), Some(port), None) => {
-            port.parse().map_err(|_| "--port wants a number from 0 to 65535".to_owned())
-        }
+        (Some("--port"), Some(port), None) => port
+            .parse()
+            .map_err(|_| "--port wants a number from 0 to 65535".to_owned()),
         _ => Err("unknown argument".to_owned()),
     }
 }

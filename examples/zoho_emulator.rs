@@ -28,7 +28,10 @@ fn main() -> ExitCode {
 }
 
 async fn serve(port: u16) -> std::io::Result<()> {
-    let options = EmulatorOptions { api_port: port, ..EmulatorOptions::default() };
+    let options = EmulatorOptions {
+        api_port: port,
+        ..EmulatorOptions::default()
+    };
     let emulator = Emulator::start(options).await?;
     let line = serde_json::json!({
         "api_url": emulator.api_url(),
@@ -44,11 +47,15 @@ async fn serve(port: u16) -> std::io::Result<()> {
 }
 
 fn port(mut arguments: impl Iterator<Item = String>) -> Result<u16, &'static str> {
-    match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
+    match (
+        arguments.next().as_deref(),
+        arguments.next(),
+        arguments.next(),
+    ) {
         (None, ..) => Ok(0),
-        (Some("--port"), Some(number), None) => {
-            number.parse().map_err(|_| "the port is not a number from 0 to 65535")
-        }
+        (Some("--port"), Some(number), None) => number
+            .parse()
+            .map_err(|_| "the port is not a number from 0 to 65535"),
         _ => Err("unknown arguments"),
     }
 }

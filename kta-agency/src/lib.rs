@@ -1,1 +1,13 @@
-//! Government agencies: channel register, package manifest, transmission by person or machine.
+#![doc = include_str!("../README.md")]
+
+mod check;
+mod desk;
+mod facts;
+mod manifest;
+mod register;
+
+pub use check::check;
+pub use desk::PortalDesk;
+pub use facts::{Authority, FactSheets, FactSource, KnownDocument, MatterFacts, Signature};
+pub use manifest::{PackageManifest, verify_folder};
+pub use register::{ChannelKind, ChannelRule, DocumentRule, Edition, Form, ReceiptKind, Register};

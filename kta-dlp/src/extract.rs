@@ -14,17 +14,26 @@ pub struct Extracted {
 
 impl Extracted {
     fn opaque() -> Self {
-        Self { text: String::new(), opaque: true }
+        Self {
+            text: String::new(),
+            opaque: true,
+        }
     }
 
     fn clear(text: String) -> Self {
-        Self { text, opaque: false }
+        Self {
+            text,
+            opaque: false,
+        }
     }
 }
 
 impl std::fmt::Debug for Extracted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Extracted").field("length", &self.text.len()).field("opaque", &self.opaque).finish()
+        f.debug_struct("Extracted")
+            .field("length", &self.text.len())
+            .field("opaque", &self.opaque)
+            .finish()
     }
 }
 
@@ -44,7 +53,9 @@ pub fn extract(bytes: &[u8], media: &str) -> Extracted {
     if is_binary(bytes) {
         return Extracted::opaque();
     }
-    let Some(text) = decode(bytes) else { return Extracted::opaque() };
+    let Some(text) = decode(bytes) else {
+        return Extracted::opaque();
+    };
     if matches!(media, "text/html" | "application/xhtml+xml") || looks_like_html(&text) {
         return Extracted::clear(html::strip(&text));
     }
@@ -53,14 +64,23 @@ pub fn extract(bytes: &[u8], media: &str) -> Extracted {
 
 /// Whether a media type promises text that can be scanned as it is, in a stream.
 pub(crate) fn is_plain(media: &str) -> bool {
-    matches!(media, "text/plain" | "text/csv" | "text/tab-separated-values" | "text/markdown" | "application/json" | "application/x-ndjson")
+    matches!(
+        media,
+        "text/plain"
+            | "text/csv"
+            | "text/tab-separated-values"
+            | "text/markdown"
+            | "application/json"
+            | "application/x-ndjson"
+    )
 }
 
 /// UTF-8, or UTF-16 with its mark.
 fn decode(bytes: &[u8]) -> Option<String> {
     let utf16 = |read: fn([u8; 2]) -> u16| {
         let (pairs, rest) = bytes[2..].as_chunks::<2>();
-        let text = char::decode_utf16(pairs.iter().map(|pair| read(*pair))).collect::<Result<String, _>>();
+        let text =
+            char::decode_utf16(pairs.iter().map(|pair| read(*pair))).collect::<Result<String, _>>();
         text.ok().filter(|_| rest.is_empty())
     };
     match bytes {
@@ -72,17 +92,43 @@ fn decode(bytes: &[u8]) -> Option<String> {
 
 /// Known signatures of files that are not text, and control characters that text does not have.
 pub(crate) fn is_binary(bytes: &[u8]) -> bool {
-    let signed = [b"%PDF-".as_slice(), b"\x89PNG", b"\xFF\xD8\xFF", b"GIF8", b"\xD0\xCF\x11\xE0", b"Rar!", b"7z\xBC\xAF", b"\x1F\x8B", b"PK\x05\x06", b"PK\x07\x08", b"{\\rtf", b"BM", b"II*\0", b"MM\0*"]
-        .iter()
-        .any(|signature| bytes.starts_with(signature) && (signature.len() > 2 || bytes.iter().take(64).any(|byte| *byte == 0)));
+    let signed = [
+        b"%PDF-".as_slice(),
+        b"\x89PNG",
+        b"\xFF\xD8\xFF",
+        b"GIF8",
+        b"\xD0\xCF\x11\xE0",
+        b"Rar!",
+        b"7z\xBC\xAF",
+        b"\x1F\x8B",
+        b"PK\x05\x06",
+        b"PK\x07\x08",
+        b"{\\rtf",
+        b"BM",
+        b"II*\0",
+        b"MM\0*",
+    ]
+    .iter()
+    .any(|signature| {
+        bytes.starts_with(signature)
+            && (signature.len() > 2 || bytes.iter().take(64).any(|byte| *byte == 0))
+    });
     let wide = matches!(bytes, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..]);
     let head = &bytes[..bytes.len().min(4096)];
-    signed || !wide && head.iter().any(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31))
+    signed
+        || !wide
+            && head
+                .iter()
+                .any(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31))
 }
 
 fn looks_like_html(text: &str) -> bool {
     let start = text.trim_start_matches('\u{FEFF}').trim_start().as_bytes();
-    let begins = |prefix: &[u8]| start.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+    let begins = |prefix: &[u8]| {
+        start
+            .get(..prefix.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    };
     begins(b"<!doctype html") || begins(b"<html")
 }
 
@@ -92,14 +138,24 @@ mod tests {
 
     #[test]
     fn what_is_not_text_is_opaque_whatever_it_is_called() {
-        for bytes in [b"%PDF-1.7 text".as_slice(), b"\x89PNG\r\n", b"\xFF\xD8\xFF\xE0", b"a\0b", b"\xC3\x28", b"PK\x03\x04junk"] {
+        for bytes in [
+            b"%PDF-1.7 text".as_slice(),
+            b"\x89PNG\r\n",
+            b"\xFF\xD8\xFF\xE0",
+            b"a\0b",
+            b"\xC3\x28",
+            b"PK\x03\x04junk",
+        ] {
             assert!(extract(bytes, "text/plain").opaque);
         }
     }
 
     #[test]
     fn utf16_with_its_mark_is_read() {
-        let bytes: Vec<u8> = "\u{FEFF}ssn שלום".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let bytes: Vec<u8> = "\u{FEFF}ssn שלום"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
         let read = extract(&bytes, "text/plain");
         assert_eq!((read.text.as_str(), read.opaque), ("ssn שלום", false));
     }

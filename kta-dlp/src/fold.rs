@@ -32,7 +32,11 @@ impl Folded {
     pub(crate) fn read(&mut self, original: &str) {
         self.text.clear();
         self.runs.clear();
-        self.runs.push(Run { folded: 0, original: 0, width: 1 });
+        self.runs.push(Run {
+            folded: 0,
+            original: 0,
+            width: 1,
+        });
         let bytes = original.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
@@ -43,7 +47,9 @@ impl Folded {
                 continue;
             }
             // `at` is a boundary: all steps are whole characters.
-            let Some(character) = original[at..].chars().next() else { break };
+            let Some(character) = original[at..].chars().next() else {
+                break;
+            };
             let length = character.len_utf8();
             match form(character) {
                 Form::Gone => {}
@@ -67,15 +73,21 @@ impl Folded {
 
     /// The original range of a folded one that is not empty.
     pub(crate) fn original(&self, start: usize, end: usize) -> (usize, usize) {
-        (self.back(start), self.back(end.saturating_sub(1)) + self.run(end.saturating_sub(1)).width)
+        (
+            self.back(start),
+            self.back(end.saturating_sub(1)) + self.run(end.saturating_sub(1)).width,
+        )
     }
 
     /// The first folded byte that comes from `original` or later.
     pub(crate) fn folded(&self, original: usize) -> usize {
         let after = self.runs.partition_point(|run| run.original <= original);
         let run = self.runs[after.saturating_sub(1)];
-        let place = run.folded + (original - run.original).div_ceil(run.width);
-        let limit = self.runs.get(after).map_or(self.text.len(), |next| next.folded);
+        let place = run.folded + original.saturating_sub(run.original).div_ceil(run.width);
+        let limit = self
+            .runs
+            .get(after)
+            .map_or(self.text.len(), |next| next.folded);
         place.min(limit)
     }
 
@@ -92,7 +104,11 @@ impl Folded {
             if last.folded == here {
                 self.runs.pop();
             }
-            self.runs.push(Run { folded: here, original, width });
+            self.runs.push(Run {
+                folded: here,
+                original,
+                width,
+            });
         }
     }
 
@@ -114,7 +130,9 @@ fn plain_length(bytes: &[u8]) -> usize {
         if bytes[length] < 0x80 {
             length += 1;
         } else if bytes[length] == 0xD7
-            && bytes.get(length + 1).is_some_and(|byte| (0x90..=0xAA).contains(byte))
+            && bytes
+                .get(length + 1)
+                .is_some_and(|byte| (0x90..=0xAA).contains(byte))
         {
             length += 2;
         } else {
@@ -126,10 +144,19 @@ fn plain_length(bytes: &[u8]) -> usize {
 
 fn form(character: char) -> Form {
     let code = u32::from(character);
-    let digit = |zero: u32| Form::Turned(u8::try_from(code - zero).map_or(b'0', |value| value + b'0'));
+    let digit =
+        |zero: u32| Form::Turned(u8::try_from(code - zero).map_or(b'0', |value| value + b'0'));
     match code {
-        0x00AD | 0x034F | 0x061C | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064
-        | 0x2066..=0x206F | 0xFE00..=0xFE0F | 0xFEFF => Form::Gone,
+        0x00AD
+        | 0x034F
+        | 0x061C
+        | 0x180E
+        | 0x200B..=0x200F
+        | 0x202A..=0x202E
+        | 0x2060..=0x2064
+        | 0x2066..=0x206F
+        | 0xFE00..=0xFE0F
+        | 0xFEFF => Form::Gone,
         // Hebrew points and accents.
         0x0591..=0x05BD | 0x05BF | 0x05C1 | 0x05C2 | 0x05C4 | 0x05C5 | 0x05C7 => Form::Gone,
         0x00A0 | 0x1680 | 0x2000..=0x200A | 0x202F | 0x205F | 0x3000 => Form::Turned(b' '),

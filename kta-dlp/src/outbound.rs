@@ -63,10 +63,18 @@ pub enum Verdict {
 ///
 /// # Errors
 /// [`Code::DlpOpaque`], [`Code::DlpBlock`]: it may not leave.
-pub fn decide(class: Category, route: Route, audience: Audience, seen: &Inspection) -> Result<Verdict, Refusal> {
+pub fn decide(
+    class: Category,
+    route: Route,
+    audience: Audience,
+    seen: &Inspection,
+) -> Result<Verdict, Refusal> {
     let kinds: Vec<Entity> = {
-        let mut kinds: Vec<Entity> =
-            seen.findings.iter().filter_map(|finding| Entity::named(finding.kind.as_str())).collect();
+        let mut kinds: Vec<Entity> = seen
+            .findings
+            .iter()
+            .filter_map(|finding| Entity::named(finding.kind.as_str()))
+            .collect();
         kinds.sort_unstable();
         kinds.dedup();
         kinds
@@ -78,14 +86,21 @@ pub fn decide(class: Category, route: Route, audience: Audience, seen: &Inspecti
     if kinds.contains(&Entity::ApiKey) {
         return Err(blocked(Entity::ApiKey));
     }
-    if class == Category::SpecialSealed && audience != Audience::Agency || class.is_special() && stranger {
-        return Err(Refusal::new(Code::DlpBlock).about("class", kta_core::audit::Label::fixed(class.as_str())));
+    if class == Category::SpecialSealed && audience != Audience::Agency
+        || class.is_special() && stranger
+    {
+        return Err(Refusal::new(Code::DlpBlock)
+            .about("class", kta_core::audit::Label::fixed(class.as_str())));
     }
     if class == Category::PublicFile && !kinds.is_empty() {
         return Ok(Verdict::Redact(kinds));
     }
     if stranger {
-        let guarded: Vec<Entity> = kinds.iter().copied().filter(|kind| is_guarded(*kind)).collect();
+        let guarded: Vec<Entity> = kinds
+            .iter()
+            .copied()
+            .filter(|kind| is_guarded(*kind))
+            .collect();
         let many = seen.findings.len() > FEW;
         if audience == Audience::Outsider && many && !guarded.is_empty() {
             return Ok(Verdict::Hold);
@@ -109,7 +124,13 @@ fn blocked(kind: Entity) -> Refusal {
 fn is_guarded(kind: Entity) -> bool {
     !matches!(
         kind,
-        Entity::Address | Entity::Email | Entity::IpAddress | Entity::MacAddress | Entity::Person | Entity::Phone | Entity::UscisReceipt
+        Entity::Address
+            | Entity::Email
+            | Entity::IpAddress
+            | Entity::MacAddress
+            | Entity::Person
+            | Entity::Phone
+            | Entity::UscisReceipt
     )
 }
 
@@ -127,9 +148,17 @@ mod tests {
             .iter()
             .cycle()
             .take(kinds.len() * times)
-            .map(|kind| Finding { kind: Label::fixed(kind.name()), start: 0, end: 1, confidence: 90 })
+            .map(|kind| Finding {
+                kind: Label::fixed(kind.name()),
+                start: 0,
+                end: 1,
+                confidence: 90,
+            })
             .collect();
-        Inspection { findings, opaque: false }
+        Inspection {
+            findings,
+            opaque: false,
+        }
     }
 
     fn code(outcome: Result<Verdict, Refusal>) -> Code {
@@ -138,32 +167,70 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_does_not_leave_the_firm() {
-        let opaque = Inspection { findings: Vec::new(), opaque: true };
-        assert_eq!(code(decide(Category::Case, Route::Portal, Audience::Agency, &opaque)), Code::DlpOpaque);
-        assert_eq!(decide(Category::Case, Route::Mail, Audience::Firm, &opaque), Ok(Verdict::Allow));
+        let opaque = Inspection {
+            findings: Vec::new(),
+            opaque: true,
+        };
+        assert_eq!(
+            code(decide(
+                Category::Case,
+                Route::Portal,
+                Audience::Agency,
+                &opaque
+            )),
+            Code::DlpOpaque
+        );
+        assert_eq!(
+            decide(Category::Case, Route::Mail, Audience::Firm, &opaque),
+            Ok(Verdict::Allow)
+        );
     }
 
     #[test]
     fn a_credential_never_leaves() {
         for audience in [Audience::Agency, Audience::Firm, Audience::DataSubject] {
             let key = seen(&[Entity::ApiKey], 1);
-            assert_eq!(code(decide(Category::Case, Route::Portal, audience, &key)), Code::DlpBlock);
+            assert_eq!(
+                code(decide(Category::Case, Route::Portal, audience, &key)),
+                Code::DlpBlock
+            );
         }
     }
 
     #[test]
     fn special_classes_never_reach_the_employer() {
-        for class in [Category::Special, Category::SpecialProtected, Category::SpecialSealed] {
+        for class in [
+            Category::Special,
+            Category::SpecialProtected,
+            Category::SpecialSealed,
+        ] {
             let clean = seen(&[], 0);
-            assert_eq!(code(decide(class, Route::EncryptedMail, Audience::Employer, &clean)), Code::DlpBlock);
+            assert_eq!(
+                code(decide(
+                    class,
+                    Route::EncryptedMail,
+                    Audience::Employer,
+                    &clean
+                )),
+                Code::DlpBlock
+            );
         }
     }
 
     #[test]
     fn a_public_file_holds_no_personal_value() {
         let found = seen(&[Entity::Person, Entity::UsSsn], 1);
-        let verdict = decide(Category::PublicFile, Route::Portal, Audience::Outsider, &found).unwrap();
-        assert_eq!(verdict, Verdict::Redact(vec![Entity::Person, Entity::UsSsn]));
+        let verdict = decide(
+            Category::PublicFile,
+            Route::Portal,
+            Audience::Outsider,
+            &found,
+        )
+        .unwrap();
+        assert_eq!(
+            verdict,
+            Verdict::Redact(vec![Entity::Person, Entity::UsSsn])
+        );
     }
 
     #[test]
@@ -172,14 +239,41 @@ mod tests {
         let verdict = decide(Category::Case, Route::Mail, Audience::Outsider, &one).unwrap();
         assert_eq!(verdict, Verdict::Redact(vec![Entity::UsSsn]));
         let bulk = seen(&[Entity::UsSsn], 21);
-        assert_eq!(decide(Category::Case, Route::Mail, Audience::Outsider, &bulk), Ok(Verdict::Hold));
+        assert_eq!(
+            decide(Category::Case, Route::Mail, Audience::Outsider, &bulk),
+            Ok(Verdict::Hold)
+        );
     }
 
     #[test]
     fn personal_values_go_by_mail_only_encrypted() {
         let found = seen(&[Entity::Passport], 1);
-        assert_eq!(decide(Category::Identity, Route::Mail, Audience::DataSubject, &found), Ok(Verdict::Encrypt));
-        assert_eq!(decide(Category::Identity, Route::EncryptedMail, Audience::DataSubject, &found), Ok(Verdict::Allow));
-        assert_eq!(decide(Category::Case, Route::Mail, Audience::DataSubject, &seen(&[], 0)), Ok(Verdict::Allow));
+        assert_eq!(
+            decide(
+                Category::Identity,
+                Route::Mail,
+                Audience::DataSubject,
+                &found
+            ),
+            Ok(Verdict::Encrypt)
+        );
+        assert_eq!(
+            decide(
+                Category::Identity,
+                Route::EncryptedMail,
+                Audience::DataSubject,
+                &found
+            ),
+            Ok(Verdict::Allow)
+        );
+        assert_eq!(
+            decide(
+                Category::Case,
+                Route::Mail,
+                Audience::DataSubject,
+                &seen(&[], 0)
+            ),
+            Ok(Verdict::Allow)
+        );
     }
 }

@@ -77,7 +77,9 @@ impl Page {
     }
 
     pub(crate) fn piece(&self, at: usize) -> &str {
-        self.tokens.get(at).map_or("", |token| &self.text[token.start as usize..token.end as usize])
+        self.tokens.get(at).map_or("", |token| {
+            &self.text[token.start as usize..token.end as usize]
+        })
     }
 
     pub(crate) fn mark(&self, at: usize) -> Mark {
@@ -118,7 +120,14 @@ impl Page {
 
     /// Notes that tokens `first..end` are a `kind`.
     pub(crate) fn take(&mut self, first: usize, end: usize, kind: Entity, confidence: u8) {
-        self.take_bytes(first, end, self.tokens[first].start, self.tokens[end - 1].end, kind, confidence);
+        self.take_bytes(
+            first,
+            end,
+            self.tokens[first].start,
+            self.tokens[end - 1].end,
+            kind,
+            confidence,
+        );
     }
 
     /// The same where the finding does not begin or end with its tokens.
@@ -132,13 +141,20 @@ impl Page {
         confidence: u8,
     ) {
         self.marks[first..end].fill(Mark::Taken(kind));
-        self.found.push(Found { start, stop, kind, confidence });
+        self.found.push(Found {
+            start,
+            stop,
+            kind,
+            confidence,
+        });
     }
 
     /// The label that covers token `at`.
     pub(crate) fn label_at(&self, at: usize) -> Option<LabelHit> {
         let index = *self.label_at.get(at)?;
-        index.checked_sub(1).map(|index| self.labels[index as usize])
+        index
+            .checked_sub(1)
+            .map(|index| self.labels[index as usize])
     }
 
     /// The nearest label before the value at token `at`.
@@ -172,7 +188,10 @@ impl Page {
                 }
                 (_, TokenKind::Sign) => match token.sign {
                     b';' | b'!' | b'?' | b'|' | b'\t' | b'}' | b'{' => return None,
-                    b',' if behind_value.is_none() && !self.is_listing(place) && !self.is_apposition(place) => {
+                    b',' if behind_value.is_none()
+                        && !self.is_listing(place)
+                        && !self.is_apposition(place) =>
+                    {
                         return None;
                     }
                     b'.' if gap > Gap::None && !self.is_abbreviation(place) => return None,
@@ -189,7 +208,9 @@ impl Page {
                 (_, TokenKind::Word) => {
                     // `the passport of Anna Muster (X1234567)`
                     let named = token.case == Case::Capital
-                        && (token.word.is_unknown() || token.word.is(Role::GIVEN) || token.word.is(Role::FAMILY));
+                        && (token.word.is_unknown()
+                            || token.word.is(Role::GIVEN)
+                            || token.word.is(Role::FAMILY));
                     if !token.word.is(Role::CONNECTOR) && !token.word.is(Role::PARTICLE) && !named {
                         words += 1;
                     }
@@ -219,11 +240,14 @@ impl Page {
                 }
                 let after = self.token(hit.end);
                 let closes = after.is_none_or(|after| {
-                    after.gap >= Gap::Line || matches!(after.sign, b')' | b']' | b'.' | b',' | b';' | b'!' | b'?')
+                    after.gap >= Gap::Line
+                        || matches!(after.sign, b')' | b']' | b'.' | b',' | b';' | b'!' | b'?')
                 });
-                let leads_on = after.is_some_and(|after| matches!(after.sign, b':' | b'=') || after.is_value());
-                return ((belongs && !leads_on) || (closes && at > end && self.is_sign(at - 1, b'(')))
-                    .then_some(hit.label);
+                let leads_on = after
+                    .is_some_and(|after| matches!(after.sign, b':' | b'=') || after.is_value());
+                return ((belongs && !leads_on)
+                    || (closes && at > end && self.is_sign(at - 1, b'(')))
+                .then_some(hit.label);
             }
             match token.kind {
                 TokenKind::Sign if matches!(token.sign, b'(' | b'[' | b'-') => {}
@@ -242,14 +266,17 @@ impl Page {
 
     /// The comma of `the beneficiary, Anna Muster, …`.
     fn is_apposition(&self, comma: usize) -> bool {
-        comma.checked_sub(1).and_then(|before| self.label_end[before].checked_sub(1)).is_some_and(|index| {
-            self.labels[index as usize].label == Label::Is(Entity::Person)
-        })
+        comma
+            .checked_sub(1)
+            .and_then(|before| self.label_end[before].checked_sub(1))
+            .is_some_and(|index| self.labels[index as usize].label == Label::Is(Entity::Person))
     }
 
     /// A full stop that belongs to a short word: `no.`, `tel.`, `D.O.B.`
     fn is_abbreviation(&self, stop: usize) -> bool {
-        let Some(before) = stop.checked_sub(1).map(|place| &self.tokens[place]) else { return false };
+        let Some(before) = stop.checked_sub(1).map(|place| &self.tokens[place]) else {
+            return false;
+        };
         self.tokens[stop].gap == Gap::None
             && before.kind == TokenKind::Word
             && (self.label_end[stop - 1] != 0
@@ -295,31 +322,51 @@ impl Page {
         // A Hebrew label of two letters is as often the beginning of a name.
         let short = token.hebrew && token.len() <= 4;
         let leads_on = self.token(first + 1).is_some_and(|next| {
-            let tight = self.token(first + 2).is_some_and(|after| after.gap == Gap::None);
+            let tight = self
+                .token(first + 2)
+                .is_some_and(|after| after.gap == Gap::None);
             next.is_value()
                 || next.gap >= Gap::Line
-                || matches!(next.sign, b':' | b'.' | b'=' | b'+' | b'(' | b'|' | b';' | b'\t' | b'"')
+                || matches!(
+                    next.sign,
+                    b':' | b'.' | b'=' | b'+' | b'(' | b'|' | b';' | b'\t' | b'"'
+                )
                 || next.sign == b',' && tight
         });
-        lexicon.phrases(word).iter().filter(|phrase| !short || leads_on || !phrase.rest.is_empty()).find_map(|phrase| {
-            let mut at = first + 1;
-            for key in &phrase.rest {
-                if self.token(at).is_some_and(|sign| matches!(sign.sign, b'_' | b'-' | b'.' | b'/') && sign.gap == Gap::None) {
+        lexicon
+            .phrases(word)
+            .iter()
+            .filter(|phrase| !short || leads_on || !phrase.rest.is_empty())
+            .find_map(|phrase| {
+                let mut at = first + 1;
+                for key in &phrase.rest {
+                    if self.token(at).is_some_and(|sign| {
+                        matches!(sign.sign, b'_' | b'-' | b'.' | b'/') && sign.gap == Gap::None
+                    }) {
+                        at += 1;
+                    }
+                    let token = self.token(at).filter(|token| token.gap <= Gap::Line)?;
+                    let key_here = if token.kind == TokenKind::Sign {
+                        sign_key(token.sign)
+                    } else {
+                        token.key
+                    };
+                    if key_here != *key
+                        && !(token.kind == TokenKind::Word && self.without_affix(at) == Some(*key))
+                    {
+                        return None;
+                    }
                     at += 1;
                 }
-                let token = self.token(at).filter(|token| token.gap <= Gap::Line)?;
-                let key_here = if token.kind == TokenKind::Sign { sign_key(token.sign) } else { token.key };
-                if key_here != *key && !(token.kind == TokenKind::Word && self.without_affix(at) == Some(*key)) {
-                    return None;
-                }
-                at += 1;
-            }
-            let after = if self.is_sign(at, b'"') { at + 1 } else { at };
-            let led = !phrase.led || self.is_sign(after, b':') || self.is_sign(after, b'=');
-            led.then_some(LabelHit { first, end: at, label: phrase.label })
-        })
+                let after = if self.is_sign(at, b'"') { at + 1 } else { at };
+                let led = !phrase.led || self.is_sign(after, b':') || self.is_sign(after, b'=');
+                led.then_some(LabelHit {
+                    first,
+                    end: at,
+                    label: phrase.label,
+                })
+            })
     }
-
 
     /// The key of a word without plural s, or without a Hebrew one-letter prefix.
     fn without_affix(&self, at: usize) -> Option<u64> {

@@ -75,7 +75,10 @@ mod tests {
     fn a_redacted_text_holds_none_of_the_values() {
         let text = "Client Testa Canary, SSN 123-45-6789, mail testa.canary@example.com. Again: 123-45-6789.";
         let redacted = redact(text, &[]).unwrap();
-        assert!(!redacted.contains("6789") && !redacted.contains("anary"), "{redacted}");
+        assert!(
+            !redacted.contains("6789") && !redacted.contains("anary"),
+            "{redacted}"
+        );
         assert!(redacted.contains("⟦US_SSN⟧"));
     }
 

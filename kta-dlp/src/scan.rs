@@ -41,8 +41,16 @@ impl Scan {
             let rest = &text[progress.window..];
             let limit = self.sizes.window();
             let more = rest.len() > limit;
-            let Some(window) = progress.next(&rest[..boundary(rest, limit)], more, &self.sizes) else { break };
-            self.stretch(&text[window.start..window.end], &window, &mut progress, &mut findings);
+            let Some(window) = progress.next(&rest[..boundary(rest, limit)], more, &self.sizes)
+            else {
+                break;
+            };
+            self.stretch(
+                &text[window.start..window.end],
+                &window,
+                &mut progress,
+                &mut findings,
+            );
         }
         findings
     }
@@ -50,7 +58,7 @@ impl Scan {
     /// The findings in what `reader` gives, the same as [`Scan::text`] of all of it.
     ///
     /// Bytes that are no UTF-8 count as one unknown character each, so offsets stay those of the
-    /// input. Holds at most about a megabyte of it.
+    /// input. Holds less than a hundred kilobytes of it at a time.
     ///
     /// # Errors
     /// Those of the reader; what was found before is lost.
@@ -64,7 +72,11 @@ impl Scan {
     ///
     /// # Errors
     /// Those of the reader.
-    pub fn reader_each(&mut self, mut reader: impl Read, mut each: impl FnMut(Finding)) -> std::io::Result<()> {
+    pub fn reader_each(
+        &mut self,
+        mut reader: impl Read,
+        mut each: impl FnMut(Finding),
+    ) -> std::io::Result<()> {
         let mut pushed = Pushed::default();
         let mut piece = vec![0; 64 * 1024];
         loop {
@@ -83,7 +95,12 @@ impl Scan {
     }
 
     /// Takes in the next bytes of a stream.
-    pub(crate) fn push(&mut self, pushed: &mut Pushed, bytes: &[u8], each: &mut impl FnMut(Finding)) {
+    pub(crate) fn push(
+        &mut self,
+        pushed: &mut Pushed,
+        bytes: &[u8],
+        each: &mut impl FnMut(Finding),
+    ) {
         pushed.utf8.extend_from_slice(bytes);
         pushed.decode(false);
         while pushed.text.len() > self.sizes.window() {
@@ -100,24 +117,43 @@ impl Scan {
     fn step(&mut self, pushed: &mut Pushed, more: bool, each: &mut impl FnMut(Finding)) -> bool {
         let limit = boundary(&pushed.text, self.sizes.window());
         let base = pushed.progress.window;
-        let Some(window) = pushed.progress.next(&pushed.text[..limit], more, &self.sizes) else { return false };
+        let Some(window) = pushed
+            .progress
+            .next(&pushed.text[..limit], more, &self.sizes)
+        else {
+            return false;
+        };
         let mut findings = Vec::new();
         let text = std::mem::take(&mut pushed.text);
-        self.stretch(&text[window.start - base..window.end - base], &window, &mut pushed.progress, &mut findings);
+        self.stretch(
+            &text[window.start - base..window.end - base],
+            &window,
+            &mut pushed.progress,
+            &mut findings,
+        );
         pushed.text = text;
         findings.into_iter().for_each(each);
         pushed.text.drain(..pushed.progress.window - base);
         true
     }
 
-    fn stretch(&mut self, text: &str, window: &Window, progress: &mut Progress, findings: &mut Vec<Finding>) {
+    fn stretch(
+        &mut self,
+        text: &str,
+        window: &Window,
+        progress: &mut Progress,
+        findings: &mut Vec<Finding>,
+    ) {
         self.folded.read(text);
-        let core = self.folded.folded(window.core.start - window.start)..self.folded.folded(window.core.end - window.start);
+        let core = self.folded.folded(window.core.start - window.start)
+            ..self.folded.folded(window.core.end - window.start);
         self.page.open(self.folded.text(), Lexicon::shipped());
         detect::run(&mut self.page, &mut progress.table, core);
         resolve(&mut self.page.found, &mut self.kept);
         for found in &self.kept {
-            let (start, end) = self.folded.original(found.start as usize, found.stop as usize);
+            let (start, end) = self
+                .folded
+                .original(found.start as usize, found.stop as usize);
             let (start, end) = (start + window.start, end + window.start);
             if window.core.contains(&start) && start >= progress.reached {
                 progress.reached = end;
@@ -175,8 +211,10 @@ impl Pushed {
                 }
                 Err(error) => {
                     let valid = at + error.valid_up_to();
-                    self.text.push_str(std::str::from_utf8(&self.utf8[at..valid]).unwrap_or_default());
-                    let Some(wrong) = error.error_len().or(all.then_some(self.utf8.len() - valid)) else {
+                    self.text
+                        .push_str(std::str::from_utf8(&self.utf8[at..valid]).unwrap_or_default());
+                    let Some(wrong) = error.error_len().or(all.then_some(self.utf8.len() - valid))
+                    else {
                         at = valid;
                         break;
                     };
@@ -220,16 +258,29 @@ impl Progress {
         let core_end = if more {
             let least = boundary(text, from + sizes.core);
             let most = boundary(text, from + sizes.core + sizes.slack);
-            text.as_bytes()[least..most].iter().position(|byte| *byte == b'\n').map_or(most, |line| least + line + 1)
+            text.as_bytes()[least..most]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(most, |line| least + line + 1)
         } else {
             text.len()
         };
-        let end = if more { boundary(text, core_end + sizes.trail) } else { text.len() };
-        let window = Window { start: base, end: base + end, core: self.core..base + core_end };
+        let end = if more {
+            boundary(text, core_end + sizes.trail)
+        } else {
+            text.len()
+        };
+        let window = Window {
+            start: base,
+            end: base + end,
+            core: self.core..base + core_end,
+        };
         self.core = base + core_end;
         // The next window begins with a whole line where there is one.
         let lead = boundary(text, core_end.saturating_sub(sizes.lead));
-        let line = text.as_bytes()[lead..core_end].iter().position(|byte| *byte == b'\n');
+        let line = text.as_bytes()[lead..core_end]
+            .iter()
+            .position(|byte| *byte == b'\n');
         self.window = base + line.map_or(lead, |line| lead + line + 1);
         Some(window)
     }
@@ -238,13 +289,19 @@ impl Progress {
 /// Keeps the surest of findings that overlap, in order of place.
 fn resolve(found: &mut [Found], kept: &mut Vec<Found>) {
     found.sort_by_key(|found| {
-        (found.start, std::cmp::Reverse(found.confidence), std::cmp::Reverse(found.stop), found.kind)
+        (
+            found.start,
+            std::cmp::Reverse(found.confidence),
+            std::cmp::Reverse(found.stop),
+            found.kind,
+        )
     });
     kept.clear();
     for candidate in found.iter() {
         match kept.last() {
             Some(last) if last.stop > candidate.start => {
-                let better = candidate.confidence > last.confidence && candidate.kind != Entity::Person;
+                let better =
+                    candidate.confidence > last.confidence && candidate.kind != Entity::Person;
                 if better {
                     kept.pop();
                     kept.push(*candidate);
@@ -285,7 +342,12 @@ impl Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { core: 128 * 1024, slack: 16 * 1024, lead: 2 * 1024, trail: 8 * 1024 }
+        Self {
+            core: 64 * 1024,
+            slack: 16 * 1024,
+            lead: 1024,
+            trail: 4 * 1024,
+        }
     }
 }
 
@@ -296,7 +358,12 @@ mod tests {
 
     fn small() -> Scan {
         let mut scan = Scan::default();
-        scan.sizes = Sizes { core: 64, slack: 16, lead: 24, trail: 48 };
+        scan.sizes = Sizes {
+            core: 64,
+            slack: 64,
+            lead: 24,
+            trail: 48,
+        };
         scan
     }
 
@@ -325,7 +392,9 @@ mod tests {
             Just("anna.muster@example.com "),
             Just("４１１１ １１１１ １１１１ １１１１\n"),
             Just("born\u{200B} 11 May 1988.\n\n"),
-            Just("P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10\n"),
+            Just(
+                "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10\n"
+            ),
             Just("plain words and 42 things "),
         ];
         proptest::collection::vec(crumb, 0..40).prop_map(|crumbs| crumbs.concat())
@@ -367,7 +436,11 @@ mod tests {
         for row in 0..50 {
             text.push_str(&format!("Anna Muster|1988-05-11|X{row:07}\n"));
         }
-        let passports = small().text(&text).iter().filter(|found| found.kind == Entity::Passport).count();
+        let passports = small()
+            .text(&text)
+            .iter()
+            .filter(|found| found.kind == Entity::Passport)
+            .count();
         assert_eq!(passports, 50);
     }
 }

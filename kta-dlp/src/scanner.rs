@@ -47,7 +47,10 @@ impl Scanner for DlpScanner {
         }
         let streamed = extract::is_plain(&media)
             && !extract::is_binary(&head)
-            && !matches!(**head, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'P', b'K', 3, 4, ..]);
+            && !matches!(
+                **head,
+                [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'P', b'K', 3, 4, ..]
+            );
         if streamed {
             return text(&head, stream).await;
         }
@@ -58,16 +61,25 @@ impl Scanner for DlpScanner {
             }
         }
         if !small {
-            return Ok(Inspection { findings: Vec::new(), opaque: true });
+            return Ok(Inspection {
+                findings: Vec::new(),
+                opaque: true,
+            });
         }
         Ok(whole(&extract::extract(&head, &media)))
     }
 
-    async fn redact(&self, text: &Pii<String>, kinds: &[FindingKind], permit: &Permit<'_>) -> Result<Pii<String>> {
+    async fn redact(
+        &self,
+        text: &Pii<String>,
+        kinds: &[FindingKind],
+        permit: &Permit<'_>,
+    ) -> Result<Pii<String>> {
         let kinds = kinds
             .iter()
             .map(|kind| {
-                let unknown = Fault::new(FaultKind::Unsupported, Port::Scanner, "redact").because("a kind that is never found");
+                let unknown = Fault::new(FaultKind::Unsupported, Port::Scanner, "redact")
+                    .because("a kind that is never found");
                 Entity::named(kind.as_str()).ok_or_else(|| unknown.into())
             })
             .collect::<Result<Vec<_>>>()?;
@@ -80,7 +92,9 @@ async fn text(head: &[u8], mut stream: ContentStream) -> Result<Inspection> {
     let mut seen = Inspection::default();
     scan.push(&mut pushed, head, &mut |finding| note(&mut seen, finding));
     while let Some(chunk) = stream.next().await {
-        scan.push(&mut pushed, &chunk?, &mut |finding| note(&mut seen, finding));
+        scan.push(&mut pushed, &chunk?, &mut |finding| {
+            note(&mut seen, finding)
+        });
     }
     scan.finish(&mut pushed, &mut |finding| note(&mut seen, finding));
     seen.opaque |= pushed.broken;
@@ -88,7 +102,10 @@ async fn text(head: &[u8], mut stream: ContentStream) -> Result<Inspection> {
 }
 
 fn whole(extracted: &Extracted) -> Inspection {
-    let mut seen = Inspection { findings: Vec::new(), opaque: extracted.opaque };
+    let mut seen = Inspection {
+        findings: Vec::new(),
+        opaque: extracted.opaque,
+    };
     for finding in Scan::new().text(&extracted.text) {
         note(&mut seen, finding);
     }

@@ -7,7 +7,11 @@ use std::borrow::Cow;
 #[must_use]
 pub fn neutralise(cell: &str) -> Cow<'_, str> {
     let visible = cell.trim_start_matches([' ', '\u{FEFF}', '\u{200B}', '\u{A0}', '"', '\'']);
-    let first = |text: &str| text.chars().next().is_some_and(|character| STARTERS.contains(&character));
+    let first = |text: &str| {
+        text.chars()
+            .next()
+            .is_some_and(|character| STARTERS.contains(&character))
+    };
     if (first(visible) || first(cell)) && !cell.starts_with('\'') && !is_number(cell) {
         Cow::Owned(format!("'{cell}"))
     } else {
@@ -52,7 +56,17 @@ mod tests {
 
     #[test]
     fn a_cell_that_would_run_is_made_text() {
-        for cell in ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "  =1", "＝1+1", "\u{FEFF}=1", "\"=1"] {
+        for cell in [
+            "=1+1",
+            "+cmd|' /C calc'!A0",
+            "-2+3",
+            "@SUM(A1)",
+            "\t=1",
+            "  =1",
+            "＝1+1",
+            "\u{FEFF}=1",
+            "\"=1",
+        ] {
             assert!(neutralise(cell).starts_with('\''), "{cell}");
         }
         for cell in ["Anna", "-12.5", "+972501234567", "a=b", "", "'=1"] {
@@ -62,6 +76,9 @@ mod tests {
 
     #[test]
     fn a_record_quotes_what_would_break_it() {
-        assert_eq!(csv_record(["a", "b,c", "say \"x\"", "=1,2"]), "a,\"b,c\",\"say \"\"x\"\"\",\"'=1,2\"\r\n");
+        assert_eq!(
+            csv_record(["a", "b,c", "say \"x\"", "=1,2"]),
+            "a,\"b,c\",\"say \"\"x\"\"\",\"'=1,2\"\r\n"
+        );
     }
 }

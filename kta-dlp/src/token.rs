@@ -77,13 +77,21 @@ pub(crate) fn split(text: &str, lexicon: &Lexicon, tokens: &mut Vec<Token>) {
         let byte = bytes[at];
         match CLASS[byte as usize] {
             BLANK => {
-                gap = gap.max(if gap == Gap::Blank { Gap::Wide } else { Gap::Blank });
+                gap = gap.max(if gap == Gap::Blank {
+                    Gap::Wide
+                } else {
+                    Gap::Blank
+                });
                 at += 1;
             }
             LINE => {
                 let carriage = byte == b'\n' && at > 0 && bytes[at - 1] == b'\r';
                 if !carriage {
-                    gap = if gap >= Gap::Line { Gap::Paragraph } else { Gap::Line };
+                    gap = if gap >= Gap::Line {
+                        Gap::Paragraph
+                    } else {
+                        Gap::Line
+                    };
                 }
                 at += 1;
             }
@@ -111,7 +119,10 @@ pub(crate) fn split(text: &str, lexicon: &Lexicon, tokens: &mut Vec<Token>) {
 /// A mark like `⟦US_SSN⟧`, which is nothing to look into; anything else in such brackets is.
 fn redaction_length(text: &str) -> Option<usize> {
     let name = text.strip_prefix('⟦')?;
-    let end = name.bytes().take(24).position(|byte| !(byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'))?;
+    let end = name
+        .bytes()
+        .take(24)
+        .position(|byte| !(byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'))?;
     (name[end..].starts_with('⟧') && crate::entity::Entity::named(&name[..end]).is_some())
         .then_some('⟦'.len_utf8() + end + '⟧'.len_utf8())
 }
@@ -167,7 +178,9 @@ fn word(text: &str, start: usize, gap: Gap, lexicon: &Lexicon) -> Token {
                     at += 1;
                 } else {
                     // Tokens begin and end on character boundaries.
-                    let Some(character) = text[at..].chars().next() else { break };
+                    let Some(character) = text[at..].chars().next() else {
+                        break;
+                    };
                     if !character.is_alphanumeric() && !is_mark(character) {
                         if at == start {
                             if let Some(length) = redaction_length(&text[at..]) {
@@ -190,8 +203,12 @@ fn word(text: &str, start: usize, gap: Gap, lexicon: &Lexicon) -> Token {
                 let joins = byte == b'\'' || (byte == b'"' && hebrew);
                 let next = bytes.get(at + 1).map_or(SIGN, |next| CLASS[*next as usize]);
                 if joins && letters > 0 && digits == 0 && matches!(next, UPPER | LOWER | WIDE) {
-                    let after = bytes.get(at + 2).map_or(SIGN, |after| CLASS[*after as usize]);
-                    if matches!(bytes[at + 1], b's' | b'S') && !matches!(after, UPPER | LOWER | WIDE | DIGIT) {
+                    let after = bytes
+                        .get(at + 2)
+                        .map_or(SIGN, |after| CLASS[*after as usize]);
+                    if matches!(bytes[at + 1], b's' | b'S')
+                        && !matches!(after, UPPER | LOWER | WIDE | DIGIT)
+                    {
                         // The possessive is part of the token but not of the word.
                         at += 2;
                         break;
@@ -217,7 +234,11 @@ fn word(text: &str, start: usize, gap: Gap, lexicon: &Lexicon) -> Token {
         _ => Case::Lower,
     };
     let key = key.finish();
-    let word = if kind == TokenKind::Word { lexicon.word(key) } else { Word::default() };
+    let word = if kind == TokenKind::Word {
+        lexicon.word(key)
+    } else {
+        Word::default()
+    };
     Token {
         start: start as u32,
         end: at as u32,

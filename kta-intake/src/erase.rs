@@ -5,7 +5,7 @@
 
 use kta_core::audit::Label;
 use kta_core::id::Digest;
-use kta_core::pii::{Locator, Placement};
+use kta_core::pii::{Locator, Placement, System};
 use kta_core::policy::{Act, Permit};
 use kta_core::ports::{Erased, Method, Probe, Residue};
 use kta_core::time::Timestamp;
@@ -13,11 +13,13 @@ use kta_core::{Code, Fault, FaultKind, Port, Result};
 
 use crate::folder::Folder;
 
-pub(crate) fn erase(folder: &Folder, placement: &Placement, permit: &Permit<'_>) -> Result<Erased> {
-    permit.require(&[Act::Destroy], placement.subject, placement.category)?;
-    folder
-        .remove(locator(placement)?)
-        .map_err(|_| broken("erase"))?;
+pub(crate) fn erase(
+    (system, folder): (&System, &Folder),
+    placement: &Placement,
+    permit: &Permit<'_>,
+) -> Result<Erased> {
+    let locator = admit(system, placement, Act::Destroy, permit)?;
+    folder.remove(locator).map_err(|_| broken("erase"))?;
     Ok(Erased {
         method: Method::Overwrite,
         steps: vec![Label::fixed("file.overwrite"), Label::fixed("file.unlink")],
@@ -26,35 +28,43 @@ pub(crate) fn erase(folder: &Folder, placement: &Placement, permit: &Permit<'_>)
 }
 
 pub(crate) fn probe(
-    folder: &Folder,
+    (system, folder): (&System, &Folder),
     placement: &Placement,
     at: Timestamp,
     permit: &Permit<'_>,
 ) -> Result<Probe> {
-    permit.require(&[Act::Probe], placement.subject, placement.category)?;
-    let found = folder
-        .find(locator(placement)?)
-        .map_err(|_| broken("probe"))?;
+    let locator = admit(system, placement, Act::Probe, permit)?;
+    let found = folder.find(locator).map_err(|_| broken("probe"))?.len();
     let residue = Residue {
         what: Label::fixed("message-file"),
         until: None,
         content: true,
     };
-    let answer = format!("kta-intake/probe/1\ntmp new cur\nfound {}\n", found.len());
+    let answer = format!("kta-intake/probe/1\ntmp new cur\nfound {found}\n");
     Ok(Probe {
         at,
         asked: vec![Label::fixed("folder.list")],
         evidence: Digest::of(answer.as_bytes()),
-        residues: vec![residue; found.len()],
+        residues: vec![residue; found],
     })
 }
 
-fn locator(placement: &Placement) -> Result<&Locator> {
-    // A copy without a name in this system cannot be told from another's: that is no erasure.
-    placement
-        .locator
-        .as_ref()
-        .ok_or_else(|| Code::DstUnmapped.into())
+/// The permit must be of the placement's firm and person, and the placement one of this channel
+/// with a name in it: without one, a copy cannot be told from another's.
+fn admit<'p>(
+    system: &System,
+    placement: &'p Placement,
+    act: Act,
+    permit: &Permit<'_>,
+) -> Result<&'p Locator> {
+    permit.require(&[act], placement.subject, placement.category)?;
+    if permit.tenant() != placement.tenant {
+        return Err(Code::AclDeny.into());
+    }
+    match &placement.locator {
+        Some(locator) if placement.system == *system => Ok(locator),
+        _ => Err(Code::DstUnmapped.into()),
+    }
 }
 
 fn broken(operation: &'static str) -> Fault {

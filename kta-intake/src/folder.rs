@@ -85,22 +85,24 @@ impl Folder {
         self.sync(NEW)
     }
 
-    /// Removes a message wherever it is, overwriting its bytes first; `false` when it was
-    /// nowhere.
-    pub(crate) fn remove(&self, locator: &Locator) -> io::Result<bool> {
-        let mut removed = false;
-        for path in self.find(locator)? {
-            let length = fs::metadata(&path)?.len();
-            let mut file = File::options().write(true).open(&path)?;
-            io::copy(&mut io::repeat(0).take(length), &mut file)?;
-            file.sync_all()?;
-            fs::remove_file(&path)?;
-            removed = true;
+    /// Removes a message wherever it is, overwriting its bytes first.
+    pub(crate) fn remove(&self, locator: &Locator) -> io::Result<()> {
+        // Somebody may be moving or removing it meanwhile; so look until it is nowhere.
+        for _ in 0..TRIES {
+            let found = self.find(locator)?;
+            if found.is_empty() {
+                return [TMP, NEW, CUR]
+                    .into_iter()
+                    .try_for_each(|part| self.sync(part));
+            }
+            for path in found {
+                match overwrite(&path).and_then(|()| fs::remove_file(&path)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
         }
-        for part in [TMP, NEW, CUR] {
-            self.sync(part)?;
-        }
-        Ok(removed)
+        Err(io::ErrorKind::ResourceBusy.into())
     }
 
     /// Every file that is this message, whatever flags its name has grown.
@@ -178,6 +180,17 @@ impl Name {
     }
 }
 
+/// Overwrites a file in place. A link is left as it is: what it points to is not ours.
+fn overwrite(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_file() {
+        return Ok(());
+    }
+    let mut file = File::options().write(true).open(path)?;
+    io::copy(&mut io::repeat(0).take(metadata.len()), &mut file)?;
+    file.sync_all()
+}
+
 fn digest(mut file: File) -> io::Result<Digest> {
     use sha2::Digest as _;
     let mut hash = sha2::Sha256::new();
@@ -194,6 +207,8 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// How often a message that keeps moving is looked for.
+const TRIES: usize = 8;
 const TMP: &str = "tmp";
 const NEW: &str = "new";
 const CUR: &str = "cur";

@@ -222,11 +222,16 @@ impl Erase for Maildir {
         _key: IdempotencyKey,
         permit: &Permit<'_>,
     ) -> Result<Erased> {
-        erase::erase(&self.folder, placement, permit)
+        erase::erase((&self.channel, &self.folder), placement, permit)
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
-        erase::probe(&self.folder, placement, self.clock.now(), permit)
+        erase::probe(
+            (&self.channel, &self.folder),
+            placement,
+            self.clock.now(),
+            permit,
+        )
     }
 }
 

@@ -32,6 +32,7 @@ impl Reader for TextLayer {
         bytes: &Pii<Vec<u8>>,
         permit: &Permit<'_>,
     ) -> Result<Option<Pii<String>>> {
+        permit.require_act(&[permit.act()])?; // whatever it is for, it must not have ended
         let Some(said) = READ.into_iter().find(|kind| kind.media() == media.as_str()) else {
             return Ok(None);
         };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kta_core::Code;
 use kta_core::id::Digest;
 use kta_core::pii::identifier::Mrz;
+use kta_core::pii::{Fields, Schema};
 use kta_core::time::Timestamp;
 use kta_intake::form::{self, FormKey, Head};
 use kta_intake::mail::{self, Gateway};
@@ -151,7 +152,7 @@ fn every_message_has_the_verdict_its_manifest_expects() {
         assert_eq!(letter.recipients, ["intake@kta.example"]);
         if text(delivery, "id") == "04-forged-sender" {
             assert!(facts.foreign_results && matches!(verdict, Verdict::Insecure(_)));
-            assert_eq!(letter.sender, text(&person(&manifest, "noam"), "mail"));
+            assert_eq!(letter.sender, text(&person(&manifest, "noam"), "email"));
             // Were the forger's own host our gateway, its header would count: trust is the id.
             let his = Gateway {
                 authserv_id: "mail.example.net".into(),
@@ -211,6 +212,19 @@ async fn the_form_says_what_the_manifest_says_and_its_token_is_ours() {
             let date = person[key].as_datetime().unwrap().to_string();
             assert_eq!(post.field(&format!("{role}.{key}")), Some(date.as_str()));
         }
+    }
+    // What the firm's own schema has a place for, fits into it.
+    let schema = Schema::person();
+    for person in list(&manifest, "person") {
+        let mut fields = Fields::new();
+        let role = text(person, "role");
+        for spec in &schema.fields {
+            let name = spec.name.label().as_str();
+            if let Some(value) = post.field(&format!("{role}.{name}")) {
+                fields.set(&schema, name, value.to_owned()).unwrap();
+            }
+        }
+        assert!(fields.iter().count() >= 7, "{role}");
     }
     assert_eq!(
         post.field("child2.passport_page"),

@@ -32,14 +32,13 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// A client of Graph that may also go to `others`.
+    /// A client of Graph.
     pub(crate) fn graph(
         config: &Config,
-        others: impl IntoIterator<Item = Origin>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let origins = [config.graph.clone(), config.login.clone()].into_iter().chain(others);
+        let origins = [config.graph.clone(), config.login.clone()];
         let scope = if is_loopback(&config.graph) {
             // An emulator stands in for the worldwide Graph, whose name is the resource's name.
             "https://graph.microsoft.com/.default".to_owned()
@@ -47,7 +46,21 @@ impl Client {
             format!("{}/.default", config.graph.as_str())
         };
         let base = vec!["v1.0".to_owned()];
-        Self::new(config, origins, config.graph.clone(), base, scope, clock, entropy)
+        Self::new(
+            config,
+            origins,
+            config.graph.clone(),
+            base,
+            scope,
+            clock,
+            entropy,
+        )
+    }
+
+    /// The same client, allowed to follow Graph to `other` as well, without the token.
+    pub(crate) fn and(mut self, config: &Config, other: Origin) -> Result<Self> {
+        self.http = http(config, [config.graph.clone(), other])?;
+        Ok(self)
     }
 
     /// A client of SharePoint REST of the site at `path` on `sharepoint`.
@@ -73,18 +86,23 @@ impl Client {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let policy =
-            TransportPolicy::to(origins).trusting(config.roots.clone()).within(config.limits);
-        let http = HttpClient::new(policy, Port::Documents)?;
+        let http = http(config, origins)?;
         let source = ClientCredentials::new(http.clone(), config, scope, clock, entropy.clone())?;
         let tokens = TokenCache::new(source, token::CALL);
-        Ok(Self { http, origin, base, tokens, retry: Retry::new(entropy) })
+        Ok(Self {
+            http,
+            origin,
+            base,
+            tokens,
+            retry: Retry::new(entropy),
+        })
     }
 
     /// The address below this resource with these segments, each encoded.
     pub(crate) fn url<S: AsRef<str>>(&self, segments: &[S]) -> Result<Url> {
         let base = self.base.iter().map(String::as_str);
-        self.origin.url(base.chain(segments.iter().map(AsRef::as_ref)))
+        self.origin
+            .url(base.chain(segments.iter().map(AsRef::as_ref)))
     }
 
     /// An address of this resource that the server gave, such as a next page.
@@ -94,7 +112,11 @@ impl Client {
     pub(crate) fn own_url(&self, call: Call, text: &str) -> Result<Url> {
         let url = self.http.vendor_url(call, text)?;
         let own = url.origin().ascii_serialization() == self.origin.as_str();
-        if own { Ok(url) } else { Err(Code::NetHost.into()) }
+        if own {
+            Ok(url)
+        } else {
+            Err(Code::NetHost.into())
+        }
     }
 
     /// An address that carries its own authority, such as an upload session.
@@ -126,7 +148,11 @@ impl Client {
     }
 
     /// A `GET` of JSON; `None` for what is not there.
-    pub(crate) async fn find<T: DeserializeOwned>(&self, call: Call, url: Url) -> Result<Option<T>> {
+    pub(crate) async fn find<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        url: Url,
+    ) -> Result<Option<T>> {
         let answer = self.ask(|| Ok(json_get(call, url.clone()))).await?;
         match answer.status {
             200 => answer.parse(call).map(Some),
@@ -152,7 +178,9 @@ impl Client {
             if answer.status != 200 {
                 return Err(answer.unexpected(call));
             }
-            let link = ["@odata.nextLink", "odata.nextLink"].iter().find_map(|k| answer.value[*k].as_str());
+            let link = ["@odata.nextLink", "odata.nextLink"]
+                .iter()
+                .find_map(|k| answer.value[*k].as_str());
             next = match link {
                 Some(link) => Some(self.own_url(call, link)?),
                 None => None,
@@ -161,7 +189,9 @@ impl Client {
             all.extend(page.value);
             if all.len() > limit {
                 let fault = call.fault(FaultKind::Protocol);
-                return Err(fault.because("the collection is longer than it can be").into());
+                return Err(fault
+                    .because("the collection is longer than it can be")
+                    .into());
             }
         }
         Ok(Some(all))
@@ -171,10 +201,15 @@ impl Client {
     /// Graph: the second request carries none, and goes to a listed host or nowhere.
     pub(crate) async fn download(&self, call: Call, url: Url, limit: u64) -> Result<ContentStream> {
         let open = || async {
-            let reply = self.http.send_as(Request::get(call, url.clone()), &self.tokens).await?;
+            let reply = self
+                .http
+                .send_as(Request::get(call, url.clone()), &self.tokens)
+                .await?;
             let reply = match (reply.status(), reply.redirect()) {
                 (302 | 301 | 307 | 308, Some(target)) => {
-                    self.http.send(Request::get(call, target.clone()).presigned()).await?
+                    self.http
+                        .send(Request::get(call, target.clone()).presigned())
+                        .await?
                 }
                 _ => reply,
             };
@@ -196,7 +231,9 @@ impl Answer {
     /// The body as `T`.
     pub(crate) fn parse<T: DeserializeOwned>(self, call: Call) -> Result<T> {
         serde_json::from_value(self.value).map_err(|_| {
-            call.fault(FaultKind::Protocol).because("the answer is not the JSON expected").into()
+            call.fault(FaultKind::Protocol)
+                .because("the answer is not the JSON expected")
+                .into()
         })
     }
 
@@ -211,6 +248,13 @@ pub(crate) fn json_get(call: Call, url: Url) -> Request {
     Request::get(call, url).header("accept", "application/json;odata=nometadata")
 }
 
+fn http(config: &Config, origins: impl IntoIterator<Item = Origin>) -> Result<HttpClient> {
+    let policy = TransportPolicy::to(origins)
+        .trusting(config.roots.clone())
+        .within(config.limits);
+    HttpClient::new(policy, Port::Documents)
+}
+
 async fn read(reply: Reply) -> Result<Answer> {
     let status = reply.status();
     if is_passing(status) {
@@ -219,16 +263,27 @@ async fn read(reply: Reply) -> Result<Answer> {
     if reply.is_success() {
         let value = match status {
             204 => Value::Null,
-            _ if reply.header("content-type").is_some_and(|kind| kind.contains("json")) => {
+            _ if reply
+                .header("content-type")
+                .is_some_and(|kind| kind.contains("json")) =>
+            {
                 reply.json().await?
             }
             _ => Value::Null,
         };
-        return Ok(Answer { status, code: String::new(), value });
+        return Ok(Answer {
+            status,
+            code: String::new(),
+            value,
+        });
     }
     // Whatever the body of a refusal is, unreadable or cut off, its status stands.
     let body = reply.bytes(ERROR_LIMIT).await.unwrap_or_default();
-    Ok(Answer { status, code: error::code(&body), value: Value::Null })
+    Ok(Answer {
+        status,
+        code: error::code(&body),
+        value: Value::Null,
+    })
 }
 
 /// Statuses that may pass: too many requests, and the server's own troubles.

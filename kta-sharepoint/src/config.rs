@@ -112,7 +112,10 @@ pub struct AppCredential(pub(crate) Proof);
 
 #[derive(Clone)]
 pub(crate) enum Proof {
-    Certificate { key: std::sync::Arc<SecretBox<Vec<u8>>>, certificate: Vec<u8> },
+    Certificate {
+        key: std::sync::Arc<SecretBox<Vec<u8>>>,
+        certificate: Vec<u8>,
+    },
     Secret(SecretString),
 }
 

@@ -27,7 +27,10 @@ impl Inventory for SharePoint {
             None => {
                 let answer = self.page(&first).await?;
                 let gone = INVENTORY.fault(FaultKind::Protocol).with_status(410);
-                (answer.ok_or_else(|| gone.because("even a new start is refused"))?, true)
+                (
+                    answer.ok_or_else(|| gone.because("even a new start is refused"))?,
+                    true,
+                )
             }
         };
         let (next, more) = match (answer.next, answer.delta) {
@@ -42,7 +45,12 @@ impl Inventory for SharePoint {
         self.page_url(&next)?;
         let files = answer.value.iter().filter(|item| item.folder.is_none());
         let items = files.map(listed).collect::<Result<_>>()?;
-        Ok(InventoryPage { items, next: Cursor(next), more, restarted })
+        Ok(InventoryPage {
+            items,
+            next: Cursor(next),
+            more,
+            restarted,
+        })
     }
 }
 
@@ -65,7 +73,10 @@ impl SharePoint {
     /// place may be written `delta(token='…')`, and so no parameter named like a credential is sent.
     fn page_url(&self, text: &str) -> Result<Url> {
         let url = self.graph.own_url(INVENTORY, text)?;
-        let token = url.query_pairs().find(|(name, _)| name == "token").map(|(_, v)| v.into_owned());
+        let token = url
+            .query_pairs()
+            .find(|(name, _)| name == "token")
+            .map(|(_, v)| v.into_owned());
         let Some(token) = token else { return Ok(url) };
         let others: Vec<(String, String)> = url
             .query_pairs()

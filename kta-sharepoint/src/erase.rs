@@ -45,7 +45,9 @@ impl Erase for SharePoint {
         let mut window = None;
         for item in self.live(ERASE, placement, document).await? {
             if self.forbidden_by_label(ERASE, &item.id).await? {
-                return Err(Refusal::new(Code::DstHold).about("placement", placement.id).into());
+                return Err(Refusal::new(Code::DstHold)
+                    .about("placement", placement.id)
+                    .into());
             }
             self.withdraw_all(&item).await?;
             steps.push(Label::fixed("shares.withdraw"));
@@ -63,8 +65,16 @@ impl Erase for SharePoint {
             if ended > 0 {
                 steps.push(Label::fixed("recycle_bin.delete"));
             }
+            window = window.max(kept(rest, placement, document, permit.now()).await?);
         }
-        Ok(Erased { method: Method::ProviderDeletion, steps, window })
+        if steps.is_empty() {
+            steps.push(Label::fixed("file.absent"));
+        }
+        Ok(Erased {
+            method: Method::ProviderDeletion,
+            steps,
+            window,
+        })
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
@@ -77,7 +87,10 @@ impl Erase for SharePoint {
             seen.left(there, "file", None);
         }
         if let Some(matter) = placement.matter {
-            let there = self.item_at(PROBE, &self.path(matter, document)).await?.is_some();
+            let there = self
+                .item_at(PROBE, &self.path(matter, document))
+                .await?
+                .is_some();
             seen.asked("file.by_path", usize::from(there));
             seen.left(there, "file", None);
         }
@@ -85,8 +98,10 @@ impl Erase for SharePoint {
             Some(rest) => {
                 let file = names::file(document);
                 let folder = placement.matter.map(names::folder);
-                let wanted: Vec<&str> =
-                    [Some(file.as_str()), folder.as_deref()].into_iter().flatten().collect();
+                let wanted: Vec<&str> = [Some(file.as_str()), folder.as_deref()]
+                    .into_iter()
+                    .flatten()
+                    .collect();
                 let entries = rest.entries(PROBE, &wanted).await?;
                 seen.asked("recycle_bin.list", entries.len());
                 for entry in &entries {
@@ -102,7 +117,11 @@ impl Erase for SharePoint {
                 let held = rest.held(PROBE, &document.to_string()).await?;
                 seen.asked("hold_library.list", held);
                 // If the hold ended today: its clean-up first, then the second-stage bin.
-                seen.left(held > 0, "hold_library", Some(seen.at + TimeDelta::days(HOLD_DAYS)));
+                seen.left(
+                    held > 0,
+                    "hold_library",
+                    Some(seen.at + TimeDelta::days(HOLD_DAYS)),
+                );
             }
             None => seen.asked("recycle_bin.unasked", 0),
         }
@@ -149,8 +168,13 @@ impl SharePoint {
 
     /// Deletes past the recycle bin; where that is not offered, into it. Tells which it was.
     async fn delete_for_good(&self, item: &Item) -> Result<bool> {
-        let url = self.graph.url(&self.by_id(&item.id, &["permanentDelete"]))?;
-        let answer = self.graph.ask(|| Ok(Request::post(ERASE, url.clone()).repeatable())).await?;
+        let url = self
+            .graph
+            .url(&self.by_id(&item.id, &["permanentDelete"]))?;
+        let answer = self
+            .graph
+            .ask(|| Ok(Request::post(ERASE, url.clone()).repeatable()))
+            .await?;
         match answer.status {
             200 | 204 => return Ok(true),
             // Not offered here, or gone already: the ordinary deletion tells which.
@@ -161,7 +185,10 @@ impl SharePoint {
             _ => return Err(answer.unexpected(ERASE)),
         }
         let url = self.graph.url(&self.by_id(&item.id, &[]))?;
-        let answer = self.graph.ask(|| Ok(Request::delete(ERASE, url.clone()))).await?;
+        let answer = self
+            .graph
+            .ask(|| Ok(Request::delete(ERASE, url.clone())))
+            .await?;
         match answer.status {
             200 | 204 => Ok(false),
             404 => Ok(true),
@@ -184,7 +211,28 @@ async fn end_entries(rest: &Rest, name: &str) -> Result<usize> {
             ended += 1;
         }
     }
-    Err(ERASE.fault(FaultKind::Unavailable).because("the recycle bin does not let go").into())
+    Err(ERASE
+        .fault(FaultKind::Unavailable)
+        .because("the recycle bin does not let go")
+        .into())
+}
+
+/// Until when the provider keeps what nothing here can remove.
+async fn kept(
+    rest: &Rest,
+    placement: &Placement,
+    document: DocumentId,
+    now: Timestamp,
+) -> Result<Option<Timestamp>> {
+    let held = rest.held(ERASE, &document.to_string()).await?;
+    let mut until = (held > 0).then(|| now + TimeDelta::days(HOLD_DAYS));
+    if let Some(folder) = placement.matter.map(names::folder) {
+        for entry in rest.entries(ERASE, &[&folder]).await? {
+            let deleted = entry.deleted_date.unwrap_or(now);
+            until = until.max(Some(deleted + TimeDelta::days(BIN_DAYS)));
+        }
+    }
+    Ok(until)
 }
 
 fn document(placement: &Placement) -> Result<DocumentId> {
@@ -192,7 +240,9 @@ fn document(placement: &Placement) -> Result<DocumentId> {
         CopyOf::Document(id) => Ok(id),
         CopyOf::Record(_) => {
             let fault = ERASE.fault(FaultKind::Protocol);
-            Err(fault.because("a record is not a file of this library").into())
+            Err(fault
+                .because("a record is not a file of this library")
+                .into())
         }
     }
 }
@@ -207,7 +257,12 @@ struct Seen {
 
 impl Seen {
     fn new(at: Timestamp) -> Self {
-        Self { at, asked: Vec::new(), answers: String::new(), residues: Vec::new() }
+        Self {
+            at,
+            asked: Vec::new(),
+            answers: String::new(),
+            residues: Vec::new(),
+        }
     }
 
     fn asked(&mut self, question: &'static str, found: usize) {
@@ -217,7 +272,11 @@ impl Seen {
     }
 
     fn left(&mut self, there: bool, what: &'static str, until: Option<Timestamp>) {
-        let residue = Residue { what: Label::fixed(what), until, content: true };
+        let residue = Residue {
+            what: Label::fixed(what),
+            until,
+            content: true,
+        };
         if there && !self.residues.contains(&residue) {
             self.residues.push(residue);
         }
@@ -225,7 +284,12 @@ impl Seen {
 
     fn into_probe(self) -> Probe {
         let evidence = Digest::of(self.answers.as_bytes());
-        Probe { at: self.at, asked: self.asked, evidence, residues: self.residues }
+        Probe {
+            at: self.at,
+            asked: self.asked,
+            evidence,
+            residues: self.residues,
+        }
     }
 }
 

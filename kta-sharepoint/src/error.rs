@@ -26,7 +26,10 @@ pub(crate) fn code(body: &[u8]) -> String {
 pub(crate) fn unexpected(call: Call, status: u16, code: &str) -> Error {
     let because = |kind, text| Error::from(call.fault(kind).with_status(status).because(text));
     match (status, code) {
-        (401 | 403, _) => because(FaultKind::Misconfigured, "Graph does not admit this application"),
+        (401 | 403, _) => because(
+            FaultKind::Misconfigured,
+            "Graph does not admit this application",
+        ),
         (404 | 410, _) => call.fault(FaultKind::NotFound).with_status(status).into(),
         (409 | 412, _) => because(FaultKind::Conflict, "somebody changed it first"),
         (423, _) => because(FaultKind::Conflict, "it is checked out or locked"),

@@ -78,9 +78,16 @@ impl Documents for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<Content> {
         permit.require(READ, document.subject, document.classification.category)?;
-        let url = self.graph.url(&self.by_id(locator.as_str(), &["content"]))?;
+        let url = self
+            .graph
+            .url(&self.by_id(locator.as_str(), &["content"]))?;
         let stream = self.graph.download(CONTENT, url, document.length).await?;
-        Ok(Content::new(document.length, document.digest, document.media.clone(), stream))
+        Ok(Content::new(
+            document.length,
+            document.digest,
+            document.media.clone(),
+            stream,
+        ))
     }
 
     async fn versions(
@@ -101,7 +108,10 @@ impl Documents for SharePoint {
     ) -> Result<()> {
         admitted(permit, crate::REMOVE, subject)?;
         let url = self.graph.url(&self.by_id(locator.as_str(), &[]))?;
-        let answer = self.graph.ask(|| Ok(Request::delete(REMOVE, url.clone()))).await?;
+        let answer = self
+            .graph
+            .ask(|| Ok(Request::delete(REMOVE, url.clone())))
+            .await?;
         match answer.status {
             200 | 204 | 404 => Ok(()),
             403 if self.forbidden_by_label(REMOVE, locator.as_str()).await? => {
@@ -115,12 +125,16 @@ impl Documents for SharePoint {
 impl SharePoint {
     /// An item by its id.
     pub(crate) async fn item(&self, call: Call, id: &str) -> Result<Option<Item>> {
-        self.graph.find(call, selected(self.graph.url(&self.by_id(id, &[]))?)).await
+        self.graph
+            .find(call, selected(self.graph.url(&self.by_id(id, &[]))?))
+            .await
     }
 
     /// An item by its path below the library's root.
     pub(crate) async fn item_at(&self, call: Call, path: &[String]) -> Result<Option<Item>> {
-        self.graph.find(call, selected(self.graph.url(&self.by_path(path, None))?)).await
+        self.graph
+            .find(call, selected(self.graph.url(&self.by_path(path, None))?))
+            .await
     }
 
     /// Folder and file name of a document, below the library's root.
@@ -132,7 +146,10 @@ impl SharePoint {
     /// `drives/{d}/items/{i}/…`
     pub(crate) fn by_id(&self, id: &str, tail: &[&str]) -> Vec<String> {
         let head = ["drives", &self.drive, "items", id];
-        head.iter().chain(tail).map(|part| (*part).to_owned()).collect()
+        head.iter()
+            .chain(tail)
+            .map(|part| (*part).to_owned())
+            .collect()
     }
 
     /// `drives/{d}/root:/a/b:/…`
@@ -147,22 +164,36 @@ impl SharePoint {
     }
 
     /// What the port says of an item, after its label is as wanted.
-    async fn stored(&self, call: Call, item: Item, label: Option<&Label>) -> Result<StoredDocument> {
+    async fn stored(
+        &self,
+        call: Call,
+        item: Item,
+        label: Option<&Label>,
+    ) -> Result<StoredDocument> {
         if let Some(label) = label {
             self.apply_label(call, &item.id, label).await?;
         }
         let versions = self.list_versions(call, &item.id).await?;
         let version = versions.into_iter().next().map(|version| version.id);
-        let version = version
-            .ok_or_else(|| call.fault(FaultKind::Protocol).because("a file without a version"))?;
-        Ok(StoredDocument { locator: item.locator(call)?, version, length: item.size })
+        let version = version.ok_or_else(|| {
+            call.fault(FaultKind::Protocol)
+                .because("a file without a version")
+        })?;
+        Ok(StoredDocument {
+            locator: item.locator(call)?,
+            version,
+            length: item.size,
+        })
     }
 
     /// Takes away a file that was made just now and holds the wrong bytes.
     async fn discard(&self, item: &Item) {
         if let Ok(url) = self.graph.url(&self.by_id(&item.id, &["permanentDelete"])) {
             // The error that led here is what the caller hears; a file left over is found by name.
-            let _ = self.graph.ask(|| Ok(Request::post(PUT, url.clone()).repeatable())).await;
+            let _ = self
+                .graph
+                .ask(|| Ok(Request::post(PUT, url.clone()).repeatable()))
+                .await;
         }
     }
 
@@ -221,7 +252,12 @@ pub(crate) struct Hashes {
 impl Item {
     /// The library's own hash of the current content, where it gives one.
     pub(crate) fn hash(&self) -> Option<&str> {
-        self.file.as_ref()?.hashes.as_ref()?.quick_xor_hash.as_deref()
+        self.file
+            .as_ref()?
+            .hashes
+            .as_ref()?
+            .quick_xor_hash
+            .as_deref()
     }
 
     pub(crate) fn locator(&self, call: Call) -> Result<Locator> {
@@ -231,7 +267,8 @@ impl Item {
 }
 
 fn selected(mut url: Url) -> Url {
-    url.query_pairs_mut().append_pair("$select", "id,name,size,eTag,file,folder");
+    url.query_pairs_mut()
+        .append_pair("$select", "id,name,size,eTag,file,folder");
     url
 }
 

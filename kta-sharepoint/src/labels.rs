@@ -39,12 +39,17 @@ impl Labels for SharePoint {
     ) -> Result<Option<Label>> {
         admitted(permit, READ, subject)?;
         let applied = self.applied(LABELLED, locator.as_str()).await?;
-        let name = applied.and_then(|applied| applied.name).filter(|name| !name.is_empty());
+        let name = applied
+            .and_then(|applied| applied.name)
+            .filter(|name| !name.is_empty());
         match name {
             None => Ok(None),
-            Some(name) => Label::new(name.replace(' ', "_"))
-                .map(Some)
-                .map_err(|_| LABELLED.fault(FaultKind::Protocol).because("not a label").into()),
+            Some(name) => Label::new(name.replace(' ', "_")).map(Some).map_err(|_| {
+                LABELLED
+                    .fault(FaultKind::Protocol)
+                    .because("not a label")
+                    .into()
+            }),
         }
     }
 }
@@ -53,7 +58,10 @@ impl SharePoint {
     /// Sets a label unless it is set.
     pub(crate) async fn apply_label(&self, call: Call, id: &str, label: &Label) -> Result<()> {
         let name = label.as_str().replace('_', " ");
-        let present = self.applied(call, id).await?.and_then(|applied| applied.name);
+        let present = self
+            .applied(call, id)
+            .await?
+            .and_then(|applied| applied.name);
         if present.as_deref() == Some(name.as_str()) {
             return Ok(());
         }
@@ -65,7 +73,9 @@ impl SharePoint {
             200 | 201 => Ok(()),
             400 => {
                 let fault = call.fault(FaultKind::Misconfigured).with_status(400);
-                Err(fault.because("the tenant has no such retention label").into())
+                Err(fault
+                    .because("the tenant has no such retention label")
+                    .into())
             }
             _ => Err(answer.unexpected(call)),
         }
@@ -73,7 +83,10 @@ impl SharePoint {
 
     async fn clear_label(&self, id: &str) -> Result<()> {
         let url = self.graph.url(&self.by_id(id, &["retentionLabel"]))?;
-        let answer = self.graph.ask(|| Ok(Request::delete(LABEL, url.clone()))).await?;
+        let answer = self
+            .graph
+            .ask(|| Ok(Request::delete(LABEL, url.clone())))
+            .await?;
         match answer.status {
             200 | 204 | 404 => Ok(()),
             // A record label is not removed by an application: the record is held.
@@ -84,7 +97,10 @@ impl SharePoint {
 
     /// Whether the item's label stands in the way of deletion.
     pub(crate) async fn forbidden_by_label(&self, call: Call, id: &str) -> Result<bool> {
-        let settings = self.applied(call, id).await?.and_then(|applied| applied.retention_settings);
+        let settings = self
+            .applied(call, id)
+            .await?
+            .and_then(|applied| applied.retention_settings);
         Ok(settings.is_some_and(|settings| settings.is_delete_allowed == Some(false)))
     }
 

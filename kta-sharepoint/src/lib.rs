@@ -67,6 +67,8 @@ fn admitted(permit: &Permit<'_>, acts: &[Act], subject: SubjectId) -> Result<()>
     if Category::ALL.iter().any(covers) {
         Ok(())
     } else {
-        Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into())
+        Err(Refusal::new(Code::AclDeny)
+            .about("permit", permit.id())
+            .into())
     }
 }

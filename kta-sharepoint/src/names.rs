@@ -27,12 +27,18 @@ impl Folder {
     /// [`Code::DocPath`] for a name SharePoint does not take; [`Code::DocPiiName`] for one that looks
     /// as if it named a person: an address, or a run of digits as long as an identity number.
     pub fn new(path: &str) -> Result<Self, Code> {
-        let names: Vec<String> =
-            path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let names: Vec<String> = path
+            .split('/')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
         for name in &names {
             check(name)?;
         }
-        let longest = names.iter().map(|name| name.encode_utf16().count() + 1).sum::<usize>();
+        let longest = names
+            .iter()
+            .map(|name| name.encode_utf16().count() + 1)
+            .sum::<usize>();
         if longest > LONGEST_FOLDER {
             return Err(Code::DocPath);
         }
@@ -62,7 +68,11 @@ pub(crate) fn document(name: &str) -> Option<DocumentId> {
 
 /// What SharePoint and discretion allow as one name.
 fn check(name: &str) -> Result<(), Code> {
-    let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
+    let stem = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_uppercase();
     let numbered = |device: &str| {
         stem.strip_prefix(device)
             .is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_digit()))
@@ -70,8 +80,11 @@ fn check(name: &str) -> Result<(), Code> {
     let reserved = ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str())
         || numbered("COM")
         || numbered("LPT")
-        || [".LOCK", "DESKTOP.INI", ".", "..", "FORMS"].contains(&name.to_ascii_uppercase().as_str());
-    let illegal = name.chars().any(|c| c.is_control() || "\"*:<>?/\\|#%".contains(c))
+        || [".LOCK", "DESKTOP.INI", ".", "..", "FORMS"]
+            .contains(&name.to_ascii_uppercase().as_str());
+    let illegal = name
+        .chars()
+        .any(|c| c.is_control() || "\"*:<>?/\\|#%".contains(c))
         || name.starts_with([' ', '~'])
         || name.ends_with([' ', '.'])
         || name.to_ascii_lowercase().contains("_vti_")
@@ -79,7 +92,11 @@ fn check(name: &str) -> Result<(), Code> {
     if reserved || illegal {
         return Err(Code::DocPath);
     }
-    let digits = name.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+    let digits = name
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
     if name.contains('@') || digits >= IDENTITY_DIGITS {
         return Err(Code::DocPiiName);
     }
@@ -108,7 +125,9 @@ mod tests {
 
     #[test]
     fn names_sharepoint_forbids_are_refused_as_paths() {
-        for name in ["a*b", "a:b", "con", "Lpt1.x", "~$x", " a", "a.", "_vti_bin", "100%", "x\u{7}"] {
+        for name in [
+            "a*b", "a:b", "con", "Lpt1.x", "~$x", " a", "a.", "_vti_bin", "100%", "x\u{7}",
+        ] {
             assert_eq!(Folder::new(name), Err(Code::DocPath), "{name}");
         }
         assert_eq!(Folder::new(&"long/".repeat(80)), Err(Code::DocPath));

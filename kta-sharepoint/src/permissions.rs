@@ -51,8 +51,11 @@ impl Collaboration for SharePoint {
         }
         // What the answer says is not taken for what the library holds.
         let made = self.of_person(GRANT, item, address).await?;
-        let made = made
-            .ok_or_else(|| GRANT.fault(FaultKind::Protocol).because("the grant is not listed"))?;
+        let made = made.ok_or_else(|| {
+            GRANT
+                .fault(FaultKind::Protocol)
+                .because("the grant is not listed")
+        })?;
         if made.ends_by(request.expires) {
             return made.read(GRANT);
         }
@@ -67,7 +70,10 @@ impl Collaboration for SharePoint {
     ) -> Result<Vec<Grant>> {
         admitted(permit, READ, subject)?;
         let now = permit.now();
-        let all = self.permissions(GRANTS, locator.as_str()).await?.unwrap_or_default();
+        let all = self
+            .permissions(GRANTS, locator.as_str())
+            .await?
+            .unwrap_or_default();
         all.iter()
             .filter(|each| !each.is_membership() && !each.has_ended(now))
             .map(|each| each.read(GRANTS))
@@ -82,26 +88,38 @@ impl Collaboration for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<()> {
         admitted(permit, &[Act::Revoke, Act::Share, Act::Destroy], subject)?;
-        self.withdraw(REVOKE, locator.as_str(), grant.as_str()).await
+        self.withdraw(REVOKE, locator.as_str(), grant.as_str())
+            .await
     }
 }
 
 impl SharePoint {
     /// Every permission of an item; `None` when there is no such item.
-    pub(crate) async fn permissions(&self, call: Call, item: &str) -> Result<Option<Vec<Permission>>> {
+    pub(crate) async fn permissions(
+        &self,
+        call: Call,
+        item: &str,
+    ) -> Result<Option<Vec<Permission>>> {
         let url = self.graph.url(&self.by_id(item, &["permissions"]))?;
         self.graph.list(call, url, MOST).await
     }
 
     /// Takes one permission back; one that is gone is no error.
     pub(crate) async fn withdraw(&self, call: Call, item: &str, permission: &str) -> Result<()> {
-        let url = self.graph.url(&self.by_id(item, &["permissions", permission]))?;
-        let answer = self.graph.ask(|| Ok(Request::delete(call, url.clone()))).await?;
+        let url = self
+            .graph
+            .url(&self.by_id(item, &["permissions", permission]))?;
+        let answer = self
+            .graph
+            .ask(|| Ok(Request::delete(call, url.clone())))
+            .await?;
         match (answer.status, answer.code.as_str()) {
             (200 | 204 | 404, _) => Ok(()),
             (403, "notAllowed") => {
                 let fault = call.fault(FaultKind::Unsupported).with_status(403);
-                Err(fault.because("the grant is inherited and is revoked where it is set").into())
+                Err(fault
+                    .because("the grant is inherited and is revoked where it is set")
+                    .into())
             }
             _ => Err(answer.unexpected(call)),
         }
@@ -129,7 +147,9 @@ impl SharePoint {
 
     /// Sets the end of a grant whose end the library did not take; where it will not, the grant goes.
     async fn end_by(&self, item: &str, made: Permission, request: &GrantRequest) -> Result<Grant> {
-        let url = self.graph.url(&self.by_id(item, &["permissions", &made.id]))?;
+        let url = self
+            .graph
+            .url(&self.by_id(item, &["permissions", &made.id]))?;
         let end = request.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
         let body = json!({ "expirationDateTime": end });
         let make = || Ok(Request::patch(GRANT, url.clone()).json(&body).repeatable());
@@ -206,7 +226,10 @@ impl Permission {
             locator,
             expires: self.expires(),
             role: self.role(),
-            anonymous: self.link.as_ref().is_some_and(|link| link.scope.as_deref() == Some("anonymous")),
+            anonymous: self
+                .link
+                .as_ref()
+                .is_some_and(|link| link.scope.as_deref() == Some("anonymous")),
             inherited: self.inherited_from.is_some(),
         })
     }
@@ -222,21 +245,34 @@ impl Permission {
 
     fn is_for(&self, address: &str) -> bool {
         let same = |email: &Option<String>| {
-            email.as_ref().is_some_and(|email| email.eq_ignore_ascii_case(address))
+            email
+                .as_ref()
+                .is_some_and(|email| email.eq_ignore_ascii_case(address))
         };
-        self.invitation.as_ref().is_some_and(|invited| same(&invited.email))
+        self.invitation
+            .as_ref()
+            .is_some_and(|invited| same(&invited.email))
             || self.granted_to_v2.as_ref().is_some_and(|to| {
-                [&to.user, &to.site_user].into_iter().flatten().any(|person| same(&person.email))
+                [&to.user, &to.site_user]
+                    .into_iter()
+                    .flatten()
+                    .any(|person| same(&person.email))
             })
     }
 
     fn role(&self) -> SharedRole {
-        let writes = self.roles.iter().any(|role| role != "read" && role != "view");
-        let edits = self
-            .link
-            .as_ref()
-            .is_some_and(|link| matches!(link.kind.as_deref(), Some("edit" | "review" | "createOnly")));
-        if writes || edits { SharedRole::Edit } else { SharedRole::View }
+        let writes = self
+            .roles
+            .iter()
+            .any(|role| role != "read" && role != "view");
+        let edits = self.link.as_ref().is_some_and(|link| {
+            matches!(link.kind.as_deref(), Some("edit" | "review" | "createOnly"))
+        });
+        if writes || edits {
+            SharedRole::Edit
+        } else {
+            SharedRole::View
+        }
     }
 
     /// The library writes year 1 for "never".
@@ -252,7 +288,8 @@ impl Permission {
 
     /// Whether it ends at `wanted`; the library counts whole seconds.
     fn ends_at(&self, wanted: Timestamp) -> bool {
-        self.expires().is_some_and(|at| (at - wanted).abs() < TimeDelta::seconds(1))
+        self.expires()
+            .is_some_and(|at| (at - wanted).abs() < TimeDelta::seconds(1))
     }
 
     /// Whether it ends at `wanted` or sooner, as a tenant's own limit may have it.
@@ -284,9 +321,10 @@ mod tests {
 
     #[test]
     fn an_anonymous_link_is_told_apart_and_its_role_read_from_its_kind() {
-        let grant = permission(json!({ "id": "1", "link": { "scope": "anonymous", "type": "edit" } }))
-            .read(GRANTS)
-            .unwrap();
+        let grant =
+            permission(json!({ "id": "1", "link": { "scope": "anonymous", "type": "edit" } }))
+                .read(GRANTS)
+                .unwrap();
         assert!(grant.anonymous && !grant.inherited);
         assert_eq!((grant.role, grant.expires), (SharedRole::Edit, None));
     }

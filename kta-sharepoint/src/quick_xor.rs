@@ -43,7 +43,10 @@ impl QuickXor {
             register[bit / 8] ^= wide as u8;
             register[(bit / 8 + 1) % REGISTER] ^= (wide >> 8) as u8;
         }
-        for (place, byte) in register[REGISTER - 8..].iter_mut().zip(self.length.to_le_bytes()) {
+        for (place, byte) in register[REGISTER - 8..]
+            .iter_mut()
+            .zip(self.length.to_le_bytes())
+        {
             *place ^= byte;
         }
         STANDARD.encode(register)
@@ -59,13 +62,18 @@ impl QuickXor {
 
 impl Default for QuickXor {
     fn default() -> Self {
-        Self { columns: [0; PERIOD], length: 0 }
+        Self {
+            columns: [0; PERIOD],
+            length: 0,
+        }
     }
 }
 
 impl std::fmt::Debug for QuickXor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QuickXor").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("QuickXor")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,7 +95,10 @@ mod tests {
     fn short_contents_have_the_hashes_worked_out_by_hand() {
         assert_eq!(QuickXor::of(b""), "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
         assert_eq!(QuickXor::of(b"\x4a"), "SgAAAAAAAAAAAAAAAQAAAAAAAAA=");
-        assert_eq!(QuickXor::of(b"\xd2\x96\x4f"), "0rDEEwAAAAAAAAAAAwAAAAAAAAA=");
+        assert_eq!(
+            QuickXor::of(b"\xd2\x96\x4f"),
+            "0rDEEwAAAAAAAAAAAwAAAAAAAAA="
+        );
     }
 
     #[test]

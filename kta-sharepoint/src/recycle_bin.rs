@@ -38,7 +38,8 @@ impl Rest {
         let url = self.client.url(&["web", "lists", &list])?;
         let settings: Option<Settings> = self.client.find(call, url).await.map_err(closed)?;
         let settings = settings.ok_or_else(|| {
-            call.fault(FaultKind::Misconfigured).because("SharePoint REST knows no such library")
+            call.fault(FaultKind::Misconfigured)
+                .because("SharePoint REST knows no such library")
         })?;
         Ok(settings.enable_versioning)
     }
@@ -54,7 +55,8 @@ impl Rest {
             let entries: Option<Vec<Entry>> =
                 self.client.list(call, url, MOST).await.map_err(closed)?;
             let entries = entries.ok_or_else(|| {
-                call.fault(FaultKind::Misconfigured).because("SharePoint REST shows no recycle bin")
+                call.fault(FaultKind::Misconfigured)
+                    .because("SharePoint REST shows no recycle bin")
             })?;
             for entry in entries {
                 let known = found.iter().any(|each| each.id == entry.id);
@@ -89,8 +91,12 @@ impl Rest {
         let mut url = self.client.url(&["web", "lists", list, "items"])?;
         url.query_pairs_mut()
             .append_pair("$select", "FileLeafRef")
-            .append_pair("$filter", &format!("startswith(FileLeafRef,'{}')", quoted(stem)));
-        let items: Option<Vec<HeldItem>> = self.client.list(call, url, MOST).await.map_err(closed)?;
+            .append_pair(
+                "$filter",
+                &format!("startswith(FileLeafRef,'{}')", quoted(stem)),
+            );
+        let items: Option<Vec<HeldItem>> =
+            self.client.list(call, url, MOST).await.map_err(closed)?;
         let of_ours = |item: &&HeldItem| item.file_leaf_ref.starts_with(stem);
         Ok(items.iter().flatten().filter(of_ours).count())
     }
@@ -107,7 +113,9 @@ impl SharePoint {
 fn closed(error: Error) -> Error {
     match error.fault() {
         Some(fault) if fault.kind() == FaultKind::Misconfigured && fault.status().is_some() => {
-            fault.because("SharePoint REST wants a certificate and full control of the site").into()
+            fault
+                .because("SharePoint REST wants a certificate and full control of the site")
+                .into()
         }
         _ => error,
     }

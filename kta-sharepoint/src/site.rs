@@ -42,7 +42,7 @@ impl SharePoint {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let first = Client::graph(&config, [], clock.clone(), entropy.clone())?;
+        let first = Client::graph(&config, clock.clone(), entropy.clone())?;
         let missing = |what| CONNECT.fault(FaultKind::NotFound).because(what);
         let mut url = first.url(&["sites", &config.site])?;
         url.query_pairs_mut().append_pair("$select", "id,webUrl");
@@ -57,7 +57,7 @@ impl SharePoint {
         let drive = drive.ok_or_else(|| missing("there is no such library"))?;
 
         let (sharepoint, path) = home(&config, &site.web_url)?;
-        let graph = Client::graph(&config, [sharepoint.clone()], clock.clone(), entropy.clone())?;
+        let graph = first.and(&config, sharepoint.clone())?;
         let rest = if config.rest {
             let rest = Rest::new(Client::rest(&config, sharepoint, &path, clock, entropy)?);
             if !rest.keeps_versions(CONNECT, &drive.name).await? {
@@ -68,13 +68,21 @@ impl SharePoint {
             None
         };
         let recent = Arc::new(Recent::default());
-        Ok(Self { graph, rest, drive: drive.id, folder: config.folder, recent })
+        Ok(Self {
+            graph,
+            rest,
+            drive: drive.id,
+            folder: config.folder,
+            recent,
+        })
     }
 }
 
 impl fmt::Debug for SharePoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharePoint").field("drive", &self.drive).finish_non_exhaustive()
+        f.debug_struct("SharePoint")
+            .field("drive", &self.drive)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,17 +90,30 @@ impl fmt::Debug for SharePoint {
 ///
 /// Graph tells it, and tokens and content go there, so it is not believed blindly.
 fn home(config: &Config, web_url: &str) -> Result<(Origin, Vec<String>)> {
-    let protocol = || CONNECT.fault(FaultKind::Protocol).because("the site has no address");
+    let protocol = || {
+        CONNECT
+            .fault(FaultKind::Protocol)
+            .because("the site has no address")
+    };
     let url = Url::parse(web_url).map_err(|_| protocol())?;
     let origin = Origin::parse(&url.origin().ascii_serialization(), Port::Documents)?;
     let host = url.host_str().unwrap_or_default();
-    let vendors = SHAREPOINT_DOMAINS.iter().any(|domain| host.ends_with(domain));
-    if !vendors && !(is_loopback(&config.graph) && is_loopback(&origin)) {
+    let vendors = SHAREPOINT_DOMAINS
+        .iter()
+        .any(|domain| host.ends_with(domain));
+    let emulated = is_loopback(&config.graph) && is_loopback(&origin);
+    if !vendors && !emulated {
         return Err(Code::NetHost.into());
     }
-    let path = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
+    let path = url
+        .path_segments()
+        .into_iter()
+        .flatten()
+        .filter(|part| !part.is_empty());
     let decode = |part: &str| {
-        percent_encoding::percent_decode_str(part).decode_utf8().map(|text| text.into_owned())
+        percent_encoding::percent_decode_str(part)
+            .decode_utf8()
+            .map(|text| text.into_owned())
     };
     let path: Result<Vec<String>, _> = path.map(decode).collect();
     Ok((origin, path.map_err(|_| protocol())?))
@@ -106,7 +127,10 @@ pub(crate) struct Recent(Mutex<VecDeque<(IdempotencyKey, String)>>);
 impl Recent {
     pub(crate) fn find(&self, key: IdempotencyKey) -> Option<String> {
         let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().find(|(known, _)| *known == key).map(|(_, item)| item.clone())
+        recent
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, item)| item.clone())
     }
 
     pub(crate) fn remember(&self, key: IdempotencyKey, item: &str) {
@@ -133,6 +157,10 @@ struct Drive {
 
 const CONNECT: Call = Call::new(Port::Documents, "connect");
 /// The worldwide cloud, US Government, China, Germany.
-const SHAREPOINT_DOMAINS: [&str; 4] =
-    [".sharepoint.com", ".sharepoint.us", ".sharepoint.cn", ".sharepoint.de"];
+const SHAREPOINT_DOMAINS: [&str; 4] = [
+    ".sharepoint.com",
+    ".sharepoint.us",
+    ".sharepoint.cn",
+    ".sharepoint.de",
+];
 const REMEMBERED: usize = 1024;

@@ -36,17 +36,32 @@ impl ClientCredentials {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let url = config.login.url([config.tenant.as_str(), "oauth2", "v2.0", "token"])?;
+        let url = config
+            .login
+            .url([config.tenant.as_str(), "oauth2", "v2.0", "token"])?;
         let (client_id, credential) = (config.client_id.clone(), config.credential.clone());
-        Ok(Self { http, url, client_id, credential, scope, clock, entropy })
+        Ok(Self {
+            http,
+            url,
+            client_id,
+            credential,
+            scope,
+            clock,
+            entropy,
+        })
     }
 
     /// The signed statement that stands in for a secret (RFC 7523), in the form MSAL gives it.
     fn assertion(&self, key: &[u8], certificate: &[u8]) -> Result<String> {
-        let unusable = || CALL.fault(FaultKind::Misconfigured).because("not an RSA key in PKCS #8");
+        let unusable = || {
+            CALL.fault(FaultKind::Misconfigured)
+                .because("not an RSA key in PKCS #8")
+        };
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
         let key = any_supported_type(&key).map_err(|_| unusable())?;
-        let signer = key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256]).ok_or_else(unusable)?;
+        let signer = key
+            .choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])
+            .ok_or_else(unusable)?;
         let now = self.clock.now().timestamp();
         let mut unique = [0; 16];
         self.entropy.fill(&mut unique);
@@ -85,21 +100,31 @@ impl TokenSource for ClientCredentials {
                 form.push(("client_assertion", assertion.expose_secret()));
             }
         }
-        let reply = self.http.send(Request::post(CALL, self.url.clone()).form(&form).reads()).await?;
+        let reply = self
+            .http
+            .send(Request::post(CALL, self.url.clone()).form(&form).reads())
+            .await?;
         let status = reply.status();
         if (400..500).contains(&status) && !matches!(status, 408 | 429) {
             let fault = CALL.fault(FaultKind::Misconfigured).with_status(status);
-            return Err(fault.because("the login host refuses this application").into());
+            return Err(fault
+                .because("the login host refuses this application")
+                .into());
         }
         let granted: Granted = reply.success()?.json().await?;
         let lives = Duration::from_secs(granted.expires_in.min(LONGEST_SECONDS));
-        Ok(Token::new(Credential::bearer(granted.access_token.into()), lives))
+        Ok(Token::new(
+            Credential::bearer(granted.access_token.into()),
+            lives,
+        ))
     }
 }
 
 impl fmt::Debug for ClientCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCredentials").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("ClientCredentials")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
     }
 }
 

@@ -46,7 +46,11 @@ impl SharePoint {
     ) -> Result<Sent> {
         let length = content.length();
         let stream = content.into_stream(permit);
-        if length <= SMALL { self.put_small(slot, stream).await } else { self.put_large(slot, stream, length).await }
+        if length <= SMALL {
+            self.put_small(slot, stream).await
+        } else {
+            self.put_large(slot, stream, length).await
+        }
     }
 
     async fn put_small(&self, slot: Slot, mut stream: ContentStream) -> Result<Sent> {
@@ -55,7 +59,10 @@ impl SharePoint {
             bytes.extend_from_slice(&chunk?);
         }
         let bytes = bytes.freeze();
-        let ours = Ours { hash: QuickXor::of(&bytes), length: bytes.len() as u64 };
+        let ours = Ours {
+            hash: QuickXor::of(&bytes),
+            length: bytes.len() as u64,
+        };
         if let Slot::Version(item) = &slot
             && ours.is(item)
         {
@@ -112,7 +119,10 @@ impl SharePoint {
                 at = end;
             }
         }
-        let ours = Ours { hash: hash.finish(), length };
+        let ours = Ours {
+            hash: hash.finish(),
+            length,
+        };
         if let Slot::Version(item) = &slot
             && ours.is(item)
         {
@@ -175,7 +185,13 @@ impl SharePoint {
                 Ok(answer) => match answer.status {
                     200 | 201 => return Ok(Progress::Item(answer.parse(PUT)?)),
                     202 if end < total => return Ok(Progress::Taken),
-                    404 => return if end < total { Err(lost()) } else { Ok(Progress::Gone) },
+                    404 => {
+                        return if end < total {
+                            Err(lost())
+                        } else {
+                            Ok(Progress::Gone)
+                        };
+                    }
                     409 => return Ok(Progress::Conflict),
                     202 | 416 => {}
                     _ => return Err(answer.unexpected(PUT)),
@@ -189,7 +205,13 @@ impl SharePoint {
                 Err(error) => return Err(error),
             }
             match self.expected(session).await? {
-                None => return if end < total { Err(lost()) } else { Ok(Progress::Gone) },
+                None => {
+                    return if end < total {
+                        Err(lost())
+                    } else {
+                        Ok(Progress::Gone)
+                    };
+                }
                 Some(next) if next >= end && end < total => return Ok(Progress::Taken),
                 Some(next) if next >= end => return Ok(Progress::Gone),
                 Some(next) if next >= start => at = next,
@@ -201,11 +223,16 @@ impl SharePoint {
 
     /// The first byte the session still wants; `None` when there is no session any more.
     async fn expected(&self, session: &Url) -> Result<Option<u64>> {
-        let answer = self.graph.ask_presigned(|| Ok(Request::get(PUT, session.clone()))).await?;
+        let answer = self
+            .graph
+            .ask_presigned(|| Ok(Request::get(PUT, session.clone())))
+            .await?;
         match answer.status {
             200 => {
                 let ranges = answer.value["nextExpectedRanges"].as_array();
-                let first = ranges.and_then(|ranges| ranges.first()).and_then(|r| r.as_str());
+                let first = ranges
+                    .and_then(|ranges| ranges.first())
+                    .and_then(|r| r.as_str());
                 match first {
                     None => Ok(Some(u64::MAX)),
                     Some(range) => {
@@ -222,7 +249,10 @@ impl SharePoint {
 
     /// Gives a session up. It would end by itself; until then it would hold the bytes.
     async fn cancel(&self, session: &Url) {
-        let _ = self.graph.ask_presigned(|| Ok(Request::delete(PUT, session.clone()))).await;
+        let _ = self
+            .graph
+            .ask_presigned(|| Ok(Request::delete(PUT, session.clone())))
+            .await;
     }
 
     /// After a lost answer or a conflict: ours if the item now holds our bytes.
@@ -232,7 +262,11 @@ impl SharePoint {
             Slot::Version(item) => (self.item(PUT, &item.id).await?, item.e_tag.clone()),
         };
         match now {
-            Some(item) if ours.is(&item) => Ok(Sent { item, proven: true, created: false }),
+            Some(item) if ours.is(&item) => Ok(Sent {
+                item,
+                proven: true,
+                created: false,
+            }),
             Some(item) if before.is_none() || before != item.e_tag => {
                 let fault = PUT.fault(FaultKind::Conflict);
                 Err(fault.because("another content took this place").into())
@@ -263,13 +297,21 @@ impl Ours {
     /// Compares what the library says it stored with what was sent.
     fn judge(&self, slot: &Slot, item: Item) -> Sent {
         let proven = self.is(&item);
-        Sent { item, proven, created: matches!(slot, Slot::New(_)) }
+        Sent {
+            item,
+            proven,
+            created: matches!(slot, Slot::New(_)),
+        }
     }
 }
 
 /// Content that the library already has makes no version; SHA-256 has the last word on whether it has.
 fn unchanged(item: &Item) -> Sent {
-    Sent { item: item.clone(), proven: false, created: false }
+    Sent {
+        item: item.clone(),
+        proven: false,
+        created: false,
+    }
 }
 
 /// What a fragment led to.
@@ -285,7 +327,9 @@ enum Progress {
 }
 
 fn lost() -> Error {
-    PUT.fault(FaultKind::Unavailable).because("the upload session was lost").into()
+    PUT.fault(FaultKind::Unavailable)
+        .because("the upload session was lost")
+        .into()
 }
 
 fn passing(error: &Error) -> bool {
@@ -295,9 +339,9 @@ fn passing(error: &Error) -> bool {
 /// How long to wait before asking again; a wait too long for holding a stream open is the caller's.
 fn waiting(error: &Error) -> Result<Option<std::time::Duration>> {
     match error.fault().map(|fault| fault.kind()) {
-        Some(FaultKind::Throttled { retry_after: Some(wait) }) if wait > LONGEST_WAIT => {
-            Err(error.clone())
-        }
+        Some(FaultKind::Throttled {
+            retry_after: Some(wait),
+        }) if wait > LONGEST_WAIT => Err(error.clone()),
         Some(FaultKind::Throttled { retry_after }) => Ok(retry_after),
         _ => Ok(None),
     }

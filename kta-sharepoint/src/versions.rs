@@ -14,7 +14,10 @@ impl SharePoint {
         let url = self.graph.url(&self.by_id(id, &["versions"]))?;
         let listed: Option<Vec<Listed>> = self.graph.list(call, url, MOST).await?;
         let listed = listed.ok_or_else(|| call.fault(FaultKind::NotFound))?;
-        listed.into_iter().map(|version| version.read(call)).collect()
+        listed
+            .into_iter()
+            .map(|version| version.read(call))
+            .collect()
     }
 }
 
@@ -29,9 +32,15 @@ struct Listed {
 
 impl Listed {
     fn read(self, call: Call) -> Result<Version> {
-        let id = Label::new(self.id)
-            .map_err(|_| call.fault(FaultKind::Protocol).because("not a version's name"))?;
-        Ok(Version { id, at: self.last_modified_date_time, length: self.size })
+        let id = Label::new(self.id).map_err(|_| {
+            call.fault(FaultKind::Protocol)
+                .because("not a version's name")
+        })?;
+        Ok(Version {
+            id,
+            at: self.last_modified_date_time,
+            length: self.size,
+        })
     }
 }
 

@@ -7,16 +7,16 @@ mod house;
 mod support;
 
 use chrono::TimeDelta;
+use house::{House, code, config, connect, content, fault, key, permit};
 use kta_core::id::GrantId;
 use kta_core::pii::{Document, Locator};
 use kta_core::policy::Act;
 use kta_core::ports::{Collaboration, Documents, Erase, GrantRequest, Recipient, SharedRole};
 use kta_core::{Code, FaultKind};
-use kta_sharepoint::emulator::{Fault, Options};
 use kta_sharepoint::AppCredential;
+use kta_sharepoint::emulator::{Fault, Options};
 use serde_json::json;
 use support::graph;
-use house::{House, code, config, connect, content, fault, key, permit};
 
 const CANARY: &[u8] = b"CANARY-Testa-Probst-passport";
 
@@ -25,10 +25,18 @@ async fn lived_in(house: &House) -> (Document, Locator) {
     let worker = house.worker();
     let storing = permit!(house, worker, Store);
     let first = house.document("end", CANARY);
-    house.library.put(&first, None, content(CANARY), key("1"), &storing).await.unwrap();
+    house
+        .library
+        .put(&first, None, content(CANARY), key("1"), &storing)
+        .await
+        .unwrap();
     let later = house.document("end", b"CANARY-Testa-Probst-later");
     let bytes = content(b"CANARY-Testa-Probst-later");
-    let stored = house.library.put(&later, None, bytes, key("2"), &storing).await.unwrap();
+    let stored = house
+        .library
+        .put(&later, None, bytes, key("2"), &storing)
+        .await
+        .unwrap();
     let sharing = permit!(house, worker, Share);
     let wish = GrantRequest {
         id: GrantId::derived(&[b"end"]),
@@ -38,7 +46,11 @@ async fn lived_in(house: &House) -> (Document, Locator) {
         role: SharedRole::View,
         expires: house.desk.now() + TimeDelta::days(10),
     };
-    house.library.grant(&wish, key("3"), &sharing).await.unwrap();
+    house
+        .library
+        .grant(&wish, key("3"), &sharing)
+        .await
+        .unwrap();
     (later, stored.locator)
 }
 
@@ -59,15 +71,31 @@ async fn erasure_takes_file_versions_and_shares_and_the_probe_sees_nothing() {
     let before = house.library.probe(&placement, &probing).await.unwrap();
     assert!(!before.is_clean() && before.residues[0].content && before.residues[0].until.is_none());
     let destroying = permit!(house, destroyer, Destroy);
-    let erased = house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+    let erased = house
+        .library
+        .erase(&placement, key("e"), &destroying)
+        .await
+        .unwrap();
     assert_eq!(erased.window, None);
     gone(&house, &at);
     let after = house.library.probe(&placement, &probing).await.unwrap();
     assert!(after.is_clean(), "{after:?}");
     assert_ne!(before.evidence, after.evidence);
     let asked: Vec<&str> = after.asked.iter().map(|label| label.as_str()).collect();
-    assert_eq!(asked, ["file.by_id", "file.by_path", "recycle_bin.list", "hold_library.list"]);
-    let again = house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+    assert_eq!(
+        asked,
+        [
+            "file.by_id",
+            "file.by_path",
+            "recycle_bin.list",
+            "hold_library.list"
+        ]
+    );
+    let again = house
+        .library
+        .erase(&placement, key("e"), &destroying)
+        .await
+        .unwrap();
     assert_eq!(again.method, erased.method);
     house.assert_unseen("CANARY");
 }
@@ -81,16 +109,29 @@ async fn a_file_that_was_removed_before_is_fetched_from_both_stages_of_the_bin()
         let (document, at) = lived_in(&house).await;
         let worker = house.worker();
         let storing = permit!(house, worker, Store);
-        house.library.remove(document.subject, &at, &storing).await.unwrap();
+        house
+            .library
+            .remove(document.subject, &at, &storing)
+            .await
+            .unwrap();
         // Somebody else's file lies in the same bin.
         let other = house.document("other", b"somebody else");
         let bytes = content(b"somebody else");
-        let kept = house.library.put(&other, None, bytes, key("o"), &storing).await.unwrap();
-        house.library.remove(other.subject, &kept.locator, &storing).await.unwrap();
+        let kept = house
+            .library
+            .put(&other, None, bytes, key("o"), &storing)
+            .await
+            .unwrap();
+        house
+            .library
+            .remove(other.subject, &kept.locator, &storing)
+            .await
+            .unwrap();
         if second {
             let token = support::rest_token(&house.emulator).await;
-            let listed =
-                support::rest(&house.emulator, &token, "GET", "web/RecycleBin").await.json();
+            let listed = support::rest(&house.emulator, &token, "GET", "web/RecycleBin")
+                .await
+                .json();
             let entry = listed["value"][0]["Id"].as_str().unwrap().to_owned();
             let path = format!("web/RecycleBin('{entry}')/MoveToSecondStage()");
             support::rest(&house.emulator, &token, "POST", &path).await;
@@ -99,24 +140,50 @@ async fn a_file_that_was_removed_before_is_fetched_from_both_stages_of_the_bin()
         let destroyer = house.destroyer();
         let probing = permit!(house, destroyer, Probe);
         let before = house.library.probe(&placement, &probing).await.unwrap();
-        let what = if second { "recycle_bin.second_stage" } else { "recycle_bin" };
+        let what = if second {
+            "recycle_bin.second_stage"
+        } else {
+            "recycle_bin"
+        };
         assert_eq!(before.residues.len(), 1);
         assert_eq!(before.residues[0].what.as_str(), what);
         let until = before.residues[0].until.unwrap() - house.desk.now();
         assert!((92..=93).contains(&until.num_days()), "{until}");
         let destroying = permit!(house, destroyer, Destroy);
-        house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+        house
+            .library
+            .erase(&placement, key("e"), &destroying)
+            .await
+            .unwrap();
         gone(&house, &at);
-        assert!(house.library.probe(&placement, &probing).await.unwrap().is_clean());
-        assert!(!house.emulator.holdings(kept.locator.as_str()).is_empty(), "not ours to end");
+        assert!(
+            house
+                .library
+                .probe(&placement, &probing)
+                .await
+                .unwrap()
+                .is_clean()
+        );
+        assert!(
+            !house.emulator.holdings(kept.locator.as_str()).is_empty(),
+            "not ours to end"
+        );
         let journal = house.emulator.journal();
-        assert!(!journal.iter().any(|each| each.target.to_lowercase().contains("deleteall")));
+        assert!(
+            !journal
+                .iter()
+                .any(|each| each.target.to_lowercase().contains("deleteall"))
+        );
     }
 }
 
 #[tokio::test]
 async fn an_erasure_killed_at_any_request_and_begun_again_ends_the_same() {
-    for path in ["/v1.0/*/permissions/", "/v1.0/*/permanentDelete", "/sites/*/RecycleBin"] {
+    for path in [
+        "/v1.0/*/permissions/",
+        "/v1.0/*/permanentDelete",
+        "/sites/*/RecycleBin",
+    ] {
         for cut in [Fault::DropBeforeEffect, Fault::DropAfterEffect] {
             let house = House::open().await;
             let (document, at) = lived_in(&house).await;
@@ -128,7 +195,11 @@ async fn an_erasure_killed_at_any_request_and_begun_again_ends_the_same() {
             let first = house.library.erase(&placement, key("e"), &destroying).await;
             house.emulator.heal();
             if first.is_err() {
-                house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+                house
+                    .library
+                    .erase(&placement, key("e"), &destroying)
+                    .await
+                    .unwrap();
             }
             gone(&house, &at);
         }
@@ -143,7 +214,11 @@ async fn a_copy_in_the_hold_library_is_an_interim_residue_until_the_provider_let
     let placement = house.placement(&document, Some(&at));
     let destroyer = house.destroyer();
     let destroying = permit!(house, destroyer, Destroy);
-    house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+    house
+        .library
+        .erase(&placement, key("e"), &destroying)
+        .await
+        .unwrap();
     let probe = async || {
         let permit = permit!(house, destroyer, Probe);
         house.library.probe(&placement, &permit).await.unwrap()
@@ -152,14 +227,20 @@ async fn a_copy_in_the_hold_library_is_an_interim_residue_until_the_provider_let
     assert_eq!(held.residues.len(), 1);
     assert_eq!(held.residues[0].what.as_str(), "hold_library");
     assert!(held.residues[0].content);
-    assert_eq!(held.residues[0].until, Some(house.desk.now() + TimeDelta::days(130)));
+    assert_eq!(
+        held.residues[0].until,
+        Some(house.desk.now() + TimeDelta::days(130))
+    );
     house.emulator.set_hold(false);
     let advance = |days| {
         house.desk.clock().advance(TimeDelta::days(days));
         house.emulator.advance(TimeDelta::days(days));
     };
     advance(38);
-    assert_eq!(probe().await.residues[0].what.as_str(), "recycle_bin.second_stage");
+    assert_eq!(
+        probe().await.residues[0].what.as_str(),
+        "recycle_bin.second_stage"
+    );
     advance(93);
     assert!(probe().await.is_clean());
     gone(&house, &at);
@@ -169,13 +250,23 @@ async fn a_copy_in_the_hold_library_is_an_interim_residue_until_the_provider_let
 async fn a_label_that_forbids_deletion_stops_the_erasure_and_nothing_is_taken() {
     let house = House::open().await;
     let (document, at) = lived_in(&house).await;
-    let path = format!("/drives/{}/items/{}/retentionLabel", house.emulator.drive(), at.as_str());
+    let path = format!(
+        "/drives/{}/items/{}/retentionLabel",
+        house.emulator.drive(),
+        at.as_str()
+    );
     let label = json!({ "name": "Client record" });
-    assert_eq!(graph(&house.emulator, "PATCH", &path, &label).await.status, 201);
+    assert_eq!(
+        graph(&house.emulator, "PATCH", &path, &label).await.status,
+        201
+    );
     let destroyer = house.destroyer();
     let destroying = permit!(house, destroyer, Destroy);
     let placement = house.placement(&document, Some(&at));
-    assert_eq!(code(house.library.erase(&placement, key("e"), &destroying).await), Code::DstHold);
+    assert_eq!(
+        code(house.library.erase(&placement, key("e"), &destroying).await),
+        Code::DstHold
+    );
     let held = house.emulator.holdings(at.as_str());
     assert_eq!((held.versions.len(), held.shares.len()), (1, 1));
     let worker = house.worker();
@@ -191,7 +282,11 @@ async fn a_placement_without_an_id_is_erased_by_its_name() {
     let destroyer = house.destroyer();
     let destroying = permit!(house, destroyer, Destroy);
     let placement = house.placement(&document, None);
-    house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+    house
+        .library
+        .erase(&placement, key("e"), &destroying)
+        .await
+        .unwrap();
     gone(&house, &at);
 }
 
@@ -205,7 +300,13 @@ async fn an_id_that_names_another_file_is_not_followed() {
     let placement = house.placement(&document, Some(&ready));
     let erased = house.library.erase(&placement, key("e"), &destroying).await;
     assert_eq!(fault(erased), FaultKind::Protocol);
-    assert!(house.emulator.holdings(house.emulator.item()).current.is_some());
+    assert!(
+        house
+            .emulator
+            .holdings(house.emulator.item())
+            .current
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -214,13 +315,26 @@ async fn erasing_and_probing_want_their_own_permits() {
     let (document, at) = lived_in(&house).await;
     let placement = house.placement(&document, Some(&at));
     let destroyer = house.destroyer();
-    let (destroying, probing) =
-        (permit!(house, destroyer, Destroy), permit!(house, destroyer, Probe));
-    assert_eq!(code(house.library.erase(&placement, key("e"), &probing).await), Code::AclDeny);
-    assert_eq!(code(house.library.probe(&placement, &destroying).await), Code::AclDeny);
-    let other =
-        destroyer.permit(Act::Destroy, house.desk.whole(house.desk.spouse())).await.unwrap();
-    assert_eq!(code(house.library.erase(&placement, key("e"), &other).await), Code::AclDeny);
+    let (destroying, probing) = (
+        permit!(house, destroyer, Destroy),
+        permit!(house, destroyer, Probe),
+    );
+    assert_eq!(
+        code(house.library.erase(&placement, key("e"), &probing).await),
+        Code::AclDeny
+    );
+    assert_eq!(
+        code(house.library.probe(&placement, &destroying).await),
+        Code::AclDeny
+    );
+    let other = destroyer
+        .permit(Act::Destroy, house.desk.whole(house.desk.spouse()))
+        .await
+        .unwrap();
+    assert_eq!(
+        code(house.library.erase(&placement, key("e"), &other).await),
+        Code::AclDeny
+    );
     assert!(house.emulator.holdings(at.as_str()).current.is_some());
 }
 
@@ -228,14 +342,22 @@ async fn erasing_and_probing_want_their_own_permits() {
 async fn a_deleted_matter_folder_is_told_as_a_residue_and_left_to_a_person() {
     let house = House::open().await;
     let (document, at) = lived_in(&house).await;
-    let path = format!("/drives/{}/root:/{}", house.emulator.drive(), document.matter);
+    let path = format!(
+        "/drives/{}/root:/{}",
+        house.emulator.drive(),
+        document.matter
+    );
     let deleted = graph(&house.emulator, "DELETE", &path, &serde_json::Value::Null).await;
     assert_eq!(deleted.status, 204);
     let destroyer = house.destroyer();
     let destroying = permit!(house, destroyer, Destroy);
     let probing = permit!(house, destroyer, Probe);
     let placement = house.placement(&document, Some(&at));
-    house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+    house
+        .library
+        .erase(&placement, key("e"), &destroying)
+        .await
+        .unwrap();
     let probe = house.library.probe(&placement, &probing).await.unwrap();
     assert_eq!(probe.residues[0].what.as_str(), "recycle_bin.folder");
 }
@@ -244,20 +366,32 @@ async fn a_deleted_matter_folder_is_told_as_a_residue_and_left_to_a_person() {
 async fn where_rest_wants_a_certificate_a_secret_is_refused_loudly_or_done_without() {
     let mut options = Options::default();
     options.certificate_only_rest = true;
-    let emulator = kta_sharepoint::emulator::Emulator::start(options).await.unwrap();
+    let emulator = kta_sharepoint::emulator::Emulator::start(options)
+        .await
+        .unwrap();
     let desk = kta_core::conformance::Desk::new("certificate");
     emulator.set_now(desk.now());
     let refused = connect(&emulator, &desk, config(&emulator)).await;
     assert_eq!(fault(refused), FaultKind::Misconfigured);
 
-    let library = connect(&emulator, &desk, config(&emulator).without_rest()).await.unwrap();
-    let house = House { emulator, desk, library };
+    let library = connect(&emulator, &desk, config(&emulator).without_rest())
+        .await
+        .unwrap();
+    let house = House {
+        emulator,
+        desk,
+        library,
+    };
     let (document, at) = lived_in(&house).await;
     let placement = house.placement(&document, Some(&at));
     let destroyer = house.destroyer();
     let destroying = permit!(house, destroyer, Destroy);
     let probing = permit!(house, destroyer, Probe);
-    house.library.erase(&placement, key("e"), &destroying).await.unwrap();
+    house
+        .library
+        .erase(&placement, key("e"), &destroying)
+        .await
+        .unwrap();
     gone(&house, &at);
     let probe = house.library.probe(&placement, &probing).await.unwrap();
     assert!(probe.is_clean());
@@ -276,7 +410,11 @@ async fn where_rest_wants_a_certificate_a_secret_is_refused_loudly_or_done_witho
         credential,
         house.emulator.site(),
     );
-    assert!(connect(&house.emulator, &house.desk, by_certificate.unwrap()).await.is_ok());
+    assert!(
+        connect(&house.emulator, &house.desk, by_certificate.unwrap())
+            .await
+            .is_ok()
+    );
 }
 
 /// A key in PKCS #8 and its certificate, both in DER form, made for this run.
@@ -285,13 +423,27 @@ fn certificate() -> Option<(Vec<u8>, Vec<u8>)> {
     let file = |name: &str| place.path().join(name).to_string_lossy().into_owned();
     let run = |args: &[&str]| {
         let status = std::process::Command::new("openssl").args(args).output();
-        status.ok().filter(|output| output.status.success()).map(drop)
+        status
+            .ok()
+            .filter(|output| output.status.success())
+            .map(drop)
     };
     let (key, der, cert) = (file("key.pem"), file("key.der"), file("cert.der"));
-    let subject = ["-subj", "/CN=emulator test", "-days", "1", "-outform", "DER"];
-    let mut make = vec!["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &cert];
+    let subject = [
+        "-subj",
+        "/CN=emulator test",
+        "-days",
+        "1",
+        "-outform",
+        "DER",
+    ];
+    let mut make = vec![
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &cert,
+    ];
     make.extend_from_slice(&subject);
     run(&make)?;
-    run(&["pkcs8", "-topk8", "-nocrypt", "-in", &key, "-outform", "DER", "-out", &der])?;
+    run(&[
+        "pkcs8", "-topk8", "-nocrypt", "-in", &key, "-outform", "DER", "-out", &der,
+    ])?;
     Some((std::fs::read(der).ok()?, std::fs::read(cert).ok()?))
 }

@@ -37,10 +37,20 @@ async fn microsofts_own_clients_work_against_the_emulator_unpatched() {
     assert!(told.contains("every step passed"), "{told}");
 
     let journal = emulator.journal();
-    let stray = journal.iter().filter(|each| each.host == "sharepoint" && each.authorized);
+    let stray = journal
+        .iter()
+        .filter(|each| each.host == "sharepoint" && each.authorized);
     assert_eq!(stray.count(), 0, "a token reached a pre-signed address");
-    assert!(journal.iter().any(|each| each.target.starts_with("/upload/")));
-    assert!(journal.iter().any(|each| each.target.starts_with("/download/")));
+    assert!(
+        journal
+            .iter()
+            .any(|each| each.target.starts_with("/upload/"))
+    );
+    assert!(
+        journal
+            .iter()
+            .any(|each| each.target.starts_with("/download/"))
+    );
 }
 
 fn drive(python: &Path, place: &str) -> (bool, String) {
@@ -56,10 +66,18 @@ fn drive(python: &Path, place: &str) -> (bool, String) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the interpreter was found");
-    child.stdin.take().expect("piped").write_all(place.as_bytes()).expect("it reads its input");
+    child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(place.as_bytes())
+        .expect("it reads its input");
     let output = child.wait_with_output().expect("it ends");
     let told = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&told).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&told).into_owned(),
+    )
 }
 
 /// An environment with the two clients, made once under the target directory.
@@ -67,25 +85,45 @@ fn python() -> Result<PathBuf, String> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official-clients");
     let python = place.join("bin/python");
     let works = |python: &Path| {
-        let check = Command::new(python).args(["-c", "import msal, msgraph"]).output();
+        let check = Command::new(python)
+            .args(["-c", "import msal, msgraph"])
+            .output();
         check.is_ok_and(|output| output.status.success())
     };
     if works(&python) {
         return Ok(python);
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place))?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&place))?;
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ];
     run(Command::new(&python).args(install).args(CLIENTS))?;
-    if works(&python) { Ok(python) } else { Err("the clients do not import".to_owned()) }
+    if works(&python) {
+        Ok(python)
+    } else {
+        Err("the clients do not import".to_owned())
+    }
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("no python3: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("no python3: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
     let told = String::from_utf8_lossy(&output.stderr);
-    Err(told.lines().last().unwrap_or("the command failed").to_owned())
+    Err(told
+        .lines()
+        .last()
+        .unwrap_or("the command failed")
+        .to_owned())
 }
 
 /// The clients and the versions the emulator was last held against.

@@ -7,6 +7,7 @@ mod house;
 mod support;
 
 use chrono::TimeDelta;
+use house::{House, code, content, fault, key, permit};
 use kta_core::id::GrantId;
 use kta_core::pii::{Document, Locator};
 use kta_core::policy::Act;
@@ -16,11 +17,15 @@ use kta_core::{Code, FaultKind};
 use kta_sharepoint::emulator::Fault;
 use serde_json::json;
 use support::graph;
-use house::{House, code, content, fault, key, permit};
 
 const READER: &str = "Canary.Reader@partner.example";
 
-fn request(document: &Document, at: &Locator, role: SharedRole, expires: Timestamp) -> GrantRequest {
+fn request(
+    document: &Document,
+    at: &Locator,
+    role: SharedRole,
+    expires: Timestamp,
+) -> GrantRequest {
     GrantRequest {
         id: GrantId::derived(&[b"grant"]),
         subject: document.subject,
@@ -35,7 +40,10 @@ async fn stored(house: &House) -> (Document, Locator) {
     let worker = house.worker();
     let permit = permit!(house, worker, Store);
     let document = house.document("shared", b"bytes");
-    let put = house.library.put(&document, None, content(b"bytes"), key("put"), &permit).await;
+    let put = house
+        .library
+        .put(&document, None, content(b"bytes"), key("put"), &permit)
+        .await;
     (document, put.unwrap().locator)
 }
 
@@ -51,11 +59,21 @@ async fn a_grant_is_bound_to_its_recipient_ends_at_its_expiry_and_is_one_however
     let again = house.library.grant(&wish, key("g"), &permit).await.unwrap();
     assert_eq!(first, again);
     assert!(!first.anonymous && !first.inherited);
-    assert_eq!((first.expires, first.role), (Some(expires), SharedRole::View));
+    assert_eq!(
+        (first.expires, first.role),
+        (Some(expires), SharedRole::View)
+    );
     let shares = house.emulator.holdings(at.as_str()).shares;
     assert_eq!(shares.len(), 1);
     assert_eq!(shares[0].people, [READER.to_lowercase()]);
-    assert_eq!(house.library.grants(document.subject, &at, &permit).await.unwrap(), [first]);
+    assert_eq!(
+        house
+            .library
+            .grants(document.subject, &at, &permit)
+            .await
+            .unwrap(),
+        [first]
+    );
     house.assert_unseen("Canary");
     house.assert_unseen("canary");
     assert!(!format!("{wish:?}").to_lowercase().contains("canary"));
@@ -70,9 +88,19 @@ async fn a_share_never_cuts_what_the_folder_grants() {
     let expires = house.desk.now() + TimeDelta::days(1);
     let wish = request(&document, &at, SharedRole::Edit, expires);
     house.library.grant(&wish, key("g"), &permit).await.unwrap();
-    let path = format!("/drives/{}/items/{}/permissions", house.emulator.drive(), at.as_str());
-    let all = graph(&house.emulator, "GET", &path, &serde_json::Value::Null).await.json();
-    let inherited = all["value"].as_array().unwrap().iter().filter(|p| p["inheritedFrom"].is_object());
+    let path = format!(
+        "/drives/{}/items/{}/permissions",
+        house.emulator.drive(),
+        at.as_str()
+    );
+    let all = graph(&house.emulator, "GET", &path, &serde_json::Value::Null)
+        .await
+        .json();
+    let inherited = all["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|p| p["inheritedFrom"].is_object());
     assert_eq!(inherited.count(), 2);
 }
 
@@ -85,16 +113,34 @@ async fn every_effective_way_in_is_listed_and_ended_ones_are_not() {
     let expires = house.desk.now() + TimeDelta::days(1);
     let wish = request(&document, &at, SharedRole::View, expires);
     house.library.grant(&wish, key("g"), &permit).await.unwrap();
-    let path = format!("/drives/{}/items/{}/createLink", house.emulator.drive(), at.as_str());
+    let path = format!(
+        "/drives/{}/items/{}/createLink",
+        house.emulator.drive(),
+        at.as_str()
+    );
     let link = json!({ "type": "edit", "scope": "anonymous" });
-    assert_eq!(graph(&house.emulator, "POST", &path, &link).await.status, 201);
-    let grants = house.library.grants(document.subject, &at, &permit).await.unwrap();
+    assert_eq!(
+        graph(&house.emulator, "POST", &path, &link).await.status,
+        201
+    );
+    let grants = house
+        .library
+        .grants(document.subject, &at, &permit)
+        .await
+        .unwrap();
     assert_eq!(grants.len(), 2);
     let anonymous = grants.iter().find(|grant| grant.anonymous).unwrap();
-    assert_eq!((anonymous.expires, anonymous.role), (None, SharedRole::Edit));
+    assert_eq!(
+        (anonymous.expires, anonymous.role),
+        (None, SharedRole::Edit)
+    );
     house.desk.clock().advance(TimeDelta::days(2));
     let permit = permit!(house, worker, Share);
-    let grants = house.library.grants(document.subject, &at, &permit).await.unwrap();
+    let grants = house
+        .library
+        .grants(document.subject, &at, &permit)
+        .await
+        .unwrap();
     assert!(grants.len() == 1 && grants[0].anonymous);
 }
 
@@ -106,12 +152,27 @@ async fn a_revoked_grant_is_gone_and_revoking_again_is_no_error() {
     let sharing = permit!(house, worker, Share);
     let expires = house.desk.now() + TimeDelta::days(1);
     let wish = request(&document, &at, SharedRole::View, expires);
-    let grant = house.library.grant(&wish, key("g"), &sharing).await.unwrap();
+    let grant = house
+        .library
+        .grant(&wish, key("g"), &sharing)
+        .await
+        .unwrap();
     let revoking = permit!(house, worker, Revoke);
     for _ in 0..2 {
-        house.library.revoke(document.subject, &at, &grant.locator, &revoking).await.unwrap();
+        house
+            .library
+            .revoke(document.subject, &at, &grant.locator, &revoking)
+            .await
+            .unwrap();
     }
-    assert!(house.library.grants(document.subject, &at, &revoking).await.unwrap().is_empty());
+    assert!(
+        house
+            .library
+            .grants(document.subject, &at, &revoking)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(house.emulator.holdings(at.as_str()).shares.is_empty());
 }
 
@@ -122,12 +183,24 @@ async fn an_end_in_the_past_is_refused_and_a_foreign_permit_too() {
     let worker = house.worker();
     let permit = permit!(house, worker, Share);
     let past = request(&document, &at, SharedRole::View, house.desk.now());
-    assert_eq!(code(house.library.grant(&past, key("g"), &permit).await), Code::ShrExpiry);
-    let other = worker.permit(Act::Share, house.desk.whole(house.desk.spouse())).await.unwrap();
+    assert_eq!(
+        code(house.library.grant(&past, key("g"), &permit).await),
+        Code::ShrExpiry
+    );
+    let other = worker
+        .permit(Act::Share, house.desk.whole(house.desk.spouse()))
+        .await
+        .unwrap();
     let later = house.desk.now() + TimeDelta::days(1);
     let wish = request(&document, &at, SharedRole::View, later);
-    assert_eq!(code(house.library.grant(&wish, key("g"), &other).await), Code::AclDeny);
-    assert_eq!(code(house.library.grants(document.subject, &at, &other).await), Code::AclDeny);
+    assert_eq!(
+        code(house.library.grant(&wish, key("g"), &other).await),
+        Code::AclDeny
+    );
+    assert_eq!(
+        code(house.library.grants(document.subject, &at, &other).await),
+        Code::AclDeny
+    );
     assert!(house.emulator.holdings(at.as_str()).shares.is_empty());
 }
 
@@ -137,7 +210,9 @@ async fn an_answer_lost_after_the_invitation_makes_no_second_grant() {
     let (document, at) = stored(&house).await;
     let worker = house.worker();
     let permit = permit!(house, worker, Share);
-    house.emulator.fail(1, "POST", "/v1.0/*/invite", Fault::DropAfterEffect);
+    house
+        .emulator
+        .fail(1, "POST", "/v1.0/*/invite", Fault::DropAfterEffect);
     let expires = house.desk.now() + TimeDelta::days(1);
     let wish = request(&document, &at, SharedRole::View, expires);
     house.library.grant(&wish, key("g"), &permit).await.unwrap();
@@ -153,5 +228,8 @@ async fn a_file_that_is_not_there_cannot_be_shared() {
     let nowhere = Locator::new("01NOSUCHITEM").unwrap();
     let expires = house.desk.now() + TimeDelta::days(1);
     let wish = request(&document, &nowhere, SharedRole::View, expires);
-    assert_eq!(fault(house.library.grant(&wish, key("g"), &permit).await), FaultKind::NotFound);
+    assert_eq!(
+        fault(house.library.grant(&wish, key("g"), &permit).await),
+        FaultKind::NotFound
+    );
 }

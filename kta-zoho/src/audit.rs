@@ -54,12 +54,21 @@ impl ZohoCrm {
         let body = json!({"audit_log_export": [{"criteria": criteria}]});
         let path = ["settings", "audit_log_export"];
         // Started twice it is two files of the same rows, which harms nobody.
-        let request =
-            || Ok(self.client.request(call, Method::POST, &path)?.repeatable().json(&body));
-        let details =
-            self.client.answer(call, request).await?.into_details(call, "audit_log_export")?;
+        let request = || {
+            Ok(self
+                .client
+                .request(call, Method::POST, &path)?
+                .repeatable()
+                .json(&body))
+        };
+        let details = self
+            .client
+            .answer(call, request)
+            .await?
+            .into_details(call, "audit_log_export")?;
         let id = details["id"].as_str().filter(|id| is_id(id));
-        id.map(str::to_owned).ok_or_else(|| protocol(call, "the export has no id"))
+        id.map(str::to_owned)
+            .ok_or_else(|| protocol(call, "the export has no id"))
     }
 
     async fn links(&self, call: Call, job: &str) -> Result<Vec<String>> {
@@ -68,21 +77,36 @@ impl ZohoCrm {
             let request = || self.client.request(call, Method::GET, &path);
             let rows = self.client.answer(call, request).await?;
             let rows = rows.into_list(call, "audit_log_export")?;
-            let row = rows.first().ok_or_else(|| protocol(call, "the export is gone"))?;
-            let status = row["status"].as_str().unwrap_or_default().to_ascii_lowercase();
+            let row = rows
+                .first()
+                .ok_or_else(|| protocol(call, "the export is gone"))?;
+            let status = row["status"]
+                .as_str()
+                .unwrap_or_default()
+                .to_ascii_lowercase();
             if status.contains("fail") {
-                return Err(call.fault(FaultKind::Unavailable).because("the export failed").into());
+                return Err(call
+                    .fault(FaultKind::Unavailable)
+                    .because("the export failed")
+                    .into());
             }
             let links: Vec<String> = row["download_links"]
                 .as_array()
-                .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+                .map(|list| {
+                    list.iter()
+                        .filter_map(Value::as_str)
+                        .map(str::to_owned)
+                        .collect()
+                })
                 .unwrap_or_default();
             if !links.is_empty() {
                 return Ok(links);
             }
             tokio::time::sleep(self.config.waits.0).await;
         }
-        let fault = call.fault(FaultKind::Throttled { retry_after: Some(Duration::from_secs(60)) });
+        let fault = call.fault(FaultKind::Throttled {
+            retry_after: Some(Duration::from_secs(60)),
+        });
         Err(fault.because("the export is not ready").into())
     }
 }
@@ -91,10 +115,13 @@ impl ZohoCrm {
 /// compared without case, blanks and underscores, and a file without them is refused rather
 /// than guessed at.
 fn read(call: Call, text: &str) -> Result<Vec<AuditRow>> {
-    let mut lines = csv(text).ok_or_else(|| protocol(call, "a quote is left open"))?.into_iter();
+    let mut lines = csv(text)
+        .ok_or_else(|| protocol(call, "a quote is left open"))?
+        .into_iter();
     let head = lines.next().unwrap_or_default();
     let column = |names: [&str; 3]| {
-        head.iter().position(|cell| names.contains(&plain(cell).as_str()))
+        head.iter()
+            .position(|cell| names.contains(&plain(cell).as_str()))
     };
     let (Some(time), Some(action)) = (
         column(["auditedtime", "time", "actiontime"]),
@@ -110,16 +137,32 @@ fn read(call: Call, text: &str) -> Result<Vec<AuditRow>> {
                 .ok_or_else(|| protocol(call, "a row has no time"))?;
             let action = Label::new(cell(action).replace(' ', "_"))
                 .map_err(|_| protocol(call, "an action is not a word"))?;
-            let on = on.map(cell).filter(|id| is_id(id)).and_then(|id| Locator::new(id).ok());
-            let category = if on.is_some() { Category::Identity } else { Category::FirmRecord };
+            let on = on
+                .map(cell)
+                .filter(|id| is_id(id))
+                .and_then(|id| Locator::new(id).ok());
+            let category = if on.is_some() {
+                Category::Identity
+            } else {
+                Category::FirmRecord
+            };
             let row = serde_json::to_vec(&cells).unwrap_or_default();
-            Ok(AuditRow { at, action, on, digest: Digest::of(&row), category })
+            Ok(AuditRow {
+                at,
+                action,
+                on,
+                digest: Digest::of(&row),
+                category,
+            })
         })
         .collect()
 }
 
 fn plain(cell: &str) -> String {
-    cell.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+    cell.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_lowercase()
 }
 
 /// Comma-separated values (RFC 4180); `None` when a quote is left open. Empty lines are skipped.
@@ -181,12 +224,20 @@ mod tests {
         assert_eq!(rows[0].at.to_rfc3339(), "2026-01-02T01:04:05+00:00");
         assert_eq!(rows[0].action, Label::fixed("updated"));
         assert!(!format!("{rows:?}").contains("ZZCANARY"));
-        assert_ne!(rows[0].digest, read(CALL, &file.replace("CANARY", "OTHER")).unwrap()[0].digest);
+        assert_ne!(
+            rows[0].digest,
+            read(CALL, &file.replace("CANARY", "OTHER")).unwrap()[0].digest
+        );
     }
 
     #[test]
     fn a_file_with_other_columns_is_refused_and_not_guessed_at() {
-        for file in ["", "x,y\n1,2\n", "Audited Time,Action\nyesterday,updated\n", "Audited Time,Action\n\"2026"] {
+        for file in [
+            "",
+            "x,y\n1,2\n",
+            "Audited Time,Action\nyesterday,updated\n",
+            "Audited Time,Action\n\"2026",
+        ] {
             assert!(read(CALL, file).is_err(), "{file}");
         }
     }

@@ -52,7 +52,12 @@ impl Client {
         let tokens = TokenCache::new(accounts, AUTHORIZE).limited(10, Duration::from_secs(600));
         let (first, longest) = config.waits;
         let retry = Retry::new(entropy).attempts(4).waits(first, longest);
-        Ok(Self { http, tokens, api: config.api.clone(), retry })
+        Ok(Self {
+            http,
+            tokens,
+            api: config.api.clone(),
+            retry,
+        })
     }
 
     /// A request below `/crm/v8`.
@@ -87,7 +92,10 @@ impl Client {
     ) -> Result<Vec<u8>> {
         let fetch = || async {
             let lease = self.tokens.token().await?;
-            let reply = self.http.send(build()?.credential(lease.credential())).await?;
+            let reply = self
+                .http
+                .send(build()?.credential(lease.credential()))
+                .await?;
             if !reply.is_success() {
                 if reply.status() == 401 {
                     self.tokens.refused(&lease).await;
@@ -105,7 +113,10 @@ impl Client {
         build: &(impl Fn() -> Result<Request> + Sync),
     ) -> Result<Answer> {
         let lease = self.tokens.token().await?;
-        let reply = self.http.send(build()?.credential(lease.credential())).await?;
+        let reply = self
+            .http
+            .send(build()?.credential(lease.credential()))
+            .await?;
         let unauthorised = reply.status() == 401;
         let first = read(call, reply).await;
         let complaint = match first {
@@ -126,7 +137,10 @@ impl Client {
         drop(complaint);
         self.tokens.refused(&lease).await;
         let lease = self.tokens.token().await?;
-        let reply = self.http.send(build()?.credential(lease.credential())).await?;
+        let reply = self
+            .http
+            .send(build()?.credential(lease.credential()))
+            .await?;
         read(call, reply).await.map_err(|failed| match failed {
             Failed::Complained(complaint, status) => complaint.into_error(call, status),
             Failed::Otherwise(error) => error,
@@ -136,7 +150,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("api", &self.api.as_str()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("api", &self.api.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +181,10 @@ impl Answer {
         if row.get("status").and_then(Value::as_str) != Some("success") {
             return Err(protocol(call, "a row says neither success nor error"));
         }
-        Ok(row.get_mut("details").map(Value::take).unwrap_or(Value::Null))
+        Ok(row
+            .get_mut("details")
+            .map(Value::take)
+            .unwrap_or(Value::Null))
     }
 
     /// Whether the vendor says that there are more pages.
@@ -186,15 +205,25 @@ async fn read(call: Call, reply: Reply) -> Result<Answer, Failed> {
         .and_then(|text| DateTime::parse_from_rfc2822(text).ok())
         .map(|at| at.to_utc());
     if matches!(status, 204 | 304) {
-        return Ok(Answer { status, body: Value::Null, server_time });
+        return Ok(Answer {
+            status,
+            body: Value::Null,
+            server_time,
+        });
     }
     if reply.is_success() {
         let body = reply.json().await.map_err(Failed::Otherwise)?;
-        return Ok(Answer { status, body, server_time });
+        return Ok(Answer {
+            status,
+            body,
+            server_time,
+        });
     }
     let otherwise = Failed::Otherwise(from_status(call, status));
     // An error without a readable body is judged by its status alone.
-    let Ok(body) = reply.json::<Value>().await else { return Err(otherwise) };
+    let Ok(body) = reply.json::<Value>().await else {
+        return Err(otherwise);
+    };
     match Complaint::in_body(&body) {
         Some(complaint) => Err(Failed::Complained(complaint, status)),
         None => Err(otherwise),
@@ -212,12 +241,20 @@ struct Accounts {
 #[async_trait]
 impl TokenSource for Accounts {
     async fn fetch(&self) -> Result<Token> {
-        let request = Request::post(AUTHORIZE, self.url.clone()).repeatable().form(&[
-            ("grant_type", "refresh_token"),
-            ("client_id", &self.credentials.client_id),
-            ("client_secret", self.credentials.client_secret.expose_secret()),
-            ("refresh_token", self.credentials.refresh_token.expose_secret()),
-        ]);
+        let request = Request::post(AUTHORIZE, self.url.clone())
+            .repeatable()
+            .form(&[
+                ("grant_type", "refresh_token"),
+                ("client_id", &self.credentials.client_id),
+                (
+                    "client_secret",
+                    self.credentials.client_secret.expose_secret(),
+                ),
+                (
+                    "refresh_token",
+                    self.credentials.refresh_token.expose_secret(),
+                ),
+            ]);
         let reply = self.http.send(request).await?;
         let status = reply.status();
         let mut body: Value = match reply.json().await {
@@ -231,16 +268,23 @@ impl TokenSource for Accounts {
         let token = SecretString::from(token);
         self.admit_domain(&body)?;
         // Very old accounts servers give milliseconds in `expires_in` and seconds beside it.
-        let seconds = body.get("expires_in_sec").or_else(|| body.get("expires_in"));
+        let seconds = body
+            .get("expires_in_sec")
+            .or_else(|| body.get("expires_in"));
         let lives = seconds.and_then(Value::as_u64).unwrap_or(3_600).min(86_400);
-        Ok(Token::new(Credential::zoho(token), Duration::from_secs(lives)))
+        Ok(Token::new(
+            Credential::zoho(token),
+            Duration::from_secs(lives),
+        ))
     }
 }
 
 impl Accounts {
     /// A token is for one API. An answer that names another one does not move us there.
     fn admit_domain(&self, body: &Value) -> Result<()> {
-        let Some(domain) = body.get("api_domain").and_then(Value::as_str) else { return Ok(()) };
+        let Some(domain) = body.get("api_domain").and_then(Value::as_str) else {
+            return Ok(());
+        };
         let off_list = || Error::from(Code::NetHost);
         let named = Origin::parse(domain, Port::Crm).map_err(|_| off_list())?;
         if named == self.api || same_machine(named.as_str(), self.api.as_str()) {
@@ -252,21 +296,23 @@ impl Accounts {
 
 impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accounts").field("host", &self.url.host_str()).finish_non_exhaustive()
+        f.debug_struct("Accounts")
+            .field("host", &self.url.host_str())
+            .finish_non_exhaustive()
     }
 }
 
 fn no_token(body: &Value, status: u16) -> Error {
     let fault = match body.get("error").and_then(Value::as_str) {
-        Some("Access Denied") => {
-            AUTHORIZE.fault(FaultKind::Throttled { retry_after: None }).because("too many tokens")
-        }
-        Some("invalid_client" | "invalid_client_secret") => {
-            AUTHORIZE.fault(FaultKind::Misconfigured).because("the OAuth client is not known")
-        }
-        Some(_) => {
-            AUTHORIZE.fault(FaultKind::Misconfigured).because("the refresh token is not good")
-        }
+        Some("Access Denied") => AUTHORIZE
+            .fault(FaultKind::Throttled { retry_after: None })
+            .because("too many tokens"),
+        Some("invalid_client" | "invalid_client_secret") => AUTHORIZE
+            .fault(FaultKind::Misconfigured)
+            .because("the OAuth client is not known"),
+        Some(_) => AUTHORIZE
+            .fault(FaultKind::Misconfigured)
+            .because("the refresh token is not good"),
         None => return from_status(AUTHORIZE, status),
     };
     fault.with_status(status).into()
@@ -277,7 +323,11 @@ fn no_token(body: &Value, status: u16) -> Error {
 fn same_machine(left: &str, right: &str) -> bool {
     let port = |text: &str| {
         let url = Url::parse(text).ok()?;
-        if url.scheme() == "http" { url.port_or_known_default() } else { None }
+        if url.scheme() == "http" {
+            url.port_or_known_default()
+        } else {
+            None
+        }
     };
     port(left).is_some() && port(left) == port(right)
 }

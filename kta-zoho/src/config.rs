@@ -110,8 +110,16 @@ pub struct Credentials {
 impl Credentials {
     /// Credentials as the vendor's console gives them.
     #[must_use]
-    pub fn new(client_id: String, client_secret: SecretString, refresh_token: SecretString) -> Self {
-        Self { client_id, client_secret, refresh_token }
+    pub fn new(
+        client_id: String,
+        client_secret: SecretString,
+        refresh_token: SecretString,
+    ) -> Self {
+        Self {
+            client_id,
+            client_secret,
+            refresh_token,
+        }
     }
 }
 
@@ -147,9 +155,15 @@ impl DataCentre {
     /// API and accounts server.
     const fn origins(self) -> (&'static str, &'static str) {
         match self {
-            Self::Australia => ("https://www.zohoapis.com.au", "https://accounts.zoho.com.au"),
+            Self::Australia => (
+                "https://www.zohoapis.com.au",
+                "https://accounts.zoho.com.au",
+            ),
             Self::Canada => ("https://www.zohoapis.ca", "https://accounts.zohocloud.ca"),
-            Self::China => ("https://www.zohoapis.com.cn", "https://accounts.zoho.com.cn"),
+            Self::China => (
+                "https://www.zohoapis.com.cn",
+                "https://accounts.zoho.com.cn",
+            ),
             Self::Europe => ("https://www.zohoapis.eu", "https://accounts.zoho.eu"),
             Self::India => ("https://www.zohoapis.in", "https://accounts.zoho.in"),
             Self::Japan => ("https://www.zohoapis.jp", "https://accounts.zoho.jp"),
@@ -170,18 +184,47 @@ mod tests {
     #[test]
     fn every_data_centre_has_two_encrypted_addresses() {
         use DataCentre::*;
-        for centre in [Australia, Canada, China, Europe, India, Japan, SaudiArabia, UnitedStates] {
+        for centre in [
+            Australia,
+            Canada,
+            China,
+            Europe,
+            India,
+            Japan,
+            SaudiArabia,
+            UnitedStates,
+        ] {
             let config = ZohoConfig::data_centre(centre, credentials()).unwrap();
             assert!(config.api.as_str().starts_with("https://www.zohoapis."));
-            assert!(config.accounts.as_str().starts_with("https://accounts.zoho"));
+            assert!(
+                config
+                    .accounts
+                    .as_str()
+                    .starts_with("https://accounts.zoho")
+            );
         }
     }
 
     #[test]
     fn plain_http_is_refused_except_to_this_machine_and_no_secret_is_shown() {
-        assert!(ZohoConfig::at("http://api.example.com", "https://a.example.com", credentials()).is_err());
-        assert!(ZohoConfig::at("https://api.example.com", "http://a.example.com", credentials()).is_err());
-        let local = ZohoConfig::at("http://127.0.0.1:1", "http://localhost:2", credentials()).unwrap();
+        assert!(
+            ZohoConfig::at(
+                "http://api.example.com",
+                "https://a.example.com",
+                credentials()
+            )
+            .is_err()
+        );
+        assert!(
+            ZohoConfig::at(
+                "https://api.example.com",
+                "http://a.example.com",
+                credentials()
+            )
+            .is_err()
+        );
+        let local =
+            ZohoConfig::at("http://127.0.0.1:1", "http://localhost:2", credentials()).unwrap();
         assert!(!format!("{local:?} {:?}", local.credentials).contains("canary"));
     }
 }

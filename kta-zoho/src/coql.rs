@@ -15,7 +15,12 @@ use crate::map::{KEY, MATTER, SUBJECT};
 /// Runs a query.
 pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Answer> {
     let body = json!({"select_query": text});
-    let request = || Ok(client.request(call, Method::POST, &["coql"])?.reads().json(&body));
+    let request = || {
+        Ok(client
+            .request(call, Method::POST, &["coql"])?
+            .reads()
+            .json(&body))
+    };
     client.answer(call, request).await
 }
 
@@ -32,7 +37,9 @@ pub(crate) async fn find(
         "select id, {KEY}, {SUBJECT}, {MATTER} from {module} where {KEY} = '{key}' limit 0, 2"
     );
     let rows = query(client, call, &text).await?.into_list(call, "data")?;
-    let mut found = rows.into_iter().filter(|row| row[KEY].as_str() == Some(&key));
+    let mut found = rows
+        .into_iter()
+        .filter(|row| row[KEY].as_str() == Some(&key));
     let (first, second) = (found.next(), found.next());
     if second.is_some() {
         return Err(protocol(call, "the unique key stands in two records"));
@@ -54,7 +61,8 @@ pub(crate) async fn id_of(
 /// The `id` of a row: digits, as every path of the API wants them.
 pub(crate) fn text_id(call: Call, row: &Value) -> Result<String> {
     let id = row.get("id").and_then(Value::as_str).filter(|id| is_id(id));
-    id.map(str::to_owned).ok_or_else(|| protocol(call, "a row has no id"))
+    id.map(str::to_owned)
+        .ok_or_else(|| protocol(call, "a row has no id"))
 }
 
 /// Whether a text can be an id of the CRM.
@@ -69,5 +77,9 @@ pub(crate) fn instant(at: Timestamp) -> String {
 
 /// An instant as the CRM writes it, with its organisation's offset.
 pub(crate) fn parse_instant(value: &Value) -> Option<Timestamp> {
-    Some(chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc())
+    Some(
+        chrono::DateTime::parse_from_rfc3339(value.as_str()?)
+            .ok()?
+            .to_utc(),
+    )
 }

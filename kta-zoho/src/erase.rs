@@ -7,24 +7,23 @@
 //!  recycle bin   attachments can be reached
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use kta_core::audit::Label;
 use kta_core::id::{Digest, IdempotencyKey};
-use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{Locator, Placement, System};
 use kta_core::policy::{Act, Permit};
 use kta_core::ports::{Erase, Erased, Method as ErasureMethod, Probe, Residue};
-use kta_core::{Code, Error, FaultKind, Port, Result};
+use kta_core::{Code, Error, Port, Result};
 use kta_http::{Call, Method};
 
 use crate::coql::{id_of, is_id};
 use crate::map::{LAST_NAME, SUBJECT};
 use crate::notes::ERASED;
 use crate::records::{MODULE, Row, Write};
-use crate::recycle_bin::{deleted_line, unless_gone};
+use crate::recycle_bin::{deleted_line, one_row, unless_gone};
 use crate::{ZohoCrm, attachments, notes, recycle_bin};
 
 #[async_trait]
@@ -42,24 +41,28 @@ impl Erase for ZohoCrm {
         let call = Call::new(Port::Erase, "erase");
         placement.admit(&Self::SYSTEM, Act::Destroy, permit)?;
         let mut steps = Steps::default();
-        if let Some(id) = self.find(call, placement).await? {
+        for id in self.find(call, placement).await? {
             self.erase_record(call, placement, &id, &mut steps).await?;
-        } else {
+        }
+        if steps.0.is_empty() {
             steps.took("record.absent", None);
         }
         let window = Some(permit.now() + self.config.backup_window);
-        Ok(Erased { method: ErasureMethod::ProviderDeletion, steps: steps.0, window })
+        Ok(Erased {
+            method: ErasureMethod::ProviderDeletion,
+            steps: steps.0,
+            window,
+        })
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
         let call = Call::new(Port::Erase, "probe");
         placement.admit(&Self::SYSTEM, Act::Probe, permit)?;
         let mut seen = Seen::default();
-        if let CopyOf::Record(record) = placement.of {
-            let found = id_of(&self.client, call, MODULE, record).await?;
-            seen.asked("record.query", found.is_some(), "record", None, true);
-        }
-        if let Some(id) = located(placement) {
+        let record = placement.stored_record()?.record;
+        let found = id_of(&self.client, call, MODULE, record).await?;
+        seen.asked("record.query", found.is_some(), "record", None, true);
+        if let Some(id) = located(placement).or(found) {
             self.probe_id(call, &id, &mut seen).await?;
         }
         Ok(seen.into_probe(permit))
@@ -67,17 +70,13 @@ impl Erase for ZohoCrm {
 }
 
 impl ZohoCrm {
-    /// The id of the copy: as registered, or asked by our key when the process died between
-    /// entering and registering.
-    async fn find(&self, call: Call, placement: &Placement) -> Result<Option<String>> {
-        match (located(placement), placement.of) {
-            (Some(id), _) => Ok(Some(id)),
-            (None, CopyOf::Record(record)) => id_of(&self.client, call, MODULE, record).await,
-            (None, CopyOf::Document(_)) => {
-                let fault = call.fault(FaultKind::Unsupported);
-                Err(fault.because("the CRM holds records, not documents").into())
-            }
-        }
+    /// The ids of the copy: as registered, and as our key finds it. They differ when the process
+    /// died between entering and registering, or somebody put a copy back.
+    async fn find(&self, call: Call, placement: &Placement) -> Result<BTreeSet<String>> {
+        let mut ids: BTreeSet<String> = located(placement).into_iter().collect();
+        let record = placement.stored_record()?.record;
+        ids.extend(id_of(&self.client, call, MODULE, record).await?);
+        Ok(ids)
     }
 
     async fn erase_record(
@@ -106,10 +105,8 @@ impl ZohoCrm {
                 let request = client.request(call, Method::DELETE, &path)?;
                 Ok(request.query("wf_trigger", "false"))
             };
-            unless_gone(client.answer(call, request).await)?;
+            unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
             steps.took("record.delete", None);
-        } else {
-            steps.took("record.absent", None);
         }
         if recycle_bin::purge(client, call, id).await? {
             steps.took("recycle_bin.delete", None);
@@ -129,7 +126,11 @@ impl ZohoCrm {
             let request = self.client.request(call, Method::GET, &path)?;
             Ok(request.query("fields", SUBJECT))
         };
-        let rows = self.client.answer(call, request).await?.into_list(call, "data")?;
+        let rows = self
+            .client
+            .answer(call, request)
+            .await?
+            .into_list(call, "data")?;
         match rows.first().map(|row| row[SUBJECT].as_str()) {
             None => Ok(false),
             Some(Some(subject)) if subject == placement.subject.to_string() => Ok(true),
@@ -144,26 +145,44 @@ impl ZohoCrm {
         let names = BTreeMap::from([(LAST_NAME, ERASED), ("First_Name", "")]);
         let write = Write::new(Row(names), None);
         let request = || Ok(self.client.request(call, Method::PUT, &path)?.json(&write));
-        let answer = unless_gone(self.client.answer(call, request).await)?;
-        match answer {
-            Some(answer) => unless_gone(answer.into_details(call, "data")).map(drop),
-            None => Ok(()),
-        }
+        unless_gone(one_row(
+            call,
+            self.client.answer(call, request).await,
+            "data",
+        ))
+        .map(drop)
     }
 
     async fn probe_id(&self, call: Call, id: &str, seen: &mut Seen) -> Result<()> {
         let client = &*self.client;
         let path = [MODULE, id];
-        let request = || Ok(client.request(call, Method::GET, &path)?.query("fields", "id"));
-        let rows = client.answer(call, request).await?.into_list(call, "data")?;
+        let request = || {
+            Ok(client
+                .request(call, Method::GET, &path)?
+                .query("fields", "id"))
+        };
+        let rows = client
+            .answer(call, request)
+            .await?
+            .into_list(call, "data")?;
         seen.asked("record.get", !rows.is_empty(), "record", None, true);
 
         let binned = recycle_bin::look(client, call, id).await?;
-        let until = binned.and_then(|one| one.since).map(|since| since + BIN_WINDOW);
-        seen.asked("recycle_bin.get", binned.is_some(), "recycle_bin", until, true);
+        let until = binned
+            .and_then(|one| one.since)
+            .map(|since| since + BIN_WINDOW);
+        seen.asked(
+            "recycle_bin.get",
+            binned.is_some(),
+            "recycle_bin",
+            until,
+            true,
+        );
 
         let line = deleted_line(client, call, MODULE, id).await?;
-        let named = line.as_ref().is_some_and(|line| line.display_name != ERASED);
+        let named = line
+            .as_ref()
+            .is_some_and(|line| line.display_name != ERASED);
         seen.asked("deleted.list", line.is_some(), "deleted_list", None, named);
 
         let count = notes::count(client, call, id).await?;
@@ -172,7 +191,13 @@ impl ZohoCrm {
         // Under a record that is gone the next two cannot be asked; the label says so.
         match unless_gone(attachments::list(client, call, id).await)? {
             Some(ids) => {
-                seen.asked("attachments.list", !ids.is_empty(), "attachments", None, true);
+                seen.asked(
+                    "attachments.list",
+                    !ids.is_empty(),
+                    "attachments",
+                    None,
+                    true,
+                );
             }
             None => seen.label("attachments.list:no-record"),
         }
@@ -221,12 +246,20 @@ impl Seen {
         until: Option<kta_core::time::Timestamp>,
         content: bool,
     ) {
-        let known = self.residues.iter().any(|residue| residue.what.as_str() == what);
+        let known = self
+            .residues
+            .iter()
+            .any(|residue| residue.what.as_str() == what);
         if found && !known {
-            self.residues.extend(Label::new(what).map(|what| Residue { what, until, content }));
+            self.residues.extend(Label::new(what).map(|what| Residue {
+                what,
+                until,
+                content,
+            }));
         }
         let answer = if found { "found" } else { "nothing" };
-        self.asked.extend(Label::new(format!("{question}:{answer}")));
+        self.asked
+            .extend(Label::new(format!("{question}:{answer}")));
     }
 
     fn label(&mut self, question: &'static str) {
@@ -240,7 +273,12 @@ impl Seen {
         let lines: Vec<&str> = self.asked.iter().map(Label::as_str).collect();
         let text = format!("{}\n{}", at.to_rfc3339(), lines.join("\n"));
         let evidence = Digest::of(text.as_bytes());
-        Probe { at, asked: self.asked, evidence, residues: self.residues }
+        Probe {
+            at,
+            asked: self.asked,
+            evidence,
+            residues: self.residues,
+        }
     }
 }
 

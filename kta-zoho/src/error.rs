@@ -30,12 +30,17 @@ impl Complaint {
         let code = row.get("code")?.as_str()?;
         if code == "MULTIPLE_OR_MULTI_ERRORS" {
             let nested = row.get("details").and_then(|details| details.get("errors"));
-            let first = nested.and_then(Value::as_array).and_then(|list| list.first());
+            let first = nested
+                .and_then(Value::as_array)
+                .and_then(|list| list.first());
             if let Some(complaint) = first.and_then(Self::in_nested) {
                 return Some(complaint);
             }
         }
-        Some(Self { code: code.to_owned(), api_name: api_name(row) })
+        Some(Self {
+            code: code.to_owned(),
+            api_name: api_name(row),
+        })
     }
 
     /// What it means here. Nothing of the vendor's text is passed on: it may quote a value.
@@ -49,23 +54,27 @@ impl Complaint {
             "INVALID_DATA" if field.is_none_or(|name| name == "id") => {
                 fault(FaultKind::NotFound).into()
             }
-            "INVALID_DATA" | "PATTERN_NOT_MATCHED" | "LIMIT_EXCEEDED" => {
-                fault(FaultKind::Protocol).because("the CRM does not take a value").into()
-            }
+            "INVALID_DATA" | "PATTERN_NOT_MATCHED" | "LIMIT_EXCEEDED" => fault(FaultKind::Protocol)
+                .because("the CRM does not take a value")
+                .into(),
             "TOO_MANY_REQUESTS" | "RATE_LIMIT_EXCEEDED" => {
                 fault(FaultKind::Throttled { retry_after: None }).into()
             }
-            "INVALID_TOKEN" | "AUTHENTICATION_FAILURE" => {
-                fault(FaultKind::Misconfigured).because("the CRM does not take the token").into()
-            }
-            "OAUTH_SCOPE_MISMATCH" => {
-                fault(FaultKind::Misconfigured).because("the token lacks a scope").into()
-            }
+            "INVALID_TOKEN" | "AUTHENTICATION_FAILURE" => fault(FaultKind::Misconfigured)
+                .because("the CRM does not take the token")
+                .into(),
+            "OAUTH_SCOPE_MISMATCH" => fault(FaultKind::Misconfigured)
+                .because("the token lacks a scope")
+                .into(),
             "NO_PERMISSION" | "AUTHORIZATION_FAILED" | "NOT_ALLOWED" => {
-                fault(FaultKind::Misconfigured).because("the CRM user lacks a permission").into()
+                fault(FaultKind::Misconfigured)
+                    .because("the CRM user lacks a permission")
+                    .into()
             }
             "INVALID_MODULE" | "INVALID_URL_PATTERN" | "INVALID_REQUEST_METHOD" => {
-                fault(FaultKind::Misconfigured).because("the CRM has no such module or path").into()
+                fault(FaultKind::Misconfigured)
+                    .because("the CRM has no such module or path")
+                    .into()
             }
             "INTERNAL_ERROR"
             | "INTERNAL_SERVER_ERROR"
@@ -77,7 +86,10 @@ impl Complaint {
 
     fn in_nested(row: &Value) -> Option<Self> {
         let code = row.get("code")?.as_str()?.to_owned();
-        Some(Self { code, api_name: api_name(row) })
+        Some(Self {
+            code,
+            api_name: api_name(row),
+        })
     }
 }
 
@@ -109,7 +121,10 @@ pub(crate) fn protocol(call: Call, why: &'static str) -> Error {
 }
 
 fn api_name(row: &Value) -> Option<String> {
-    row.get("details")?.get("api_name")?.as_str().map(str::to_owned)
+    row.get("details")?
+        .get("api_name")?
+        .as_str()
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -122,8 +137,13 @@ mod tests {
 
     #[test]
     fn a_complaint_is_found_bare_in_a_row_and_in_any_list() {
-        let bare = json!({"code": "INVALID_TOKEN", "details": {}, "message": "m", "status": "error"});
-        for body in [bare.clone(), json!({"data": [bare]}), json!({"recycle_bin": [bare]})] {
+        let bare =
+            json!({"code": "INVALID_TOKEN", "details": {}, "message": "m", "status": "error"});
+        for body in [
+            bare.clone(),
+            json!({"data": [bare]}),
+            json!({"recycle_bin": [bare]}),
+        ] {
             assert_eq!(Complaint::in_body(&body).unwrap().code, "INVALID_TOKEN");
         }
         let nested = json!({"data": [{
@@ -131,12 +151,20 @@ mod tests {
             "details": {"errors": [{"code": "MANDATORY_NOT_FOUND", "details": {"api_name": "Last_Name"}}]},
         }]});
         let found = Complaint::in_body(&nested).unwrap();
-        assert_eq!((found.code.as_str(), found.api_name.as_deref()), ("MANDATORY_NOT_FOUND", Some("Last_Name")));
+        assert_eq!(
+            (found.code.as_str(), found.api_name.as_deref()),
+            ("MANDATORY_NOT_FOUND", Some("Last_Name"))
+        );
     }
 
     #[test]
     fn a_success_or_rubbish_is_no_complaint() {
-        for body in [json!({"data": [{"code": "SUCCESS", "status": "success"}]}), json!(null), json!([1]), json!({"data": 7})] {
+        for body in [
+            json!({"data": [{"code": "SUCCESS", "status": "success"}]}),
+            json!(null),
+            json!([1]),
+            json!({"data": 7}),
+        ] {
             assert_eq!(Complaint::in_body(&body), None);
         }
     }
@@ -150,8 +178,24 @@ mod tests {
 
     #[test]
     fn an_unknown_code_falls_back_to_the_status() {
-        let unknown = Complaint { code: "SOMETHING_NEW".into(), api_name: None };
-        assert!(unknown.clone().into_error(ENTER, 503).fault().unwrap().is_transient());
-        assert!(!unknown.into_error(ENTER, 400).fault().unwrap().is_transient());
+        let unknown = Complaint {
+            code: "SOMETHING_NEW".into(),
+            api_name: None,
+        };
+        assert!(
+            unknown
+                .clone()
+                .into_error(ENTER, 503)
+                .fault()
+                .unwrap()
+                .is_transient()
+        );
+        assert!(
+            !unknown
+                .into_error(ENTER, 400)
+                .fault()
+                .unwrap()
+                .is_transient()
+        );
     }
 }

@@ -30,27 +30,32 @@ impl ChangeFeed for ZohoCrm {
     ) -> Result<ChangePage> {
         let call = Call::new(Port::Crm, "changes");
         permit.require_act(&FEEDING)?;
-        let place = cursor.map_or_else(|| Ok(Place::start()), |cursor| Place::read(call, cursor))?;
+        let place =
+            cursor.map_or_else(|| Ok(Place::start()), |cursor| Place::read(call, cursor))?;
         let limit = limit.clamp(1, MOST_ROWS);
         let answer = query(&self.client, call, &place.query(limit)).await?;
-        let (more, server_time) = (answer.has_more(), answer.server_time);
+        let (more, answer_time) = (answer.has_more(), answer.server_time);
         let rows = answer.into_list(call, "data")?;
-        let mut changes =
-            rows.iter().map(|row| changed(call, row)).collect::<Result<Vec<Change>>>()?;
-        let mut next = place.clone();
-        if let Some(last) = changes.last() {
-            // A second that is still running may bring more: only a past one is left behind.
-            let past = server_time.is_some_and(|now| now - last.at >= TimeDelta::seconds(2));
-            next.at = last.at;
-            next.after = (more && past).then(|| last.locator.as_str().to_owned());
-        }
+        let mut changes = rows
+            .iter()
+            .map(|row| changed(call, row))
+            .collect::<Result<Vec<Change>>>()?;
+        let mut next = place.after_page(&changes, answer_time);
         if !more {
             let deleted = self.deletions(call, place.deleted).await?;
-            next.deleted = deleted.iter().map(|change| change.at).fold(place.deleted, Ord::max);
+            next.deleted = deleted
+                .iter()
+                .map(|change| change.at)
+                .fold(place.deleted, Ord::max);
+            next = next.rewound();
             changes.extend(deleted);
             changes.sort_by_key(|change| change.at);
         }
-        Ok(ChangePage { changes, next: next.write(), more })
+        Ok(ChangePage {
+            changes,
+            next: next.write(),
+            more,
+        })
     }
 }
 
@@ -67,7 +72,12 @@ impl ZohoCrm {
                 let at = parse_instant(&row["deleted_time"])
                     .ok_or_else(|| protocol(call, "a deletion has no time"))?;
                 let locator = locator(call, &row)?;
-                deletions.push(Change { locator, record: None, at, deleted: true });
+                deletions.push(Change {
+                    locator,
+                    record: None,
+                    at,
+                    deleted: true,
+                });
             }
             if !more {
                 return Ok(deletions);
@@ -77,18 +87,50 @@ impl ZohoCrm {
     }
 }
 
-/// Where the feed goes on. Everything of the instant `at` is told again, unless `after` names
-/// the last id of it that was told.
+/// Where the feed goes on: after the record `after` of the instant `at`, or with everything of
+/// that instant.
+///
+/// Times have whole seconds, and a second that is still running may bring more, with any id. So
+/// the first such second that was read is remembered in `running`, and when the end is reached
+/// the feed goes back to it: what is told twice harms nobody, what is skipped is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     at: Timestamp,
     after: Option<String>,
+    running: Option<Timestamp>,
     deleted: Timestamp,
 }
 
 impl Place {
     fn start() -> Self {
-        Self { at: Timestamp::UNIX_EPOCH, after: None, deleted: Timestamp::UNIX_EPOCH + TimeDelta::days(1) }
+        let first_day = Timestamp::UNIX_EPOCH + TimeDelta::days(1);
+        Self {
+            at: Timestamp::UNIX_EPOCH,
+            after: None,
+            running: None,
+            deleted: first_day,
+        }
+    }
+
+    fn after_page(&self, changes: &[Change], answer_time: Option<Timestamp>) -> Self {
+        let mut next = self.clone();
+        let over = |at: Timestamp| answer_time.is_some_and(|now| now - at >= TimeDelta::seconds(2));
+        let first_running = changes.iter().map(|change| change.at).find(|at| !over(*at));
+        next.running = self.running.into_iter().chain(first_running).min();
+        if let Some(last) = changes.last() {
+            next.at = last.at;
+            next.after = Some(last.locator.as_str().to_owned());
+        }
+        next
+    }
+
+    fn rewound(mut self) -> Self {
+        self.at = self
+            .running
+            .take()
+            .map_or(self.at, |running| running.min(self.at));
+        self.after = None;
+        self
     }
 
     fn query(&self, limit: usize) -> String {
@@ -107,37 +149,60 @@ impl Place {
 
     fn write(&self) -> Cursor {
         let after = self.after.as_deref().unwrap_or("-");
-        Cursor(format!("{FORM}/{}/{after}/{}", instant(self.at), instant(self.deleted)))
+        let running = self.running.map_or_else(|| "-".to_owned(), instant);
+        let (at, deleted) = (instant(self.at), instant(self.deleted));
+        Cursor(format!("{FORM}/{at}/{after}/{running}/{deleted}"))
     }
 
     fn read(call: Call, cursor: &Cursor) -> Result<Self> {
         let parsed = || {
-            let mut parts = cursor.0.split('/');
-            let form = parts.next()?;
-            let (at, after, deleted) = (parts.next()?, parts.next()?, parts.next()?);
+            let [form, at, after, running, deleted] =
+                cursor.0.split('/').collect::<Vec<_>>().try_into().ok()?;
             let time = |text: &str| parse_instant(&Value::from(text));
-            let fits = form == FORM && parts.next().is_none() && (after == "-" || is_id(after));
             let after = (after != "-").then(|| after.to_owned());
-            fits.then_some(Self { at: time(at)?, after, deleted: time(deleted)? })
+            let running = match running {
+                "-" => None,
+                text => Some(time(text)?),
+            };
+            let fits = form == FORM && after.as_deref().is_none_or(is_id);
+            fits.then_some(Self {
+                at: time(at)?,
+                after,
+                running,
+                deleted: time(deleted)?,
+            })
         };
         parsed().ok_or_else(|| {
-            call.fault(FaultKind::Misconfigured).because("not a cursor of this feed").into()
+            call.fault(FaultKind::Misconfigured)
+                .because("not a cursor of this feed")
+                .into()
         })
     }
 }
 
 fn changed(call: Call, row: &Value) -> Result<Change> {
-    let at = parse_instant(&row["Modified_Time"])
-        .ok_or_else(|| protocol(call, "a row has no time"))?;
+    let at =
+        parse_instant(&row["Modified_Time"]).ok_or_else(|| protocol(call, "a row has no time"))?;
     let record: Option<RecordId> = row[KEY].as_str().and_then(|key| key.parse().ok());
-    Ok(Change { locator: locator(call, row)?, record, at, deleted: false })
+    Ok(Change {
+        locator: locator(call, row)?,
+        record,
+        at,
+        deleted: false,
+    })
 }
 
 fn locator(call: Call, row: &Value) -> Result<Locator> {
     Locator::new(text_id(call, row)?).map_err(|_| protocol(call, "a row has no id"))
 }
 
-const FEEDING: [Act; 5] = [Act::Process, Act::Retain, Act::Review, Act::Search, Act::Transfer];
+const FEEDING: [Act; 5] = [
+    Act::Process,
+    Act::Retain,
+    Act::Review,
+    Act::Search,
+    Act::Transfer,
+];
 const FORM: &str = "z1";
 const MOST_ROWS: usize = 200;
 
@@ -149,9 +214,15 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_as_the_same_place() {
+        let after = Some("5843104000000413002".to_owned());
+        let running = Some(Timestamp::UNIX_EPOCH + TimeDelta::days(9));
         let places = [
             Place::start(),
-            Place { after: Some("5843104000000413002".into()), ..Place::start() },
+            Place {
+                after,
+                running,
+                ..Place::start()
+            },
         ];
         for place in places {
             assert_eq!(Place::read(CALL, &place.write()), Ok(place));
@@ -160,8 +231,17 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in ["", "z1", "z2/1970-01-01T00:00:00+00:00/-/1970-01-01T00:00:00+00:00", "z1/x/-/x", "z1/1970-01-01T00:00:00+00:00/' or id > '0/1970-01-01T00:00:00+00:00"] {
-            assert!(Place::read(CALL, &Cursor(text.into())).is_err(), "{text}");
+        let at = "1970-01-01T00:00:00+00:00";
+        let bad = [
+            String::new(),
+            "z1".into(),
+            format!("z2/{at}/-/-/{at}"),
+            format!("z1/{at}/-/-/{at}/more"),
+            "z1/x/-/-/x".into(),
+            format!("z1/{at}/' or id > '0/-/{at}"),
+        ];
+        for text in bad {
+            assert!(Place::read(CALL, &Cursor(text.clone())).is_err(), "{text}");
         }
     }
 }

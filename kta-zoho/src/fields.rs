@@ -29,12 +29,17 @@ impl FieldMetadata {
             let request = client.request(call, Method::GET, &["settings", "fields"])?;
             Ok(request.query("module", module))
         };
-        let rows = client.answer(call, request).await?.into_list(call, "fields")?;
+        let rows = client
+            .answer(call, request)
+            .await?
+            .into_list(call, "fields")?;
         let fields = rows.iter().filter_map(|row| {
             let name = row.get("api_name")?.as_str()?.to_owned();
             Some((name, Field::read(row)))
         });
-        Ok(Self { fields: fields.collect() })
+        Ok(Self {
+            fields: fields.collect(),
+        })
     }
 
     /// Refuses a map that the CRM cannot serve: a mapped field that is gone (`SYN-SCHEMA`) or
@@ -55,18 +60,22 @@ impl FieldMetadata {
 
     /// Whether people can write anything they like into this field.
     pub(crate) fn is_free_text(&self, api_name: &str) -> bool {
-        self.fields.get(api_name).is_some_and(|field| field.free_text)
+        self.fields
+            .get(api_name)
+            .is_some_and(|field| field.free_text)
     }
 }
 
 impl Field {
     fn read(row: &Value) -> Self {
         let said = |object: &str, key: &str| row[object][key].as_bool().unwrap_or(false);
-        let restricted =
-            said("private", "restricted") || said("hipaa_compliance", "restricted");
+        let restricted = said("private", "restricted") || said("hipaa_compliance", "restricted");
         let read_only = row["read_only"].as_bool().unwrap_or(false)
             || row["field_read_only"].as_bool().unwrap_or(false);
         let text = matches!(row["data_type"].as_str(), Some("text" | "textarea"));
-        Self { restricted, free_text: text && !read_only }
+        Self {
+            restricted,
+            free_text: text && !read_only,
+        }
     }
 }

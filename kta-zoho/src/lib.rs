@@ -59,7 +59,11 @@ impl ZohoCrm {
     /// A `Misconfigured` fault when the transport cannot be set up.
     pub fn new(config: ZohoConfig, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let client = Arc::new(Client::new(&config, entropy)?);
-        Ok(Self { client, config: Arc::new(config), metadata: Arc::default() })
+        Ok(Self {
+            client,
+            config: Arc::new(config),
+            metadata: Arc::default(),
+        })
     }
 
     /// The field metadata, not older than [`METADATA_LIFE`].
@@ -84,7 +88,9 @@ impl ZohoCrm {
 
 impl fmt::Debug for ZohoCrm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ZohoCrm").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("ZohoCrm")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 

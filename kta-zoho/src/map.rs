@@ -29,15 +29,18 @@ impl FieldMap {
     /// to `Last_Name`, which the CRM requires.
     pub fn new(fields: Vec<MappedField>) -> Result<Self, Error> {
         let unfit = |why| {
-            Err(Fault::new(FaultKind::Misconfigured, Port::Crm, "map fields").because(why).into())
+            Err(
+                Fault::new(FaultKind::Misconfigured, Port::Crm, "map fields")
+                    .because(why)
+                    .into(),
+            )
         };
         for (position, one) in fields.iter().enumerate() {
             if !is_api_name(&one.api_name) || OWN_FIELDS.contains(&one.api_name.as_str()) {
                 return unfit("a field of the CRM cannot be mapped");
             }
-            let twice = |other: &MappedField| {
-                other.field == one.field || other.api_name == one.api_name
-            };
+            let twice =
+                |other: &MappedField| other.field == one.field || other.api_name == one.api_name;
             if fields[..position].iter().any(twice) {
                 return unfit("a field is mapped twice");
             }
@@ -58,7 +61,9 @@ impl FieldMap {
             api_name: api_name.to_owned(),
             category: if identity { Identity } else { Case },
         });
-        Self { fields: fields.to_vec() }
+        Self {
+            fields: fields.to_vec(),
+        }
     }
 
     /// The lines.
@@ -80,8 +85,13 @@ impl FieldMap {
 
 fn is_api_name(text: &str) -> bool {
     text.len() <= 50
-        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// The name without which the CRM keeps no contact.

@@ -7,8 +7,8 @@ use kta_http::{Call, Method};
 
 use crate::client::Client;
 use crate::coql::{query, text_id};
-use crate::recycle_bin;
 use crate::records::{MODULE, Row, Write};
+use crate::recycle_bin::{self, one_row, unless_gone};
 
 /// Empties, deletes and purges every note under a live record; gives how many there were.
 ///
@@ -23,7 +23,11 @@ pub(crate) async fn erase_all(client: &Client, call: Call, record: &str) -> Resu
             let request = client.request(call, Method::GET, &path)?;
             Ok(request.query("fields", "id").query("per_page", "200"))
         };
-        let rows = client.answer(call, request).await?.into_list(call, "data")?;
+        // Gone with its record means that somebody else is erasing at the same time.
+        let Some(answer) = unless_gone(client.answer(call, request).await)? else {
+            return Ok(erased);
+        };
+        let rows = answer.into_list(call, "data")?;
         if rows.is_empty() {
             return Ok(erased);
         }
@@ -39,7 +43,10 @@ pub(crate) async fn erase_all(client: &Client, call: Call, record: &str) -> Resu
 /// list.
 pub(crate) async fn count(client: &Client, call: Call, record: &str) -> Result<usize> {
     let text = format!("select id from Notes where Parent_Id = '{record}' limit 0, 200");
-    Ok(query(client, call, &text).await?.into_list(call, "data")?.len())
+    Ok(query(client, call, &text)
+        .await?
+        .into_list(call, "data")?
+        .len())
 }
 
 async fn erase(client: &Client, call: Call, note: &str) -> Result<()> {
@@ -47,9 +54,9 @@ async fn erase(client: &Client, call: Call, note: &str) -> Result<()> {
     let empty = BTreeMap::from([("Note_Title", ERASED), ("Note_Content", ERASED)]);
     let write = Write::new(Row(empty), None);
     let request = || Ok(client.request(call, Method::PUT, &path)?.json(&write));
-    recycle_bin::unless_gone(client.answer(call, request).await)?;
+    unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
     let request = || client.request(call, Method::DELETE, &path);
-    recycle_bin::unless_gone(client.answer(call, request).await)?;
+    unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
     recycle_bin::purge(client, call, note).await.map(drop)
 }
 

@@ -38,29 +38,49 @@ impl Crm for ZohoCrm {
         let call = Call::new(Port::Crm, "enter");
         let lines = self.lines(&record.fields)?;
         self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
-        if permit.matter().is_some_and(|matter| matter != record.matter) {
+        if permit
+            .matter()
+            .is_some_and(|matter| matter != record.matter)
+        {
             return Err(Code::AclDeny.into());
         }
-        self.metadata(call, permit.now()).await?.admit(&self.config.map)?;
+        self.metadata(call, permit.now())
+            .await?
+            .admit(&self.config.map)?;
         let (subject, matter) = (record.subject.to_string(), record.matter.to_string());
         if let Some(row) = find(&self.client, call, MODULE, record.record).await? {
             // Found is entered: a late repetition must not undo what was amended since.
-            let ours = text_of(&row, SUBJECT) == Some(&subject)
-                && text_of(&row, MATTER) == Some(&matter);
+            let ours =
+                text_of(&row, SUBJECT) == Some(&subject) && text_of(&row, MATTER) == Some(&matter);
             let refused = || Err(Code::SynReparent.into());
-            return if ours { locator(call, &text_id(call, &row)?) } else { refused() };
+            return if ours {
+                locator(call, &text_id(call, &row)?)
+            } else {
+                refused()
+            };
         }
-        let keys = [(KEY, record.record.to_string()), (SUBJECT, subject), (MATTER, matter)];
+        let keys = [
+            (KEY, record.record.to_string()),
+            (SUBJECT, subject),
+            (MATTER, matter),
+        ];
         let mut row = Row::of(&lines, &record.fields, permit);
-        row.0.extend(keys.iter().map(|(name, text)| (*name, text.as_str())));
+        row.0
+            .extend(keys.iter().map(|(name, text)| (*name, text.as_str())));
         row.0.insert(PURPOSE, record.purpose.as_str());
         row.0.insert(BASIS, basis_text(record.basis));
         let write = Write::new(row, Some([KEY]));
         let request = || {
-            let request = self.client.request(call, Method::POST, &[MODULE, "upsert"])?;
+            let request = self
+                .client
+                .request(call, Method::POST, &[MODULE, "upsert"])?;
             Ok(request.repeatable().json(&write))
         };
-        let details = self.client.answer(call, request).await?.into_details(call, "data")?;
+        let details = self
+            .client
+            .answer(call, request)
+            .await?
+            .into_details(call, "data")?;
         locator(call, &text_id(call, &details)?)
     }
 
@@ -80,7 +100,9 @@ impl Crm for ZohoCrm {
         let call = Call::new(Port::Crm, "fetch");
         let lines = self.covered(&READING, subject, permit)?;
         let mut row = self.row(call, subject, at, permit).await?;
-        let missing = lines.iter().any(|line| text_of(&row, &line.api_name).is_none());
+        let missing = lines
+            .iter()
+            .any(|line| text_of(&row, &line.api_name).is_none());
         let metadata = match missing {
             // Empty, or withheld? Only the metadata of this moment can tell.
             true => self.fresh_metadata(call, permit.now()).await?,
@@ -115,7 +137,9 @@ impl Crm for ZohoCrm {
         let call = Call::new(Port::Crm, "amend");
         let lines = self.lines(fields)?;
         self.require_all(&AMENDING, subject, &lines, permit)?;
-        self.metadata(call, permit.now()).await?.admit(&self.config.map)?;
+        self.metadata(call, permit.now())
+            .await?
+            .admit(&self.config.map)?;
         let answer = self.answer_row(call, at).await?;
         let server_time = answer.server_time;
         let row = self.own_row(call, answer, subject, permit)?;
@@ -128,7 +152,10 @@ impl Crm for ZohoCrm {
         if server_time.is_none_or(|now| now - expected < TimeDelta::seconds(1)) {
             tokio::time::sleep(Duration::from_millis(1_100)).await;
         }
-        let (since, write) = (instant(expected), Write::new(Row::of(&lines, fields, permit), None));
+        let (since, write) = (
+            instant(expected),
+            Write::new(Row::of(&lines, fields, permit), None),
+        );
         let path = [MODULE, at.as_str()];
         let request = || {
             let request = self.client.request(call, Method::PUT, &path)?;
@@ -140,10 +167,16 @@ impl Crm for ZohoCrm {
             Err(error) if is_conflict(&error) => {
                 let row = self.row(call, subject, at, permit).await?;
                 let ours = lines.iter().all(|line| {
-                    let wanted = fields.field(line.field.as_str()).map(|value| value.expose(permit));
+                    let wanted = fields
+                        .field(line.field.as_str())
+                        .map(|value| value.expose(permit));
                     text_of(&row, &line.api_name) == wanted.map(String::as_str)
                 });
-                if ours { modified(call, &row) } else { Err(error) }
+                if ours {
+                    modified(call, &row)
+                } else {
+                    Err(error)
+                }
             }
             Err(error) => Err(error),
         }
@@ -217,7 +250,9 @@ impl ZohoCrm {
         // Without `fields` the CRM shows the whole record: the leak check wants to see what
         // stands in fields that are not mapped.
         let path = [MODULE, at.as_str()];
-        self.client.answer(call, || self.client.request(call, Method::GET, &path)).await
+        self.client
+            .answer(call, || self.client.request(call, Method::GET, &path))
+            .await
     }
 
     fn own_row(
@@ -228,7 +263,9 @@ impl ZohoCrm {
         permit: &Permit<'_>,
     ) -> Result<Value> {
         let mut rows = answer.into_list(call, "data")?;
-        let row = rows.pop().ok_or_else(|| Error::from(call.fault(FaultKind::NotFound)))?;
+        let row = rows
+            .pop()
+            .ok_or_else(|| Error::from(call.fault(FaultKind::NotFound)))?;
         if text_of(&row, SUBJECT) != Some(subject.to_string().as_str()) {
             return Err(Code::AclDeny.into());
         }
@@ -241,7 +278,9 @@ impl ZohoCrm {
 
     /// What stands in free-text fields that are not on the map.
     fn unmapped(&self, mut row: Value, metadata: &FieldMetadata) -> Fields {
-        let Some(object) = row.as_object_mut() else { return Fields::new() };
+        let Some(object) = row.as_object_mut() else {
+            return Fields::new();
+        };
         let own = [KEY, SUBJECT, MATTER, PURPOSE, BASIS];
         object
             .iter_mut()
@@ -270,7 +309,11 @@ pub(crate) struct Write<'a> {
 
 impl<'a> Write<'a> {
     pub(crate) fn new(row: Row<'a>, unique: Option<[&'static str; 1]>) -> Self {
-        Self { data: [row], trigger: [], duplicate_check_fields: unique }
+        Self {
+            data: [row],
+            trigger: [],
+            duplicate_check_fields: unique,
+        }
     }
 }
 
@@ -298,7 +341,9 @@ fn modified(call: Call, row: &Value) -> Result<Timestamp> {
 }
 
 fn is_conflict(error: &Error) -> bool {
-    error.fault().is_some_and(|fault| fault.kind() == FaultKind::Conflict)
+    error
+        .fault()
+        .is_some_and(|fault| fault.kind() == FaultKind::Conflict)
 }
 
 /// A text that is not empty.
@@ -327,16 +372,30 @@ fn basis_text(basis: LawfulBasis) -> &'static str {
 
 fn basis_of(text: &str) -> Option<LawfulBasis> {
     use LawfulBasis::*;
-    [Consent, Contract, LegalObligation, LegitimateInterests, PublicTask, VitalInterests]
-        .into_iter()
-        .find(|basis| basis_text(*basis) == text)
+    [
+        Consent,
+        Contract,
+        LegalObligation,
+        LegitimateInterests,
+        PublicTask,
+        VitalInterests,
+    ]
+    .into_iter()
+    .find(|basis| basis_text(*basis) == text)
 }
 
 /// Where clients are kept.
 pub(crate) const MODULE: &str = "Contacts";
 
-const READING: [Act; 7] =
-    [Act::Amend, Act::Enter, Act::Open, Act::Process, Act::Review, Act::Transfer, Act::Verify];
+const READING: [Act; 7] = [
+    Act::Amend,
+    Act::Enter,
+    Act::Open,
+    Act::Process,
+    Act::Review,
+    Act::Transfer,
+    Act::Verify,
+];
 const AMENDING: [Act; 3] = [Act::Amend, Act::Enter, Act::Process];
 const LOCATING: [Act; 10] = [
     Act::Amend,
@@ -357,7 +416,14 @@ mod tests {
 
     #[test]
     fn every_lawful_basis_comes_back_as_itself() {
-        for basis in [LawfulBasis::Consent, LawfulBasis::Contract, LawfulBasis::LegalObligation, LawfulBasis::LegitimateInterests, LawfulBasis::PublicTask, LawfulBasis::VitalInterests] {
+        for basis in [
+            LawfulBasis::Consent,
+            LawfulBasis::Contract,
+            LawfulBasis::LegalObligation,
+            LawfulBasis::LegitimateInterests,
+            LawfulBasis::PublicTask,
+            LawfulBasis::VitalInterests,
+        ] {
             assert_eq!(basis_of(basis_text(basis)), Some(basis));
         }
         assert_eq!(basis_of("Pending"), None);
@@ -368,7 +434,10 @@ mod tests {
         let row = Row(BTreeMap::from([("Last_Name", "Sample")]));
         let body = serde_json::to_value(Write::new(row, Some([KEY]))).unwrap();
         assert_eq!(body["trigger"], serde_json::json!([]));
-        assert_eq!(body["duplicate_check_fields"], serde_json::json!(["KTA_Key"]));
+        assert_eq!(
+            body["duplicate_check_fields"],
+            serde_json::json!(["KTA_Key"])
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use kta_core::time::Timestamp;
 use kta_core::{Error, FaultKind, Result};
 use kta_http::{Call, Method};
+use serde_json::Value;
 
 use crate::client::{Answer, Client};
 use crate::coql::parse_instant;
@@ -12,26 +13,34 @@ use crate::coql::parse_instant;
 pub(crate) async fn purge(client: &Client, call: Call, id: &str) -> Result<bool> {
     let path = ["settings", "recycle_bin", id];
     let request = || client.request(call, Method::DELETE, &path);
-    match unless_gone(client.answer(call, request).await)? {
-        Some(answer) => unless_gone(answer.into_details(call, "recycle_bin")).map(|d| d.is_some()),
-        None => Ok(false),
-    }
+    let answer = client.answer(call, request).await;
+    Ok(unless_gone(one_row(call, answer, "recycle_bin"))?.is_some())
 }
 
 /// When the entry was put there, or `None` when there is none.
 pub(crate) async fn look(client: &Client, call: Call, id: &str) -> Result<Option<Binned>> {
     let path = ["settings", "recycle_bin", id];
     let request = || client.request(call, Method::GET, &path);
-    let Some(answer) = unless_gone(client.answer(call, request).await)? else { return Ok(None) };
+    let Some(answer) = unless_gone(client.answer(call, request).await)? else {
+        return Ok(None);
+    };
     let rows = answer.into_list(call, "recycle_bin")?;
-    Ok(rows.first().map(|row| Binned { since: parse_instant(&row["deleted_time"]) }))
+    Ok(rows.first().map(|row| Binned {
+        since: parse_instant(&row["deleted_time"]),
+    }))
 }
 
 /// Puts an entry back, so that what hangs on it can be reached.
 pub(crate) async fn restore(client: &Client, call: Call, id: &str) -> Result<()> {
     let path = ["settings", "recycle_bin", id, "actions", "restore"];
     let request = || Ok(client.request(call, Method::POST, &path)?.repeatable());
-    client.answer(call, request).await?.into_details(call, "recycle_bin").map(drop)
+    let answer = client.answer(call, request).await;
+    unless_gone(one_row(call, answer, "recycle_bin")).map(drop)
+}
+
+/// The details of the one row that was written, or its error.
+pub(crate) fn one_row(call: Call, answer: Result<Answer>, key: &str) -> Result<Value> {
+    answer?.into_details(call, key)
 }
 
 /// `None` for an answer that says that there is no such thing (any more).
@@ -44,7 +53,9 @@ pub(crate) fn unless_gone<T>(answer: Result<T>) -> Result<Option<T>> {
 }
 
 fn is_not_found(error: &Error) -> bool {
-    error.fault().is_some_and(|fault| fault.kind() == FaultKind::NotFound)
+    error
+        .fault()
+        .is_some_and(|fault| fault.kind() == FaultKind::NotFound)
 }
 
 /// An entry of the recycle bin.
@@ -66,7 +77,9 @@ pub(crate) async fn deleted_line(
         let rows = answer.into_list(call, "data")?;
         if let Some(row) = rows.iter().find(|row| row["id"].as_str() == Some(id)) {
             let display_name = row["display_name"].as_str().unwrap_or_default();
-            return Ok(Some(DeletedLine { display_name: display_name.to_owned() }));
+            return Ok(Some(DeletedLine {
+                display_name: display_name.to_owned(),
+            }));
         }
         if !more {
             break;
@@ -92,7 +105,10 @@ pub(crate) async fn deleted_page(
     let (path, page) = ([module, "deleted"], page.to_string());
     let request = || {
         let request = client.request(call, Method::GET, &path)?;
-        let request = request.query("type", "all").query("per_page", "200").query("page", &page);
+        let request = request
+            .query("type", "all")
+            .query("per_page", "200")
+            .query("page", &page);
         Ok(match since {
             Some(since) => request.header("if-modified-since", since),
             None => request,

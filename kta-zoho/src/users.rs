@@ -47,7 +47,10 @@ async fn of_type(client: &Client, call: Call, kind: &str) -> Result<Vec<Value>> 
         let page = page.to_string();
         let request = || {
             let request = client.request(call, Method::GET, &["users"])?;
-            Ok(request.query("type", kind).query("per_page", "200").query("page", &page))
+            Ok(request
+                .query("type", kind)
+                .query("per_page", "200")
+                .query("page", &page))
         };
         let answer = client.answer(call, request).await?;
         let more = answer.has_more();

@@ -16,12 +16,23 @@ async fn after_an_erasure_the_name_stands_only_where_no_call_reaches() {
     let office = Office::open().await;
     let locator = furnished(&office).await;
     let before = probe(&office, &locator).await;
-    assert!(before.residues.iter().any(|residue| residue.what.as_str() == "record" && residue.content));
+    assert!(
+        before
+            .residues
+            .iter()
+            .any(|residue| residue.what.as_str() == "record" && residue.content)
+    );
     let erased = erase(&office, Some(&locator)).await.unwrap();
     let steps: Vec<_> = erased.steps.iter().map(|step| step.as_str()).collect();
     assert_eq!(
         steps,
-        ["notes.delete:2", "attachments.delete:1", "record.overwrite_name", "record.delete", "recycle_bin.delete"]
+        [
+            "notes.delete:2",
+            "attachments.delete:1",
+            "record.overwrite_name",
+            "record.delete",
+            "recycle_bin.delete"
+        ]
     );
     assert!(erased.window.is_some());
     let held = office.emulator.inspect().holdings(number(&locator));
@@ -34,21 +45,46 @@ async fn after_an_erasure_the_name_stands_only_where_no_call_reaches() {
         }
     }
     let after = probe(&office, &locator).await;
-    assert!(after.residues.iter().all(|residue| !residue.content), "{after:?}");
-    let left: Vec<_> = after.residues.iter().map(|residue| residue.what.as_str()).collect();
+    assert!(
+        after.residues.iter().all(|residue| !residue.content),
+        "{after:?}"
+    );
+    let left: Vec<_> = after
+        .residues
+        .iter()
+        .map(|residue| residue.what.as_str())
+        .collect();
     assert_eq!(left, ["deleted_list"], "a trace by id, without a name");
-    assert!(after.asked.iter().any(|asked| asked.as_str() == "timeline.get:no-record"));
+    assert!(
+        after
+            .asked
+            .iter()
+            .any(|asked| asked.as_str() == "timeline.get:no-record")
+    );
 }
 
 #[tokio::test]
 async fn erasing_never_reaches_for_more_than_its_own_ids() {
     let office = Office::open().await;
     let locator = furnished(&office).await;
-    let spouse = office.enter_person(office.desk.spouse(), "a").await.unwrap();
-    let binned = office.enter_person(office.desk.children()[0], "a").await.unwrap();
+    let spouse = office
+        .enter_person(office.desk.spouse(), "a")
+        .await
+        .unwrap();
+    let binned = office
+        .enter_person(office.desk.children()[0], "a")
+        .await
+        .unwrap();
     office.emulator.inspect().delete_by_hand(number(&binned));
     erase(&office, Some(&locator)).await.unwrap();
-    assert!(office.emulator.inspect().holdings(number(&spouse)).record.is_some());
+    assert!(
+        office
+            .emulator
+            .inspect()
+            .holdings(number(&spouse))
+            .record
+            .is_some()
+    );
     assert!(office.emulator.inspect().holdings(number(&binned)).in_bin);
     for asked in office.emulator.journal() {
         assert!(!asked.path.contains("actions/empty"), "{asked:?}");
@@ -66,7 +102,14 @@ async fn erasing_twice_is_no_error_and_of_the_same_kind() {
     let second = erase(&office, Some(&locator)).await.unwrap();
     assert_eq!((first.method, first.window), (second.method, second.window));
     let never = erase(&office, None).await.unwrap();
-    assert_eq!(never.steps.iter().map(|step| step.as_str()).collect::<Vec<_>>(), ["record.absent"]);
+    assert_eq!(
+        never
+            .steps
+            .iter()
+            .map(|step| step.as_str())
+            .collect::<Vec<_>>(),
+        ["record.absent"]
+    );
 }
 
 #[tokio::test]
@@ -74,7 +117,14 @@ async fn a_copy_that_was_made_but_not_registered_is_found_by_our_key() {
     let office = Office::open().await;
     let locator = furnished(&office).await;
     erase(&office, None).await.unwrap();
-    assert!(office.emulator.inspect().holdings(number(&locator)).record.is_none());
+    assert!(
+        office
+            .emulator
+            .inspect()
+            .holdings(number(&locator))
+            .record
+            .is_none()
+    );
     assert!(!office.emulator.inspect().holdings(number(&locator)).in_bin);
 }
 
@@ -84,23 +134,56 @@ async fn a_record_that_somebody_deleted_by_hand_goes_with_its_notes_and_attachme
     let locator = furnished(&office).await;
     office.emulator.inspect().delete_by_hand(number(&locator));
     let seen = probe(&office, &locator).await;
-    let bin = seen.residues.iter().find(|residue| residue.what.as_str() == "recycle_bin").unwrap();
+    let bin = seen
+        .residues
+        .iter()
+        .find(|residue| residue.what.as_str() == "recycle_bin")
+        .unwrap();
     assert!(bin.content && bin.until.is_some());
-    assert!(seen.residues.iter().any(|residue| residue.what.as_str() == "notes"));
-    assert!(seen.residues.iter().any(|residue| residue.what.as_str() == "timeline"));
+    assert!(
+        seen.residues
+            .iter()
+            .any(|residue| residue.what.as_str() == "notes")
+    );
+    assert!(
+        seen.residues
+            .iter()
+            .any(|residue| residue.what.as_str() == "timeline")
+    );
     erase(&office, Some(&locator)).await.unwrap();
     let held = office.emulator.inspect().holdings(number(&locator));
-    assert!(held.record.is_none() && !held.in_bin && held.notes.is_empty() && held.attachments.is_empty());
-    assert!(probe(&office, &locator).await.residues.iter().all(|residue| !residue.content));
+    assert!(
+        held.record.is_none()
+            && !held.in_bin
+            && held.notes.is_empty()
+            && held.attachments.is_empty()
+    );
+    assert!(
+        probe(&office, &locator)
+            .await
+            .residues
+            .iter()
+            .all(|residue| !residue.content)
+    );
 }
 
 #[tokio::test]
 async fn somebody_elses_record_is_not_erased_whatever_the_placement_says() {
     let office = Office::open().await;
-    let spouses = office.enter_person(office.desk.spouse(), "a").await.unwrap();
+    let spouses = office
+        .enter_person(office.desk.spouse(), "a")
+        .await
+        .unwrap();
     let refused = erase(&office, Some(&spouses)).await.unwrap_err();
     assert_eq!(refused.refusal().unwrap().code(), Code::AclDeny);
-    assert!(office.emulator.inspect().holdings(number(&spouses)).record.is_some());
+    assert!(
+        office
+            .emulator
+            .inspect()
+            .holdings(number(&spouses))
+            .record
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -117,7 +200,15 @@ async fn a_permit_for_another_act_or_person_erases_and_probes_nothing() {
         assert_eq!(refused.refusal().unwrap().code(), Code::AclDeny);
     }
     let destroying = office.permit(Act::Destroy).await;
-    assert!(office.crm.probe(&placement, &destroying).await.unwrap_err().refusal().is_some());
+    assert!(
+        office
+            .crm
+            .probe(&placement, &destroying)
+            .await
+            .unwrap_err()
+            .refusal()
+            .is_some()
+    );
     assert!(office.emulator.journal().is_empty());
 }
 
@@ -135,15 +226,30 @@ async fn an_erasure_broken_off_at_any_step_goes_on_to_the_same_end() {
             let locator = furnished(&office).await;
             // A missing scope ends the attempt before its effect; enough lost answers in a row
             // end it after.
-            office.emulator.faults().after(step, 4, "*", "/crm/v8", failure.clone());
-            assert!(erase(&office, Some(&locator)).await.is_err(), "{failure:?} at {step}");
+            office
+                .emulator
+                .faults()
+                .after(step, 4, "*", "/crm/v8", failure.clone());
+            assert!(
+                erase(&office, Some(&locator)).await.is_err(),
+                "{failure:?} at {step}"
+            );
             office.emulator.faults().clear();
             erase(&office, Some(&locator)).await.unwrap();
             let held = office.emulator.inspect().holdings(number(&locator));
-            assert!(held.record.is_none() && !held.in_bin, "{failure:?} at {step}");
-            assert!(held.notes.is_empty() && held.attachments.is_empty(), "{failure:?} at {step}");
+            assert!(
+                held.record.is_none() && !held.in_bin,
+                "{failure:?} at {step}"
+            );
+            assert!(
+                held.notes.is_empty() && held.attachments.is_empty(),
+                "{failure:?} at {step}"
+            );
             let after = probe(&office, &locator).await;
-            assert!(after.residues.iter().all(|residue| !residue.content), "{failure:?} at {step}");
+            assert!(
+                after.residues.iter().all(|residue| !residue.content),
+                "{failure:?} at {step}"
+            );
         }
     }
 }
@@ -154,18 +260,38 @@ async fn furnished(office: &Office) -> Locator {
     let inspect = office.emulator.inspect();
     let name = office.texts()[0].1.clone();
     for title in ["Call", &name] {
-        assert!(inspect.note_by_hand(number(&locator), title, &format!("about {name}")).is_some());
+        assert!(
+            inspect
+                .note_by_hand(number(&locator), title, &format!("about {name}"))
+                .is_some()
+        );
     }
     let file = format!("letter of {name}.txt");
-    assert!(inspect.attach_by_hand(number(&locator), &file, name.as_bytes()).is_some());
-    inspect.edit_by_hand(number(&locator), [("Description".to_owned(), json!("nothing"))].into_iter().collect());
+    assert!(
+        inspect
+            .attach_by_hand(number(&locator), &file, name.as_bytes())
+            .is_some()
+    );
+    inspect.edit_by_hand(
+        number(&locator),
+        [("Description".to_owned(), json!("nothing"))]
+            .into_iter()
+            .collect(),
+    );
     locator
 }
 
 async fn erase(office: &Office, locator: Option<&Locator>) -> Result<Erased> {
     let permit = office.permit(Act::Destroy).await;
     let key = IdempotencyKey::derived("erase", &[]);
-    office.crm.erase(&office.placement(office.desk.beneficiary(), locator), key, &permit).await
+    office
+        .crm
+        .erase(
+            &office.placement(office.desk.beneficiary(), locator),
+            key,
+            &permit,
+        )
+        .await
 }
 
 async fn probe(office: &Office, locator: &Locator) -> Probe {

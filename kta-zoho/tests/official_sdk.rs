@@ -21,7 +21,10 @@ async fn official_python_client_works_unpatched_against_the_emulator() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official_sdk/drive.py");
     let (place, argument) = (directory.path().to_owned(), target.to_string());
     let output = tokio::task::spawn_blocking(move || {
-        run(Command::new(python).arg(script).arg(argument).current_dir(place))
+        run(Command::new(python)
+            .arg(script)
+            .arg(argument)
+            .current_dir(place))
     })
     .await
     .unwrap()
@@ -46,8 +49,12 @@ fn client_python() -> Option<PathBuf> {
     if has_client(&python) {
         return Some(python);
     }
-    let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment))
-        && succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]));
+    let made =
+        succeeds(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        ) && succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]));
     (made && has_client(&python)).then_some(python)
 }
 

@@ -155,7 +155,7 @@ def main():
 title: {full(noam)}
 ---
 
-{noam['mail']}, {noam['phone']}
+{noam['email']}, {noam['phone']}
 
 # Work
 

@@ -24,7 +24,8 @@ import tomllib
 HERE = pathlib.Path(__file__).parent
 FRONT, BACK = 25543, 25580
 PERSONAL = ("family_name", "given_names", "native_name", "birth_date", "sex", "nationality",
-            "passport_number", "passport_expiry", "national_id", "mail", "phone")
+            "passport_number", "passport_expiry", "national_id", "email", "phone",
+            "address", "occupation")
 
 
 def token(firm, expiry, nonce):
@@ -59,11 +60,10 @@ def main():
     fields = [("csrf_token", token(firm, int(time.time()) + 7200, nonce)),
               ("form_version", firm["form_version"]),
               ("matter", data["matter"]["reference"]),
-              ("submitter", spouse["mail"])]
+              ("submitter", spouse["email"])]
     for p in data["person"]:
         r = p["role"]
         fields += [(f"{r}.{key}", str(p[key])) for key in PERSONAL if key in p]
-    fields += [("address", "17 Specimen Street, Testville, Utopia")]
     files = [("child2.passport_page", "ofir-passport.pdf", "passport Ofir.pdf"),
              ("child2.birth_certificate", "ofir-birth.pdf", "תעודת לידה אופיר.pdf"),
              ("marriage_certificate", "marriage.pdf", "marriage certificate.pdf")]

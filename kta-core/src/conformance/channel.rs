@@ -13,6 +13,7 @@ use futures_util::stream;
 use super::desk::Desk;
 use super::marks::{assert_unmarked, effect, ended_permits_are_refused};
 use super::{cancelled, code};
+use crate::Code;
 use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, IdempotencyKey, SubjectId};
@@ -20,7 +21,6 @@ use crate::memory::{FaultPlan, Flaky, Strike};
 use crate::pii::{Category, Content, ContentStream, DocumentKind, MediaType};
 use crate::policy::{Act, Permit, Role, Scope};
 use crate::ports::channel::{Channel, Package, Part, Submission};
-use crate::Code;
 
 conformance_cases! {$
     /// The contract of [`Channel`](crate::ports::Channel) as tests: see
@@ -43,10 +43,16 @@ conformance_cases! {$
 pub async fn the_same_key_twice_is_one_submission(port: &dyn Channel) {
     let filing = Filing::new("twice");
     let first = filing.submit(port, 1).await.unwrap();
-    assert_eq!((first.key.clone(), first.package), (filing.key(1).to_string(), filing.package.digest()));
+    assert_eq!(
+        (first.key.clone(), first.package),
+        (filing.key(1).to_string(), filing.package.digest())
+    );
     assert_eq!(filing.submit(port, 1).await.unwrap(), first);
     // A retry after midnight: the day of filing is another, the submission is not.
-    let mut later = Filing { desk: filing.desk, package: filing.package.clone() };
+    let mut later = Filing {
+        desk: filing.desk,
+        package: filing.package.clone(),
+    };
     later.package.on = later.package.on.succ_opt().unwrap();
     assert_eq!(later.submit(port, 1).await.unwrap(), first);
 }
@@ -61,7 +67,10 @@ pub async fn of_concurrent_submissions_under_one_key_one_is_left(port: &dyn Chan
 /// Another key is another submission.
 pub async fn another_key_is_another_submission(port: &dyn Channel) {
     let filing = Filing::new("two keys");
-    let (one, other) = (filing.submit(port, 1).await.unwrap(), filing.submit(port, 2).await.unwrap());
+    let (one, other) = (
+        filing.submit(port, 1).await.unwrap(),
+        filing.submit(port, 2).await.unwrap(),
+    );
     assert_ne!(one.key, other.key);
     assert_eq!(filing.find(port, 1).await, Some(one));
     assert_eq!(filing.find(port, 2).await, Some(other));
@@ -83,7 +92,9 @@ pub async fn find_tells_nothing_of_another_matter(port: &dyn Channel) {
     let filing = Filing::new("hidden");
     filing.submit(port, 1).await.unwrap();
     let session = filing.desk.session(Role::Attorney);
-    let scope = filing.desk.scope(filing.desk.stranger(), Category::Identity);
+    let scope = filing
+        .desk
+        .scope(filing.desk.stranger(), Category::Identity);
     let elsewhere = session.permit(Act::Transmit, scope).await.unwrap();
     assert_eq!(port.find(filing.key(1), &elsewhere).await.unwrap(), None);
 }
@@ -92,10 +103,13 @@ pub async fn find_tells_nothing_of_another_matter(port: &dyn Channel) {
 pub async fn after_an_unknown_outcome_find_gives_the_truth(port: &dyn Channel) {
     let filing = Filing::new("unknown");
     for (number, strike, made) in [(1, Strike::After, true), (2, Strike::Before, false)] {
-        let flaky = Flaky::new(Borrowed(port), &FaultPlan::at(0, strike));
+        let flaky = Flaky::of(Borrowed(port), &FaultPlan::at(0, strike));
         assert!(filing.submit(&flaky, number).await.is_err());
         let found = filing.find(port, number).await;
-        assert_eq!(found.as_ref().map(|submission| submission.package), made.then(|| filing.package.digest()));
+        assert_eq!(
+            found.as_ref().map(|submission| submission.package),
+            made.then(|| filing.package.digest())
+        );
         let again = filing.submit(port, number).await.unwrap();
         assert!(found.is_none_or(|found| found == again), "one submission");
     }
@@ -129,20 +143,48 @@ pub async fn a_package_whose_parts_do_not_match_is_refused_and_leaves_nothing(po
         ("too many", long),
         ("none", Vec::new()),
         ("in another order", swapped),
-        ("another document", with(3, Content::of(body(8), MediaType::pdf()))),
-        ("another type", with(3, Content::of(body(3), MediaType::text()))),
-        ("changed on the way", with(3, promise(3, vec![Ok(flipped.into())]))),
-        ("cut off", with(3, promise(3, vec![Ok(whole[..70_000].to_vec().into())]))),
-        ("longer", with(0, promise(0, vec![Ok(body(0).into()), Ok(Bytes::from_static(b"x"))]))),
-        ("broken off", with(3, promise(3, vec![Ok(whole[..9].to_vec().into()), Err(broken.into())]))),
+        (
+            "another document",
+            with(3, Content::of(body(8), MediaType::pdf())),
+        ),
+        (
+            "another type",
+            with(3, Content::of(body(3), MediaType::text())),
+        ),
+        (
+            "changed on the way",
+            with(3, promise(3, vec![Ok(flipped.into())])),
+        ),
+        (
+            "cut off",
+            with(3, promise(3, vec![Ok(whole[..70_000].to_vec().into())])),
+        ),
+        (
+            "longer",
+            with(
+                0,
+                promise(0, vec![Ok(body(0).into()), Ok(Bytes::from_static(b"x"))]),
+            ),
+        ),
+        (
+            "broken off",
+            with(
+                3,
+                promise(3, vec![Ok(whole[..9].to_vec().into()), Err(broken.into())]),
+            ),
+        ),
     ];
     for (flaw, contents) in flawed {
         let session = filing.desk.session(Role::Attorney);
         let permit = session.permit(Act::Transmit, filing.scope()).await.unwrap();
-        let outcome = port.submit(&filing.package, contents, filing.key(1), &permit).await;
+        let outcome = port
+            .submit(&filing.package, contents, filing.key(1), &permit)
+            .await;
         let lasting = match outcome.unwrap_err() {
             Error::Refused(_) => true,
-            Error::Broken(fault) => !fault.is_transient() && fault.kind() != FaultKind::OutcomeUnknown,
+            Error::Broken(fault) => {
+                !fault.is_transient() && fault.kind() != FaultKind::OutcomeUnknown
+            }
         };
         assert!(lasting, "{flaw}: trying again cannot help");
         assert_eq!(filing.find(port, 1).await, None, "{flaw}");
@@ -162,9 +204,12 @@ pub async fn a_permit_that_does_not_cover_every_person_is_refused(port: &dyn Cha
     ];
     let session = filing.desk.session(Role::Attorney);
     for (subjects, categories) in narrow {
-        let scope = Scope::over(subjects, categories.iter().copied()).in_matter(filing.desk.matter());
+        let scope =
+            Scope::over(subjects, categories.iter().copied()).in_matter(filing.desk.matter());
         let permit = session.permit(Act::Transmit, scope).await.unwrap();
-        let outcome = port.submit(&filing.package, filing.contents(), filing.key(1), &permit).await;
+        let outcome = port
+            .submit(&filing.package, filing.contents(), filing.key(1), &permit)
+            .await;
         assert_eq!(code(outcome), Code::AclDeny);
         assert_eq!(filing.find(port, 1).await, None);
     }
@@ -174,7 +219,8 @@ pub async fn a_permit_that_does_not_cover_every_person_is_refused(port: &dyn Cha
 pub async fn a_permit_for_another_act_or_ended_is_refused(port: &dyn Channel) {
     let filing = Filing::new("other permit");
     let submit = async |permit: &Permit<'_>| {
-        port.submit(&filing.package, filing.contents(), filing.key(1), permit).await
+        port.submit(&filing.package, filing.contents(), filing.key(1), permit)
+            .await
     };
     let find = async |permit: &Permit<'_>| port.find(filing.key(1), permit).await;
     let (right, other) = ((Role::Attorney, Act::Transmit), (Role::Attorney, Act::Open));
@@ -207,7 +253,10 @@ pub async fn errors_and_debug_hold_no_content(port: &dyn Channel) {
     let permit = session.permit(Act::Transmit, filing.scope()).await.unwrap();
     let mut swapped = filing.contents();
     swapped.swap(2, 3);
-    let error = port.submit(&filing.package, swapped, filing.key(2), &permit).await.unwrap_err();
+    let error = port
+        .submit(&filing.package, swapped, filing.key(2), &permit)
+        .await
+        .unwrap_err();
     assert_unmarked(&format!("{port:?} {made:?} {error} {error:?}"));
 }
 
@@ -227,18 +276,19 @@ impl Filing {
             (beneficiary, DocumentKind::Passport, Category::Identity),
             (beneficiary, DocumentKind::Degree, Category::Case),
         ];
-        let part = |(number, (subject, kind, category)): (u8, (SubjectId, DocumentKind, Category))| {
-            let content = body(number);
-            Part {
-                document: DocumentId::derived(&[desk.tenant().as_bytes(), &[number]]),
-                subject,
-                kind,
-                category,
-                media: MediaType::pdf(),
-                length: content.len() as u64,
-                digest: Digest::of(&content),
-            }
-        };
+        let part =
+            |(number, (subject, kind, category)): (u8, (SubjectId, DocumentKind, Category))| {
+                let content = body(number);
+                Part {
+                    document: DocumentId::derived(&[desk.tenant().as_bytes(), &[number]]),
+                    subject,
+                    kind,
+                    category,
+                    media: MediaType::pdf(),
+                    length: content.len() as u64,
+                    digest: Digest::of(&content),
+                }
+            };
         let package = Package {
             matter: desk.matter(),
             agency: Label::fixed("us.uscis"),
@@ -263,13 +313,16 @@ impl Filing {
     }
 
     fn contents(&self) -> Vec<Content> {
-        (0..4).map(|number| Content::of(body(number), MediaType::pdf())).collect()
+        (0..4)
+            .map(|number| Content::of(body(number), MediaType::pdf()))
+            .collect()
     }
 
     async fn submit(&self, port: &dyn Channel, number: u8) -> Result<Submission> {
         let session = self.desk.session(Role::Attorney);
         let permit = session.permit(Act::Transmit, self.scope()).await.unwrap();
-        port.submit(&self.package, self.contents(), self.key(number), &permit).await
+        port.submit(&self.package, self.contents(), self.key(number), &permit)
+            .await
     }
 
     async fn find(&self, port: &dyn Channel, number: u8) -> Option<Submission> {

@@ -6,15 +6,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
+use super::papers::{broken_off, content, document, scope, special, whole, whole_content};
 use super::marks::{MARK, assert_unmarked, effect, wrong_permits_are_refused};
 use super::{Desk, cancelled, code, fault};
+use crate::Code;
 use crate::audit::Label;
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, SubjectId};
-use crate::pii::{Category, Classification, Content, ContentStream, Document, DocumentKind, Locator, MediaType};
+use crate::pii::{
+    Category, Classification, Content, ContentStream, Document, DocumentKind, Locator, MediaType,
+};
 use crate::policy::{Act, Role};
 use crate::ports::documents::{Documents, StoredDocument, Version};
-use crate::Code;
 
 conformance_cases! {$
     /// The contract of [`Documents`](crate::ports::Documents) as tests; `fresh` gives a
@@ -61,7 +64,13 @@ pub async fn what_was_put_comes_back_byte_for_byte_whatever_its_size(bench: &dyn
         let document = document(&desk, number, &bytes);
         let stored = put(bench, &desk, &document, &bytes, number).await.unwrap();
         assert_eq!(stored.length, length as u64);
-        assert!(read(bench, &desk, &document, &stored.locator).await.unwrap() == bytes, "{length} bytes");
+        assert!(
+            read(bench, &desk, &document, &stored.locator)
+                .await
+                .unwrap()
+                == bytes,
+            "{length} bytes"
+        );
         let found = locate(bench, &desk, &document).await.unwrap();
         assert_eq!(found, Some(stored));
     }
@@ -75,7 +84,10 @@ pub async fn the_same_key_twice_is_one_file_with_one_version(bench: &dyn Library
     let first = put(bench, &desk, &document, &bytes, 1).await.unwrap();
     let again = put(bench, &desk, &document, &bytes, 1).await.unwrap();
     assert_eq!(first.locator, again.locator);
-    assert_eq!(versions(bench, &desk, &first.locator).await.unwrap().len(), 1);
+    assert_eq!(
+        versions(bench, &desk, &first.locator).await.unwrap().len(),
+        1
+    );
     assert_eq!(bench.names().await.len(), 1);
 }
 
@@ -86,7 +98,10 @@ pub async fn of_concurrent_puts_of_one_document_one_file_is_left(bench: &dyn Lib
     let document = document(&desk, 1, &bytes);
     let port = bench.documents().await;
     let session = desk.session(Role::ServiceSync);
-    let permit = session.permit(Act::Store, scope(&desk, &document)).await.unwrap();
+    let permit = session
+        .permit(Act::Store, scope(&desk, &document))
+        .await
+        .unwrap();
     let attempt = || {
         let content = Content::of(bytes.clone(), MediaType::pdf());
         port.put(&document, None, content, effect(&desk, 1), &permit)
@@ -101,14 +116,23 @@ pub async fn of_concurrent_puts_of_one_document_one_file_is_left(bench: &dyn Lib
     };
     assert!(won.iter().all(|stored| stored.locator == won[0].locator));
     assert_eq!(bench.names().await.len(), 1);
-    assert_eq!(read(bench, &desk, &document, &won[0].locator).await.unwrap(), bytes);
+    assert_eq!(
+        read(bench, &desk, &document, &won[0].locator)
+            .await
+            .unwrap(),
+        bytes
+    );
 }
 
 /// Another content under the same document id is a new version; the old one stays listed.
-pub async fn another_content_is_a_new_version_and_the_old_one_stays_listed(bench: &dyn LibraryBench) {
+pub async fn another_content_is_a_new_version_and_the_old_one_stays_listed(
+    bench: &dyn LibraryBench,
+) {
     let desk = Desk::new("documents");
     let (old, new) = (content(5_000, 1), content(6_000, 2));
-    let first = put(bench, &desk, &document(&desk, 1, &old), &old, 1).await.unwrap();
+    let first = put(bench, &desk, &document(&desk, 1, &old), &old, 1)
+        .await
+        .unwrap();
     let amended = document(&desk, 1, &new);
     let second = put(bench, &desk, &amended, &new, 2).await.unwrap();
     assert_eq!(first.locator, second.locator);
@@ -117,7 +141,10 @@ pub async fn another_content_is_a_new_version_and_the_old_one_stays_listed(bench
     let lengths: Vec<u64> = listed.iter().map(|version| version.length).collect();
     assert_eq!(lengths, [6_000, 5_000], "newest first");
     assert!(listed[0].at >= listed[1].at);
-    assert_eq!(read(bench, &desk, &amended, &first.locator).await.unwrap(), new);
+    assert_eq!(
+        read(bench, &desk, &amended, &first.locator).await.unwrap(),
+        new
+    );
     assert_eq!(bench.names().await.len(), 1);
 }
 
@@ -127,14 +154,21 @@ pub async fn a_stream_that_breaks_off_leaves_no_half_file(bench: &dyn LibraryBen
     for (number, length) in [(1, 5_000), (2, 5_000_000)] {
         let bytes = content(length, number);
         let document = document(&desk, number, &bytes);
-        put_stream(bench, &desk, &document, broken_off(&bytes), number).await.unwrap_err();
+        put_stream(bench, &desk, &document, broken_off(&bytes), number)
+            .await
+            .unwrap_err();
         assert_eq!(locate(bench, &desk, &document).await.unwrap(), None);
         assert_eq!(bench.names().await, [] as [String; 0]);
     }
     let bytes = content(5_000_000, 2);
     let document = document(&desk, 2, &bytes);
     let stored = put(bench, &desk, &document, &bytes, 2).await.unwrap();
-    assert!(read(bench, &desk, &document, &stored.locator).await.unwrap() == bytes);
+    assert!(
+        read(bench, &desk, &document, &stored.locator)
+            .await
+            .unwrap()
+            == bytes
+    );
 }
 
 /// A content stream that breaks off leaves no new version.
@@ -146,9 +180,17 @@ pub async fn a_stream_that_breaks_off_leaves_no_new_version(bench: &dyn LibraryB
     for (number, length) in [(2, 6_000), (3, 5_000_000)] {
         let new = content(length, number);
         let document = document(&desk, 1, &new);
-        put_stream(bench, &desk, &document, broken_off(&new), number).await.unwrap_err();
-        assert_eq!(versions(bench, &desk, &stored.locator).await.unwrap().len(), 1);
-        assert_eq!(read(bench, &desk, &before, &stored.locator).await.unwrap(), old);
+        put_stream(bench, &desk, &document, broken_off(&new), number)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            versions(bench, &desk, &stored.locator).await.unwrap().len(),
+            1
+        );
+        assert_eq!(
+            read(bench, &desk, &before, &stored.locator).await.unwrap(),
+            old
+        );
     }
 }
 
@@ -162,7 +204,9 @@ pub async fn content_that_is_not_as_promised_is_not_stored(bench: &dyn LibraryBe
     let longer = [bytes.as_slice(), b"more"].concat();
     for wrong in [other, longer, bytes[..4_999].to_vec(), Vec::new()] {
         let stream = stream::iter([Ok(Bytes::from(wrong))]);
-        put_stream(bench, &desk, &document, Box::pin(stream), 1).await.unwrap_err();
+        put_stream(bench, &desk, &document, Box::pin(stream), 1)
+            .await
+            .unwrap_err();
         assert_eq!(locate(bench, &desk, &document).await.unwrap(), None);
         assert_eq!(bench.names().await, [] as [String; 0]);
     }
@@ -176,11 +220,20 @@ pub async fn the_name_in_the_library_tells_nothing_about_the_person(bench: &dyn 
     let mut document = document(&desk, 1, &bytes);
     (document.kind, document.classification) = special();
     let label = bench.label();
-    put_labelled(bench, &desk, &document, Some(&label), whole(&bytes), 1).await.unwrap();
+    put_labelled(bench, &desk, &document, Some(&label), whole(&bytes), 1)
+        .await
+        .unwrap();
     let names = bench.names().await;
     assert_eq!(names.len(), 1);
     let name = names[0].to_lowercase();
-    for telling in ["police", "special", "beneficiary", "passport", "pdf", &desk.beneficiary().to_string()] {
+    for telling in [
+        "police",
+        "special",
+        "beneficiary",
+        "passport",
+        "pdf",
+        &desk.beneficiary().to_string(),
+    ] {
         assert!(!name.contains(telling), "the name tells {telling}");
     }
     assert_unmarked(&name);
@@ -196,7 +249,9 @@ pub async fn special_categories_without_a_label_are_refused(bench: &dyn LibraryB
     assert_eq!(code(refused), Code::DocLabel);
     assert_eq!(bench.names().await, [] as [String; 0]);
     let label = bench.label();
-    let stored = put_labelled(bench, &desk, &document, Some(&label), whole(&bytes), 1).await.unwrap();
+    let stored = put_labelled(bench, &desk, &document, Some(&label), whole(&bytes), 1)
+        .await
+        .unwrap();
     assert_eq!(locate(bench, &desk, &document).await.unwrap(), Some(stored));
 }
 
@@ -210,16 +265,24 @@ pub async fn what_was_removed_is_not_found(bench: &dyn LibraryBench) {
     assert_ne!(first.locator, second.locator);
     remove(bench, &desk, &first.locator).await.unwrap();
     assert_eq!(locate(bench, &desk, &gone).await.unwrap(), None);
-    assert_eq!(fault(read(bench, &desk, &gone, &first.locator).await), FaultKind::NotFound);
+    assert_eq!(
+        fault(read(bench, &desk, &gone, &first.locator).await),
+        FaultKind::NotFound
+    );
     assert_eq!(bench.names().await.len(), 1);
-    assert_eq!(read(bench, &desk, &stays, &second.locator).await.unwrap(), bytes);
+    assert_eq!(
+        read(bench, &desk, &stays, &second.locator).await.unwrap(),
+        bytes
+    );
 }
 
 /// Removing what was removed is no error.
 pub async fn removing_again_is_no_error(bench: &dyn LibraryBench) {
     let desk = Desk::new("documents");
     let bytes = content(5_000, 1);
-    let stored = put(bench, &desk, &document(&desk, 1, &bytes), &bytes, 1).await.unwrap();
+    let stored = put(bench, &desk, &document(&desk, 1, &bytes), &bytes, 1)
+        .await
+        .unwrap();
     remove(bench, &desk, &stored.locator).await.unwrap();
     remove(bench, &desk, &stored.locator).await.unwrap();
     assert_eq!(bench.names().await, [] as [String; 0]);
@@ -231,13 +294,26 @@ pub async fn a_permit_that_does_not_cover_the_person_is_refused(bench: &dyn Libr
     let port = bench.documents().await;
     let bytes = content(5_000, 1);
     let (document, subject) = (document(&desk, 1, &bytes), desk.beneficiary());
-    let (sync, reader) = ((Role::ServiceSync, Act::Store), (Role::Paralegal, Act::Open));
+    let (sync, reader) = (
+        (Role::ServiceSync, Act::Store),
+        (Role::Paralegal, Act::Open),
+    );
     wrong_permits_are_refused(&desk, subject, sync, reader, async |permit| {
-        port.put(&document, None, whole_content(&bytes), effect(&desk, 1), permit).await
+        port.put(
+            &document,
+            None,
+            whole_content(&bytes),
+            effect(&desk, 1),
+            permit,
+        )
+        .await
     })
     .await;
     assert_eq!(bench.names().await, [] as [String; 0]);
-    let at = put(bench, &desk, &document, &bytes, 1).await.unwrap().locator;
+    let at = put(bench, &desk, &document, &bytes, 1)
+        .await
+        .unwrap()
+        .locator;
     let entering = (Role::ServiceSync, Act::Enter);
     wrong_permits_are_refused(&desk, subject, reader, entering, async |permit| {
         port.content(&document, &at, permit).await
@@ -247,9 +323,13 @@ pub async fn a_permit_that_does_not_cover_the_person_is_refused(bench: &dyn Libr
         port.versions(subject, &at, permit).await
     })
     .await;
-    wrong_permits_are_refused(&desk, subject, (Role::Paralegal, Act::Process), reader, async |permit| {
-        port.remove(subject, &at, permit).await
-    })
+    wrong_permits_are_refused(
+        &desk,
+        subject,
+        (Role::Paralegal, Act::Process),
+        reader,
+        async |permit| port.remove(subject, &at, permit).await,
+    )
     .await;
     assert_eq!(read(bench, &desk, &document, &at).await.unwrap(), bytes);
 }
@@ -268,8 +348,16 @@ pub async fn a_cancelled_put_is_whole_or_nothing(bench: &dyn LibraryBench) {
     }
     let stored = put(bench, &desk, &document, &bytes, 1).await.unwrap();
     assert_eq!(bench.names().await.len(), 1);
-    assert_eq!(versions(bench, &desk, &stored.locator).await.unwrap().len(), 1);
-    assert!(read(bench, &desk, &document, &stored.locator).await.unwrap() == bytes);
+    assert_eq!(
+        versions(bench, &desk, &stored.locator).await.unwrap().len(),
+        1
+    );
+    assert!(
+        read(bench, &desk, &document, &stored.locator)
+            .await
+            .unwrap()
+            == bytes
+    );
 }
 
 /// Errors and `Debug` contain nothing of the content.
@@ -277,15 +365,23 @@ pub async fn errors_and_debug_hold_no_content(bench: &dyn LibraryBench) {
     let desk = Desk::new("documents");
     let bytes = content(5_000, 1);
     let document = document(&desk, 1, &bytes);
-    let broken = put_stream(bench, &desk, &document, broken_off(&bytes), 1).await.unwrap_err();
+    let broken = put_stream(bench, &desk, &document, broken_off(&bytes), 1)
+        .await
+        .unwrap_err();
     let stored = put(bench, &desk, &document, &bytes, 1).await.unwrap();
     let nowhere = Locator::new("NOWHERE0000000000000000000000000").unwrap();
     let missing = read(bench, &desk, &document, &nowhere).await.unwrap_err();
     let port = bench.documents().await;
     let listed = versions(bench, &desk, &stored.locator).await.unwrap();
     let reader = desk.session(Role::Paralegal);
-    let permit = reader.permit(Act::Open, scope(&desk, &document)).await.unwrap();
-    let opened = port.content(&document, &stored.locator, &permit).await.unwrap();
+    let permit = reader
+        .permit(Act::Open, scope(&desk, &document))
+        .await
+        .unwrap();
+    let opened = port
+        .content(&document, &stored.locator, &permit)
+        .await
+        .unwrap();
     assert_unmarked(&format!("{port:?} {stored:?} {listed:?} {opened:?}"));
     assert_unmarked(&format!("{broken:?} {broken} {missing:?} {missing}"));
 }
@@ -320,8 +416,17 @@ async fn put_labelled(
 ) -> Result<StoredDocument> {
     let session = desk.session(Role::ServiceSync);
     let permit = session.permit(Act::Store, scope(desk, document)).await?;
-    let content = Content::new(document.length, document.digest, document.media.clone(), stream);
-    bench.documents().await.put(document, label, content, effect(desk, key), &permit).await
+    let content = Content::new(
+        document.length,
+        document.digest,
+        document.media.clone(),
+        stream,
+    );
+    bench
+        .documents()
+        .await
+        .put(document, label, content, effect(desk, key), &permit)
+        .await
 }
 
 async fn locate(
@@ -331,20 +436,39 @@ async fn locate(
 ) -> Result<Option<StoredDocument>> {
     let session = desk.session(Role::ServiceSync);
     let permit = session.permit(Act::Store, scope(desk, document)).await?;
-    bench.documents().await.locate(document.matter, document.id, &permit).await
+    bench
+        .documents()
+        .await
+        .locate(document.matter, document.id, &permit)
+        .await
 }
 
-async fn read(bench: &dyn LibraryBench, desk: &Desk, document: &Document, at: &Locator) -> Result<Vec<u8>> {
+async fn read(
+    bench: &dyn LibraryBench,
+    desk: &Desk,
+    document: &Document,
+    at: &Locator,
+) -> Result<Vec<u8>> {
     let session = desk.session(Role::Paralegal);
     let permit = session.permit(Act::Open, scope(desk, document)).await?;
-    let content = bench.documents().await.content(document, at, &permit).await?;
-    Ok(content.collect(64 << 20, &permit).await?.expose(&permit).clone())
+    let content = bench
+        .documents()
+        .await
+        .content(document, at, &permit)
+        .await?;
+    Ok(content
+        .collect(64 << 20, &permit)
+        .await?
+        .expose(&permit)
+        .clone())
 }
 
 async fn versions(bench: &dyn LibraryBench, desk: &Desk, at: &Locator) -> Result<Vec<Version>> {
     let session = desk.session(Role::Paralegal);
     let subject = desk.beneficiary();
-    let permit = session.permit(Act::Open, desk.scope(subject, Category::Identity)).await?;
+    let permit = session
+        .permit(Act::Open, desk.scope(subject, Category::Identity))
+        .await?;
     bench.documents().await.versions(subject, at, &permit).await
 }
 
@@ -355,64 +479,8 @@ pub(crate) async fn remove(
 ) -> Result<()> {
     let session = desk.session(Role::Paralegal);
     let subject = desk.beneficiary();
-    let permit = session.permit(Act::Process, desk.scope(subject, Category::Identity)).await?;
+    let permit = session
+        .permit(Act::Process, desk.scope(subject, Category::Identity))
+        .await?;
     bench.documents().await.remove(subject, at, &permit).await
-}
-
-/// The beneficiary's passport with this content.
-pub(crate) fn document(desk: &Desk, number: u8, bytes: &[u8]) -> Document {
-    let subject: SubjectId = desk.beneficiary();
-    Document {
-        tenant: desk.tenant(),
-        id: DocumentId::derived(&[subject.as_bytes(), &[number]]),
-        subject,
-        matter: desk.matter(),
-        kind: DocumentKind::Passport,
-        classification: DocumentKind::Passport.classification(),
-        digest: Digest::of(bytes),
-        length: bytes.len() as u64,
-        media: MediaType::pdf(),
-        derived_from: Vec::new(),
-    }
-}
-
-/// Marked bytes, no two stretches of them alike.
-pub(crate) fn content(length: usize, seed: u8) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_u32 ^ u32::from(seed);
-    let noise = core::iter::from_fn(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        Some((state >> 24) as u8)
-    });
-    let mut bytes: Vec<u8> = noise.take(length).collect();
-    let mark = MARK.as_bytes();
-    if length > 100 {
-        bytes[50..50 + mark.len()].copy_from_slice(mark);
-    }
-    bytes
-}
-
-fn special() -> (DocumentKind, Classification) {
-    let kind = DocumentKind::PoliceCertificate;
-    (kind, kind.classification())
-}
-
-fn scope(desk: &Desk, document: &Document) -> crate::policy::Scope {
-    desk.scope(document.subject, document.classification.category)
-}
-
-fn whole_content(bytes: &[u8]) -> Content {
-    Content::of(bytes.to_vec(), MediaType::pdf())
-}
-
-fn whole(bytes: &[u8]) -> ContentStream {
-    // In uneven pieces, as a network gives them.
-    let pieces: Vec<_> = bytes.chunks(65_521).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    Box::pin(stream::iter(pieces))
-}
-
-/// The first half, then a fault.
-fn broken_off(bytes: &[u8]) -> ContentStream {
-    let half = Bytes::copy_from_slice(&bytes[..bytes.len() / 2]);
-    let fault = Fault::new(FaultKind::Unavailable, Port::Blobs, "stream");
-    Box::pin(stream::iter([Ok(half), Err(fault.into())]))
 }

@@ -1,4 +1,4 @@
-//! The kit of [`KeyTable`](crate::ports::key_table::KeyTable).
+//! The kit of [`KeyTable`].
 
 use super::{cancelled, code, fault};
 use crate::audit::Label;

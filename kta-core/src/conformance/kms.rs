@@ -1,4 +1,4 @@
-//! The kit of [`Kms`](crate::ports::kms::Kms).
+//! The kit of [`Kms`].
 
 use super::code;
 use crate::Code;

@@ -17,7 +17,10 @@ pub(crate) const MARK: &str = "Qzxmark";
 pub(crate) fn assert_unmarked(shown: &str) {
     let shown = shown.to_lowercase();
     for marked in [MARK, NUMBER] {
-        assert!(!shown.contains(&marked.to_lowercase()), "a marked value is shown");
+        assert!(
+            !shown.contains(&marked.to_lowercase()),
+            "a marked value is shown"
+        );
     }
 }
 
@@ -44,15 +47,26 @@ pub(crate) fn person(script: &str, number: u8) -> Fields {
 /// Whether two sets of fields hold the same values.
 pub(crate) fn same(one: &Fields, other: &Fields) -> bool {
     let bare = |fields: &Fields| -> Vec<_> {
-        fields.iter().map(|(name, value)| (name.clone(), value.bare().clone())).collect()
+        fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value.bare().clone()))
+            .collect()
     };
     bare(one) == bare(other)
 }
 
 /// Ordinary personal data of one person, in the matter where the person is a party.
 pub(crate) fn ordinary(desk: &Desk, subject: SubjectId) -> Scope {
-    let matter = if subject == desk.stranger() { desk.other_matter() } else { desk.matter() };
-    Scope::over([subject], [Category::Identity, Category::Case, Category::CaseRef]).in_matter(matter)
+    let matter = if subject == desk.stranger() {
+        desk.other_matter()
+    } else {
+        desk.matter()
+    };
+    Scope::over(
+        [subject],
+        [Category::Identity, Category::Case, Category::CaseRef],
+    )
+    .in_matter(matter)
 }
 
 /// The key of the `number`th effect at this desk.
@@ -71,10 +85,23 @@ pub(crate) async fn wrong_permits_are_refused<T: core::fmt::Debug>(
 ) {
     assert_ne!(subject, desk.spouse(), "the kit needs somebody else");
     let session = desk.session(role);
-    let somebody_else = session.permit(act, ordinary(desk, desk.spouse())).await.unwrap();
-    assert_eq!(code(call(&somebody_else).await), Code::AclDeny, "over somebody else");
-    ended_permits_are_refused(desk, ordinary(desk, subject), (role, act), (other_role, other_act), call)
-        .await;
+    let somebody_else = session
+        .permit(act, ordinary(desk, desk.spouse()))
+        .await
+        .unwrap();
+    assert_eq!(
+        code(call(&somebody_else).await),
+        Code::AclDeny,
+        "over somebody else"
+    );
+    ended_permits_are_refused(
+        desk,
+        ordinary(desk, subject),
+        (role, act),
+        (other_role, other_act),
+        call,
+    )
+    .await;
 }
 
 /// Calls with a permit for another act, and with one that has ended. Each must be refused with

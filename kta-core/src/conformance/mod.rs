@@ -39,14 +39,25 @@ macro_rules! conformance_cases {
     };
 }
 
+pub mod access_review;
+pub mod audit_feed;
 pub mod blobs;
+pub mod change_feed;
 pub mod channel;
+pub mod collaboration;
 pub mod crm;
 mod desk;
+pub mod discard;
 pub mod documents;
+pub mod erase;
+pub mod intake;
+pub mod inventory;
 pub mod key_table;
 pub mod kms;
+pub mod labels;
 mod marks;
+mod papers;
+pub mod scanner;
 pub mod store;
 
 pub use desk::{Desk, unused_tenant};
@@ -79,5 +90,7 @@ pub(crate) fn fault<T: core::fmt::Debug>(outcome: crate::Result<T>) -> crate::Fa
 pub(crate) fn cancelled<T>(future: impl Future<Output = T>) {
     let mut future = core::pin::pin!(future);
     let waker = core::task::Waker::noop();
-    let _ = future.as_mut().poll(&mut core::task::Context::from_waker(waker));
+    let _ = future
+        .as_mut()
+        .poll(&mut core::task::Context::from_waker(waker));
 }

@@ -43,7 +43,10 @@ impl MemoryChannel {
     /// Every submission and what it carries, for tests.
     #[must_use]
     pub fn submissions(&self) -> Vec<(Submission, Package)> {
-        self.locked().values().map(|filed| (filed.submission.clone(), filed.package.clone())).collect()
+        self.locked()
+            .values()
+            .map(|filed| (filed.submission.clone(), filed.package.clone()))
+            .collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<IdempotencyKey, Filed>> {
@@ -53,14 +56,20 @@ impl MemoryChannel {
 
     /// The parts that are a copy of this document of this person.
     fn copies(&self, placement: &Placement) -> Vec<IdempotencyKey> {
-        let CopyOf::Document(document) = placement.of else { return Vec::new() };
+        let CopyOf::Document(document) = placement.of else {
+            return Vec::new();
+        };
         let holds = |filed: &Filed| {
             let named = |part: &crate::ports::channel::Part| {
                 part.document == document && part.subject == placement.subject
             };
             filed.parts.contains_key(&document) && filed.package.parts.iter().any(named)
         };
-        self.locked().iter().filter(|(_, filed)| holds(filed)).map(|(key, _)| *key).collect()
+        self.locked()
+            .iter()
+            .filter(|(_, filed)| holds(filed))
+            .map(|(key, _)| *key)
+            .collect()
     }
 }
 
@@ -81,16 +90,24 @@ impl Channel for MemoryChannel {
         if let Some(filed) = self.locked().get(&key) {
             let same = filed.package.matter == package.matter;
             let conflict = Fault::new(FaultKind::Conflict, Port::Channel, "submit");
-            return if same { Ok(filed.submission.clone()) } else { Err(conflict.into()) };
+            return if same {
+                Ok(filed.submission.clone())
+            } else {
+                Err(conflict.into())
+            };
         }
         let corrupt = Fault::new(FaultKind::Corrupt, Port::Channel, "submit");
         if parts.len() != package.parts.len() {
-            return Err(corrupt.because("parts and manifest differ in number").into());
+            return Err(corrupt
+                .because("parts and manifest differ in number")
+                .into());
         }
         let mut kept = BTreeMap::new();
         for (part, content) in package.parts.iter().zip(parts) {
             if !part.promises(&content) {
-                return Err(corrupt.because("a part is not what the manifest says").into());
+                return Err(corrupt
+                    .because("a part is not what the manifest says")
+                    .into());
             }
             let chunks: Vec<Bytes> = content.into_stream(permit).try_collect().await?;
             kept.insert(part.document, Bytes::from(chunks.concat()));
@@ -100,14 +117,20 @@ impl Channel for MemoryChannel {
             package: package.digest(),
             state: SubmissionState::Sent { at: permit.now() },
         };
-        let filed = Filed { package: package.clone(), parts: kept, submission };
+        let filed = Filed {
+            package: package.clone(),
+            parts: kept,
+            submission,
+        };
         Ok(self.locked().entry(key).or_insert(filed).submission.clone())
     }
 
     async fn find(&self, key: IdempotencyKey, permit: &Permit<'_>) -> Result<Option<Submission>> {
         permit.require_act(&[Act::Transmit])?;
         let filed = self.locked();
-        let found = filed.get(&key).filter(|filed| permit.matter() == Some(filed.package.matter));
+        let found = filed
+            .get(&key)
+            .filter(|filed| permit.matter() == Some(filed.package.matter));
         Ok(found.map(|filed| filed.submission.clone()))
     }
 }
@@ -119,7 +142,12 @@ impl Erase for MemoryChannel {
         Self::SYSTEM
     }
 
-    async fn erase(&self, placement: &Placement, _key: IdempotencyKey, permit: &Permit<'_>) -> Result<Erased> {
+    async fn erase(
+        &self,
+        placement: &Placement,
+        _key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Erased> {
         placement.admit(&Self::SYSTEM, Act::Destroy, permit)?;
         let copies = self.copies(placement);
         let mut filed = self.locked();
@@ -128,13 +156,21 @@ impl Erase for MemoryChannel {
                 filed.parts.remove(&document);
             }
         }
-        Ok(Erased { method: Method::Overwrite, steps: vec![Label::fixed("part.remove")], window: None })
+        Ok(Erased {
+            method: Method::Overwrite,
+            steps: vec![Label::fixed("part.remove")],
+            window: None,
+        })
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
         placement.admit(&Self::SYSTEM, Act::Probe, permit)?;
         let copies = self.copies(placement);
-        let residue = |_: &IdempotencyKey| Residue { what: Label::fixed("part"), until: None, content: true };
+        let residue = |_: &IdempotencyKey| Residue {
+            what: Label::fixed("part"),
+            until: None,
+            content: true,
+        };
         let names: Vec<String> = copies.iter().map(ToString::to_string).collect();
         Ok(Probe {
             at: permit.now(),

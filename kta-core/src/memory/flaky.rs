@@ -72,7 +72,7 @@ impl Strike {
 /// # }
 /// # block(async {
 /// let plan = FaultPlan::at(0, Strike::Before);
-/// let store = Flaky::new(MemoryStore::new(), &plan);
+/// let store = Flaky::of(MemoryStore::new(), &plan);
 /// let tenant = TenantId::derived(&[b"invented"]);
 /// let empty = || ChangeSet::new(tenant, kta_core::time::Timestamp::UNIX_EPOCH);
 /// assert!(store.commit(empty()).await.is_err());
@@ -163,11 +163,19 @@ pub struct Flaky<P: ?Sized> {
     port: Arc<P>,
 }
 
-impl<P: ?Sized> Flaky<P> {
-    /// `port` under `plan`. Takes a port or an `Arc` of one, which may be a `dyn` port.
+impl<P> Flaky<P> {
+    /// A port of its own under `plan`.
     #[must_use]
-    pub fn new(port: impl Into<Arc<P>>, plan: &Arc<FaultPlan>) -> Self {
-        Self { plan: Arc::clone(plan), port: port.into() }
+    pub fn of(port: P, plan: &Arc<FaultPlan>) -> Self {
+        Self::new(Arc::new(port), plan)
+    }
+}
+
+impl<P: ?Sized> Flaky<P> {
+    /// `port`, which may be a `dyn` port, under `plan`.
+    #[must_use]
+    pub fn new(port: Arc<P>, plan: &Arc<FaultPlan>) -> Self {
+        Self { plan: Arc::clone(plan), port }
     }
 
     async fn call<T>(

@@ -328,8 +328,8 @@ impl Firm {
             }
             Change::RemoveRecord(key) => {
                 let key = (key.record, key.subject);
-                if let Some(row) = self.records.get(&key)
-                    && self.holds.values().any(|hold| hold.covers(&row.record))
+                if let Some(RecordRow { record, .. }) = self.records.get(&key)
+                    && self.holds.values().any(|hold| hold.covers(record.key.subject, record.matter))
                 {
                     return Err(Code::DstHold.into());
                 }

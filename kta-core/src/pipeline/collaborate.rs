@@ -125,7 +125,8 @@ pub async fn share(house: &House, session: &Session<'_>, shared: &mut Shared, wi
     let ends = made.expires.filter(|ends| *ends <= expires && !made.anonymous);
     let Some(ends) = ends else {
         // The library made something else than was decided: take it back at once.
-        house.doors.collaboration.revoke(document.subject, locator, &made.locator, &permit).await?;
+        let revoking = session.permit(Act::Revoke, scope).await?;
+        house.doors.collaboration.revoke(document.subject, locator, &made.locator, &revoking).await?;
         return Err(Refusal::new(Code::ShrExpiry).about("document", document.id).into());
     };
     let grant = SharedGrant { id, document: document.id, locator: made.locator, expires: ends };

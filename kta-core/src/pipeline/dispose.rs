@@ -132,6 +132,25 @@ struct Journal {
     probes: BTreeMap<PlacementId, Probe>,
 }
 
+/// The certificates of a matter that was destroyed in an earlier run.
+///
+/// # Errors
+/// Faults of the store.
+pub async fn disposed(house: &House, matter: MatterId) -> Result<Option<Disposed>> {
+    let issued = house.filed_in::<Issued>(Register::Certificates, matter).await?;
+    Ok((!issued.is_empty()).then(|| Disposed { matter, certificates: latest(issued) }))
+}
+
+/// A destruction that was begun in an earlier run and must be finished.
+///
+/// # Errors
+/// Faults of the store.
+pub async fn begun(house: &House, matter: MatterId) -> Result<Option<Approved>> {
+    let journal = house.filed::<Journal>(Register::Dispositions, &journal_id(matter)).await?;
+    let proposal = house.filed::<Proposal>(Register::Approvals, &proposal_id(matter)).await?;
+    Ok(journal.and(proposal).map(Approved))
+}
+
 /// Proposes to destroy everything of a matter whose time is over.
 ///
 /// # Errors
@@ -216,9 +235,8 @@ pub async fn execute(
     nexus: &Nexus,
 ) -> Result<Disposed> {
     let proposal = approved.0;
-    let issued = house.filed_in::<Issued>(Register::Certificates, proposal.matter).await?;
-    if !issued.is_empty() {
-        return Ok(Disposed { matter: proposal.matter, certificates: latest(issued) });
+    if let Some(disposed) = disposed(house, proposal.matter).await? {
+        return Ok(disposed);
     }
     let outcome = carry_out(house, executor, prober, &proposal, nexus).await;
     if let Err(error) = &outcome {

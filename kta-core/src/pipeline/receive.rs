@@ -15,7 +15,7 @@ use crate::id::{DeliveryId, Digest, DocumentId, IncidentId, RecordId, SubjectId}
 use crate::pii::placement::CopyOf;
 use crate::pii::record::{FieldKind, FieldSpec};
 use crate::pii::{
-    Category, Classification, Content, FieldName, Fields, Locator, MediaType, Pii, PlacementKind, RecordKey,
+    Category, Classification, Content, FieldName, Fields, Locator, MediaType, Pii, Placement, PlacementKind, RecordKey,
     Schema, Subject,
 };
 use crate::pipeline::effect::{self, Copy};
@@ -29,11 +29,6 @@ use crate::refusal::{Code, Refusal};
 use crate::steward::incident::{Incident, IncidentKind};
 use crate::time::Timestamp;
 
-/// The system name of the firm's sealed blobs.
-pub const BLOBS: Label = Label::fixed("kta-blobs");
-
-/// The system name of the firm's own store.
-pub const STORE: Label = Label::fixed("kta-store");
 
 /// The category under which unreleased content is handled.
 pub const QUARANTINE: Category = Category::Case;
@@ -421,7 +416,7 @@ fn quarantined(data: &Data, document: DocumentId) -> Copy {
     Copy {
         subject: data.quarantine,
         matter: None,
-        system: BLOBS,
+        system: Placement::BLOBS,
         kind: PlacementKind::Blob,
         of: CopyOf::Document(document),
         category: QUARANTINE,
@@ -432,7 +427,7 @@ fn envelope_copy(data: &Data) -> Copy {
     Copy {
         subject: data.quarantine,
         matter: None,
-        system: STORE,
+        system: Placement::STORE,
         kind: PlacementKind::StoreRecord,
         of: CopyOf::Record(RecordId::derived(&[b"delivery", data.delivery.as_bytes()])),
         category: QUARANTINE,

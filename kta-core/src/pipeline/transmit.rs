@@ -84,6 +84,13 @@ pub struct Filing {
     pub authority: Option<Digest>,
 }
 
+/// The name of the one submission of a form in a matter. The day of filing is part of the package
+/// but not of its name: a retry after midnight is the same submission.
+#[must_use]
+pub fn submission_key(matter: MatterId, form: &Label) -> IdempotencyKey {
+    IdempotencyKey::derived("channel.submit", &[matter.as_bytes(), form.as_str().as_bytes()])
+}
+
 /// One disclosure of one person's document, for the accounting (NIST PM-21).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,10 +220,7 @@ async fn submit(
     permit: &Permit<'_>,
 ) -> Result<Submission> {
     let channel = &house.doors.channel;
-    // The day of filing is part of the package but not of its name: a retry after midnight is
-    // the same submission.
-    let form = package.form.as_str().as_bytes();
-    let key = IdempotencyKey::derived("channel.submit", &[package.matter.as_bytes(), form]);
+    let key = submission_key(package.matter, &package.form);
     if let Some(submission) = channel.find(key, permit).await? {
         return Ok(submission);
     }

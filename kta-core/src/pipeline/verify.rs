@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::{DeliveryId, Digest, DocumentId, IncidentId, MatterId, RecordId, SubjectId};
 use crate::pii::placement::CopyOf;
 use crate::pii::{
-    Category, Content, Document, DocumentKind, FieldName, Fields, Matter, PlacementKind, PlacementState,
+    Category, Content, Document, DocumentKind, FieldName, Fields, Matter, Placement, PlacementKind, PlacementState,
     RecordKey, Schema,
 };
 use crate::pipeline::effect::{self, Copy};
@@ -19,7 +19,7 @@ use crate::pipeline::house::{House, file, label};
 use crate::pipeline::manage;
 use crate::pipeline::passport;
 use crate::pipeline::receipt::Receipt;
-use crate::pipeline::receive::{self, BLOBS, QUARANTINE, Received, STORE};
+use crate::pipeline::receive::{self, QUARANTINE, Received};
 use crate::pipeline::suppress;
 use crate::policy::{Act, ContentPlace, Form, Origin, Permit, PolicyClass, Scope, Session};
 use crate::ports::blobs::BlobId;
@@ -331,7 +331,7 @@ pub(crate) async fn put_blob(
     let copy = Copy {
         subject: document.subject,
         matter: Some(document.matter),
-        system: BLOBS,
+        system: Placement::BLOBS,
         kind: PlacementKind::Blob,
         of: CopyOf::Document(document.id),
         category: document.classification.category,
@@ -368,7 +368,7 @@ pub(crate) fn own_copy(subject: SubjectId, matter: MatterId, record: RecordId) -
     Copy {
         subject,
         matter: Some(matter),
-        system: STORE,
+        system: Placement::STORE,
         kind: PlacementKind::StoreRecord,
         of: CopyOf::Record(record),
         category: Category::Identity,

@@ -158,10 +158,11 @@ pub struct EpochRow {
     pub wrapped: WrappedKey,
 }
 
-/// The key of the blind index of one index epoch, wrapped under the epoch key.
+/// The key of the blind index of one index epoch, wrapped under the epoch key. Index epoch 0 is
+/// that of the marks of the suppression ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexKeyRow {
-    /// Counted from 1; stands in every index entry.
+    /// Counted from 1; stands in every index entry. 0 for the key of marks.
     pub epoch: u32,
     /// The index key, wrapped.
     pub wrapped: WrappedKey,

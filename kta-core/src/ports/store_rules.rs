@@ -7,8 +7,8 @@ use chrono::SubsecRound as _;
 use super::store::{Change, ChangeSet, Expected, Job, JobState, Register, Settled, Sheet};
 use crate::audit::{Event, Label, Safe};
 use crate::error::{Fault, FaultKind, Port, Result};
-use crate::id::SubjectId;
-use crate::pii::{Placement, Record};
+use crate::id::{MatterId, SubjectId};
+use crate::pii::Placement;
 use crate::policy::PolicyClass;
 use crate::retention::Hold;
 use crate::time::Timestamp;
@@ -63,6 +63,9 @@ impl ChangeSet {
                 ours(record.key.tenant)?;
                 if expected.next().is_some_and(|next| record.revision != next) {
                     return Err(wrong("a revision that does not follow the expected one"));
+                }
+                if record.revision > i64::MAX.cast_unsigned() {
+                    return Err(wrong("a revision that no database can count to"));
                 }
                 if record.fields.values().any(|field| field.revision > record.revision) {
                     return Err(wrong("a field sealed after its record"));
@@ -227,12 +230,12 @@ impl Placement {
 }
 
 impl Hold {
-    /// Whether it stands over this record.
+    /// Whether it stands over what is kept of this person in this matter.
     #[must_use]
-    pub fn covers(&self, record: &Record) -> bool {
+    pub fn covers(&self, subject: SubjectId, matter: Option<MatterId>) -> bool {
         self.released.is_none()
-            && (self.subjects.contains(&record.key.subject)
-                || record.matter.is_some_and(|matter| self.matters.contains(&matter)))
+            && (self.subjects.contains(&subject)
+                || matter.is_some_and(|matter| self.matters.contains(&matter)))
     }
 }
 

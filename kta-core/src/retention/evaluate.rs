@@ -266,7 +266,7 @@ fn reviewed_within(rule: &Rule, months: u32, today: NaiveDate) -> bool {
 mod tests {
     use super::*;
     use crate::id::Digest;
-    use crate::retention::{Bound, Period};
+    use crate::retention::Bound;
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()

@@ -6,8 +6,12 @@ use crate::page::Page;
 use crate::token::{Case, Gap, LEADER, TokenKind};
 
 pub(crate) fn find(page: &mut Page) {
-    let labels: Vec<usize> =
-        page.labels.iter().filter(|hit| hit.label == Label::Is(Entity::Address)).map(|hit| hit.end).collect();
+    let labels: Vec<usize> = page
+        .labels
+        .iter()
+        .filter(|hit| hit.label == Label::Is(Entity::Address))
+        .map(|hit| hit.end)
+        .collect();
     for end in labels {
         labelled(page, end);
     }
@@ -26,8 +30,13 @@ fn labelled(page: &mut Page, at: usize) -> Option<usize> {
     for _ in 0..5 {
         let token = page.token(first)?;
         let passes = match token.kind {
-            TokenKind::Sign => matches!(token.sign, b':' | b'=' | b'"' | b'\'' | b'-' | b'>' | b'|' | LEADER),
-            TokenKind::Word => token.case == Case::Lower && token.word.is(Role::CONNECTOR) && !token.hebrew,
+            TokenKind::Sign => matches!(
+                token.sign,
+                b':' | b'=' | b'"' | b'\'' | b'-' | b'>' | b'|' | LEADER
+            ),
+            TokenKind::Word => {
+                token.case == Case::Lower && token.word.is(Role::CONNECTOR) && !token.hebrew
+            }
             _ => false,
         };
         if !passes {
@@ -36,23 +45,48 @@ fn labelled(page: &mut Page, at: usize) -> Option<usize> {
         first += 1;
     }
     let token = *page.token(first)?;
-    if token.gap == Gap::Paragraph || !page.is_free(first) || token.kind == TokenKind::Sign || page.label_at(first).is_some_and(|hit| hit.label != Label::Is(Entity::Address)) {
+    if token.gap == Gap::Paragraph
+        || !page.is_free(first)
+        || token.kind == TokenKind::Sign
+        || page
+            .label_at(first)
+            .is_some_and(|hit| hit.label != Label::Is(Entity::Address))
+    {
         return None;
     }
     let (end, coded) = extent(page, first);
-    let words = (first..end).filter(|at| page.tokens[*at].kind == TokenKind::Word).count();
+    let words = (first..end)
+        .filter(|at| page.tokens[*at].kind == TokenKind::Word)
+        .count();
     let numbered = (first..end).any(|at| page.tokens[at].is_value());
     let parted = (first..end).any(|at| page.is_sign(at, b','));
     let street = (first..end).any(|at| is_street_word(page, at));
-    let begins = token.is_value() || token.hebrew || token.case != Case::Lower || is_street_word(page, first);
-    if !begins || words < 2 && !(words == 1 && coded) || !numbered || !(coded || parted || street || token.hebrew) {
+    let begins = token.is_value()
+        || token.hebrew
+        || token.case != Case::Lower
+        || is_street_word(page, first);
+    if !begins
+        || words < 2 && !(words == 1 && coded)
+        || !numbered
+        || !(coded || parted || street || token.hebrew)
+    {
         return None;
     }
     // `מתגורר ב…`: the preposition is written on the street.
-    let resides = page.tokens[at - 1].hebrew && page.piece(at - 1).contains("ור") && page.piece(first).starts_with('ב') || page.piece(at - 1).starts_with("גר") && page.piece(first).starts_with('ב');
+    let resides = page.tokens[at - 1].hebrew
+        && page.piece(at - 1).contains("ור")
+        && page.piece(first).starts_with('ב')
+        || page.piece(at - 1).starts_with("גר") && page.piece(first).starts_with('ב');
     let start = token.start + if resides { 2 } else { 0 };
     let stop = page.tokens[end - 1].end;
-    page.take_bytes(first, end, start, stop, Entity::Address, if coded { 92 } else { 80 });
+    page.take_bytes(
+        first,
+        end,
+        start,
+        stop,
+        Entity::Address,
+        if coded { 92 } else { 80 },
+    );
     Some(end)
 }
 
@@ -79,7 +113,10 @@ fn extent(page: &Page, first: usize) -> (usize, bool) {
         match token.kind {
             TokenKind::Sign => match token.sign {
                 b',' | b'-' | b'/' | b'#' | b'\'' => {}
-                b'"' if token.gap == Gap::None && page.token(at + 1).is_some_and(|next| next.gap == Gap::Blank && next.hebrew) => {}
+                b'"' if token.gap == Gap::None
+                    && page
+                        .token(at + 1)
+                        .is_some_and(|next| next.gap == Gap::Blank && next.hebrew) => {}
                 b'(' | b')' => match aside(page, at) {
                     Some(after) => {
                         at = after;
@@ -101,9 +138,16 @@ fn extent(page: &Page, first: usize) -> (usize, bool) {
                     hit.first == at
                         && at > first
                         && !matches!(hit.label, Label::Is(Entity::Address) | Label::May(_))
-                        && (page.is_sign(at - 1, b',') && (hit.label != Label::Not || token.case == Case::Lower) || page.is_sign(hit.end, b':') || token.gap >= Gap::Line)
+                        && (page.is_sign(at - 1, b',')
+                            && (hit.label != Label::Not || token.case == Case::Lower)
+                            || page.is_sign(hit.end, b':')
+                            || token.gap >= Gap::Line)
                 });
-                let prose = token.case == Case::Lower && !token.hebrew && !is_small(page, at) && at > first + 1 && page.is_sign(at - 1, b',');
+                let prose = token.case == Case::Lower
+                    && !token.hebrew
+                    && !is_small(page, at)
+                    && at > first + 1
+                    && page.is_sign(at - 1, b',');
                 if other_label || prose {
                     break;
                 }
@@ -118,26 +162,47 @@ fn extent(page: &Page, first: usize) -> (usize, bool) {
 
 /// A Hebrew remark in brackets, whichever way they are turned: the token after it.
 fn aside(page: &Page, at: usize) -> Option<usize> {
-    let words = (at + 1..at + 4).take_while(|place| page.token(*place).is_some_and(|token| token.hebrew && token.gap <= Gap::Blank)).count();
+    let words = (at + 1..at + 4)
+        .take_while(|place| {
+            page.token(*place)
+                .is_some_and(|token| token.hebrew && token.gap <= Gap::Blank)
+        })
+        .count();
     let close = page.token(at + 1 + words)?;
-    (words > 0 && matches!(close.sign, b'(' | b')') && !close.is_sign(page.tokens[at].sign)).then_some(at + 2 + words)
+    (words > 0 && matches!(close.sign, b'(' | b')') && !close.is_sign(page.tokens[at].sign))
+        .then_some(at + 2 + words)
 }
 
 /// Whether the line at `at` carries an address on: it holds a postcode soon, or the line before
 /// ended in a comma.
 fn continues_on_line(page: &Page, at: usize) -> bool {
-    let line = (at..at + 12).take_while(|place| *place == at || page.token(*place).is_some_and(|token| token.gap < Gap::Paragraph) && !page.is_sign(*place, b':'));
-    let starts = page.token(at).is_some_and(|token| token.is_value() || token.case != Case::Lower);
+    let line = (at..at + 12).take_while(|place| {
+        *place == at
+            || page
+                .token(*place)
+                .is_some_and(|token| token.gap < Gap::Paragraph)
+                && !page.is_sign(*place, b':')
+    });
+    let starts = page
+        .token(at)
+        .is_some_and(|token| token.is_value() || token.case != Case::Lower);
     let coded = { line }.any(|place| postcode(page, place).is_some());
-    let labelled = page.label_at(at).is_some_and(|hit| page.is_sign(hit.end, b':') || page.is_sign(hit.end, b'='));
+    let labelled = page
+        .label_at(at)
+        .is_some_and(|hit| page.is_sign(hit.end, b':') || page.is_sign(hit.end, b'='));
     starts && !labelled && (coded || page.is_sign(at - 1, b','))
 }
 
 /// A full stop of `Apt.`, `St.`, `Str.`, `No.`, `J.`
 fn abbreviates(page: &Page, stop: usize) -> bool {
-    let Some(before) = stop.checked_sub(1).and_then(|before| page.token(before)) else { return false };
+    let Some(before) = stop.checked_sub(1).and_then(|before| page.token(before)) else {
+        return false;
+    };
     let short = before.len() <= 4 && before.kind == TokenKind::Word && before.case != Case::Upper;
-    short && (before.word.is(Role::UNIT) || before.word.is(Role::STREET) || before.len() <= 3 && !before.hebrew)
+    short
+        && (before.word.is(Role::UNIT)
+            || before.word.is(Role::STREET)
+            || before.len() <= 3 && !before.hebrew)
 }
 
 /// Walks from a postcode back to the house number or the street.
@@ -156,12 +221,21 @@ fn around_postcode(page: &mut Page, at: usize) -> Option<usize> {
                 break;
             }
         }
-        let Some(before) = back.checked_sub(1) else { break };
+        let Some(before) = back.checked_sub(1) else {
+            break;
+        };
         let token = page.tokens[before];
         let fits = page.is_free(before)
             && match token.kind {
-                TokenKind::Sign => matches!(token.sign, b',' | b'#' | b'-' | b'/' | b'\'') || token.sign == b'.' && abbreviates(page, before),
-                TokenKind::Word => token.case != Case::Lower || is_small(page, before) || is_street_word(page, before),
+                TokenKind::Sign => {
+                    matches!(token.sign, b',' | b'#' | b'-' | b'/' | b'\'')
+                        || token.sign == b'.' && abbreviates(page, before)
+                }
+                TokenKind::Word => {
+                    token.case != Case::Lower
+                        || is_small(page, before)
+                        || is_street_word(page, before)
+                }
                 _ => token.len() <= 6,
             };
         if !fits {
@@ -171,7 +245,12 @@ fn around_postcode(page: &mut Page, at: usize) -> Option<usize> {
         let next = page.tokens[back + 1];
         let leads_street = token.is_value()
             && back + 1 < at
-            && (next.kind == TokenKind::Word && next.gap == Gap::Blank && (next.case == Case::Capital || is_street_word(page, back + 1)) || page.is_sign(back + 1, b',') && (is_street_word(page, back + 2) || back > 0 && page.tokens[back - 1].word.is(Role::UNIT)));
+            && (next.kind == TokenKind::Word
+                && next.gap == Gap::Blank
+                && (next.case == Case::Capital || is_street_word(page, back + 1))
+                || page.is_sign(back + 1, b',')
+                    && (is_street_word(page, back + 2)
+                        || back > 0 && page.tokens[back - 1].word.is(Role::UNIT)));
         if leads_street {
             first = Some(back);
             break;
@@ -182,7 +261,12 @@ fn around_postcode(page: &mut Page, at: usize) -> Option<usize> {
     if let Some(street) = street_before_comma(page, first) {
         first = street;
     }
-    while first > 0 && page.tokens[first].gap <= Gap::Blank && page.is_free(first - 1) && page.tokens[first - 1].word.is(Role::UNIT) && page.tokens[first - 1].case == Case::Capital {
+    while first > 0
+        && page.tokens[first].gap <= Gap::Blank
+        && page.is_free(first - 1)
+        && page.tokens[first - 1].word.is(Role::UNIT)
+        && page.tokens[first - 1].case == Case::Capital
+    {
         first -= 1;
     }
     let end = with_country(page, end);
@@ -192,11 +276,14 @@ fn around_postcode(page: &mut Page, at: usize) -> Option<usize> {
 
 /// `Via Muster, 12`: the street before the comma before a house number at `at`.
 fn street_before_comma(page: &Page, at: usize) -> Option<usize> {
-    let comma = at.checked_sub(1).filter(|comma| page.is_sign(*comma, b',') && page.tokens[at].gap <= Gap::Blank)?;
+    let comma = at
+        .checked_sub(1)
+        .filter(|comma| page.is_sign(*comma, b',') && page.tokens[at].gap <= Gap::Blank)?;
     let mut first = comma;
     while first > 0 && comma - first < 6 {
         let token = page.tokens[first - 1];
-        let word = token.kind == TokenKind::Word && (token.case == Case::Capital || is_small(page, first - 1) && first - 1 > 0);
+        let word = token.kind == TokenKind::Word
+            && (token.case == Case::Capital || is_small(page, first - 1) && first - 1 > 0);
         if !(word && page.is_free(first - 1) && page.tokens[first].gap <= Gap::Blank) {
             break;
         }
@@ -221,7 +308,9 @@ fn street_then_number(page: &Page, at: usize) -> Option<usize> {
         return None;
     }
     let mut numbered = false;
-    while page.tokens[place].is_value() || numbered && matches!(page.tokens[place].sign, b'-' | b'/') {
+    while page.tokens[place].is_value()
+        || numbered && matches!(page.tokens[place].sign, b'-' | b'/')
+    {
         numbered = true;
         place = place.checked_sub(1)?;
     }
@@ -229,12 +318,16 @@ fn street_then_number(page: &Page, at: usize) -> Option<usize> {
     let mut street = false;
     while numbered && page.is_free(place) {
         let token = page.tokens[place];
-        let fits = token.kind == TokenKind::Word && (token.case != Case::Lower || is_small(page, place)) || matches!(token.sign, b'-' | b'.') && token.gap == Gap::None;
+        let fits = token.kind == TokenKind::Word
+            && (token.case != Case::Lower || is_small(page, place))
+            || matches!(token.sign, b'-' | b'.') && token.gap == Gap::None;
         if !fits {
             break;
         }
         street |= is_street_word(page, place);
-        if token.kind == TokenKind::Word && (token.case != Case::Lower || is_street_word(page, place)) {
+        if token.kind == TokenKind::Word
+            && (token.case != Case::Lower || is_street_word(page, place))
+        {
             first = Some(place);
         }
         if token.gap >= Gap::Line || place == 0 {
@@ -248,14 +341,24 @@ fn street_then_number(page: &Page, at: usize) -> Option<usize> {
 /// `742 Muster Terrace`, `12 rue Muster`, with what follows in the same breath.
 fn by_street(page: &mut Page, at: usize) -> Option<usize> {
     let token = *page.token(at)?;
-    if !token.is_value() || token.len() > 6 || !page.is_free(at) || page.joined_before(at).is_some_and(|sign| sign != b'"' && sign != b'(') {
+    if !token.is_value()
+        || token.len() > 6
+        || !page.is_free(at)
+        || page
+            .joined_before(at)
+            .is_some_and(|sign| sign != b'"' && sign != b'(')
+    {
         return None;
     }
     let mut place = at + 1;
     let mut street = None;
     while place < at + 6 {
         let next = page.token(place)?;
-        if next.kind != TokenKind::Word || next.gap != Gap::Blank || next.case == Case::Lower && !is_street_word(page, place) && !is_small(page, place) || !page.is_free(place) {
+        if next.kind != TokenKind::Word
+            || next.gap != Gap::Blank
+            || next.case == Case::Lower && !is_street_word(page, place) && !is_small(page, place)
+            || !page.is_free(place)
+        {
             break;
         }
         let leading = place == at + 1;
@@ -280,11 +383,16 @@ fn by_street(page: &mut Page, at: usize) -> Option<usize> {
 
 /// `רחוב הדוגמה 12, חיפה`.
 fn hebrew_street(page: &mut Page, at: usize) -> Option<usize> {
-    let token = page.token(at).filter(|token| token.hebrew && token.word.is(Role::STREET))?;
+    let token = page
+        .token(at)
+        .filter(|token| token.hebrew && token.word.is(Role::STREET))?;
     if !page.is_free(at) || token.kind != TokenKind::Word {
         return None;
     }
-    let numbered = (at + 1..at + 6).any(|place| page.token(place).is_some_and(|token| token.kind == TokenKind::Number));
+    let numbered = (at + 1..at + 6).any(|place| {
+        page.token(place)
+            .is_some_and(|token| token.kind == TokenKind::Number)
+    });
     if !numbered {
         return None;
     }
@@ -298,7 +406,11 @@ fn hebrew_street(page: &mut Page, at: usize) -> Option<usize> {
 
 /// The token after a postcode (with its town where that follows) that begins at token `at`.
 fn postcode(page: &Page, at: usize) -> Option<usize> {
-    american(page, at).or_else(|| british(page, at)).or_else(|| continental(page, at)).or_else(|| israeli(page, at)).or_else(|| trailing(page, at))
+    american(page, at)
+        .or_else(|| british(page, at))
+        .or_else(|| continental(page, at))
+        .or_else(|| israeli(page, at))
+        .or_else(|| trailing(page, at))
 }
 
 /// `NY 10001`, `NY 10001-1234`.
@@ -317,7 +429,9 @@ fn american(page: &Page, at: usize) -> Option<usize> {
     }
     let more = page.is_sign(at + 2, b'-')
         && page.tokens[at + 2].gap == Gap::None
-        && page.token(at + 3).is_some_and(|token| token.kind == TokenKind::Number && token.len() == 4);
+        && page
+            .token(at + 3)
+            .is_some_and(|token| token.kind == TokenKind::Number && token.len() == 4);
     Some(at + if more { 4 } else { 2 })
 }
 
@@ -325,16 +439,25 @@ fn american(page: &Page, at: usize) -> Option<usize> {
 fn british(page: &Page, at: usize) -> Option<usize> {
     let outward = page.token(at)?;
     let inward = page.token(at + 1)?;
-    if outward.kind != TokenKind::Mixed || inward.kind != TokenKind::Mixed || inward.gap != Gap::Blank || inward.len() != 3 {
+    if outward.kind != TokenKind::Mixed
+        || inward.kind != TokenKind::Mixed
+        || inward.gap != Gap::Blank
+        || inward.len() != 3
+    {
         return None;
     }
     let head = page.piece(at).as_bytes();
     let tail = page.piece(at + 1).as_bytes();
-    let letters = head.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let letters = head
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase())
+        .count();
     let fits = (1..=2).contains(&letters)
         && (2..=4).contains(&head.len())
         && head[letters].is_ascii_digit()
-        && head[letters + 1..].iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+        && head[letters + 1..]
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
         && tail[0].is_ascii_digit()
         && tail[1..].iter().all(u8::is_ascii_uppercase);
     fits.then_some(at + 2)
@@ -351,7 +474,10 @@ fn continental(page: &Page, at: usize) -> Option<usize> {
     let comma = usize::from(page.is_sign(at + 1, b',') && parted);
     let is_town = |place: usize| {
         page.token(place).is_some_and(|token| {
-            token.kind == TokenKind::Word && token.gap == Gap::Blank && matches!(token.case, Case::Capital) && !token.hebrew
+            token.kind == TokenKind::Word
+                && token.gap == Gap::Blank
+                && matches!(token.case, Case::Capital)
+                && !token.hebrew
         }) && page.label_at(place).is_none()
     };
     if !is_town(at + 1 + comma) {
@@ -359,11 +485,21 @@ fn continental(page: &Page, at: usize) -> Option<usize> {
     }
     let mut end = at + 2 + comma;
     for _ in 0..4 {
-        let hyphen = (page.is_sign(end, b'-') || page.is_sign(end, b'\'')) && page.tokens[end].gap == Gap::None;
-        let small = page.token(end).is_some_and(|token| token.gap == Gap::Blank && token.case == Case::Lower) && is_small(page, end) && is_town(end + 1);
+        let hyphen = (page.is_sign(end, b'-') || page.is_sign(end, b'\''))
+            && page.tokens[end].gap == Gap::None;
+        let small = page
+            .token(end)
+            .is_some_and(|token| token.gap == Gap::Blank && token.case == Case::Lower)
+            && is_small(page, end)
+            && is_town(end + 1);
         if is_town(end) {
             end += 1;
-        } else if small || hyphen && page.token(end + 1).is_some_and(|token| token.kind == TokenKind::Word && token.gap == Gap::None) {
+        } else if small
+            || hyphen
+                && page
+                    .token(end + 1)
+                    .is_some_and(|token| token.kind == TokenKind::Word && token.gap == Gap::None)
+        {
             end += 2;
         } else {
             break;
@@ -372,16 +508,29 @@ fn continental(page: &Page, at: usize) -> Option<usize> {
     // The province of an Italian town: `84024 Contursi (SA)`.
     let province = page.is_sign(end, b'(')
         && page.is_sign(end + 2, b')')
-        && page.token(end + 1).is_some_and(|token| token.case == Case::Upper && token.len() == 2);
+        && page
+            .token(end + 1)
+            .is_some_and(|token| token.case == Case::Upper && token.len() == 2);
     Some(if province { end + 3 } else { end })
 }
 
 /// `Toledo, 39680` where nothing but the end follows.
 fn trailing(page: &Page, at: usize) -> Option<usize> {
-    let town = page.token(at).filter(|token| token.kind == TokenKind::Word && token.case == Case::Capital)?;
-    let code = page.token(at + 2).filter(|token| token.kind == TokenKind::Number && token.len() == 5)?;
-    let ends = page.token(at + 3).is_none_or(|next| next.gap >= Gap::Line || next.kind == TokenKind::Sign);
-    (page.is_sign(at + 1, b',') && code.gap == Gap::Blank && ends && page.is_free(at + 2) && town.gap <= Gap::Line).then_some(at + 3)
+    let town = page
+        .token(at)
+        .filter(|token| token.kind == TokenKind::Word && token.case == Case::Capital)?;
+    let code = page
+        .token(at + 2)
+        .filter(|token| token.kind == TokenKind::Number && token.len() == 5)?;
+    let ends = page
+        .token(at + 3)
+        .is_none_or(|next| next.gap >= Gap::Line || next.kind == TokenKind::Sign);
+    (page.is_sign(at + 1, b',')
+        && code.gap == Gap::Blank
+        && ends
+        && page.is_free(at + 2)
+        && town.gap <= Gap::Line)
+        .then_some(at + 3)
 }
 
 /// `Haifa 3303211`, `Haifa 3303211, Israel`: seven digits behind a town.
@@ -394,7 +543,11 @@ fn israeli(page: &Page, at: usize) -> Option<usize> {
         && code.len() == 7
         && code.gap == Gap::Blank
         && page.label_at(at).is_none();
-    let place = town.word.is(Role::PLACE) || page.is_sign(at + 2, b',') && page.token(at + 3).is_some_and(|next| next.word.is(Role::PLACE));
+    let place = town.word.is(Role::PLACE)
+        || page.is_sign(at + 2, b',')
+            && page
+                .token(at + 3)
+                .is_some_and(|next| next.word.is(Role::PLACE));
     (fits && place).then_some(at + 2)
 }
 
@@ -408,19 +561,59 @@ fn with_country(page: &Page, end: usize) -> usize {
 }
 
 fn is_street_word(page: &Page, at: usize) -> bool {
-    let Some(token) = page.token(at).filter(|token| token.kind == TokenKind::Word) else { return false };
+    let Some(token) = page.token(at).filter(|token| token.kind == TokenKind::Word) else {
+        return false;
+    };
     let piece = page.piece(at);
     token.word.is(Role::STREET)
-        || ["straße", "strasse", "str", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "stieg", "straat", "laan"]
-            .iter()
-            .any(|suffix| piece.len() > suffix.len() + 2 && piece.ends_with(suffix) && token.case == Case::Capital)
+        || [
+            "straße", "strasse", "str", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer",
+            "stieg", "straat", "laan",
+        ]
+        .iter()
+        .any(|suffix| {
+            piece.len() > suffix.len() + 2 && piece.ends_with(suffix) && token.case == Case::Capital
+        })
 }
 
 /// Small words within names of streets and towns.
 fn is_small(page: &Page, at: usize) -> bool {
     matches!(
         page.piece(at),
-        "of" | "the" | "de" | "la" | "le" | "les" | "du" | "des" | "del" | "della" | "di" | "da" | "do" | "dos" | "am" | "an" | "der"
-            | "den" | "im" | "in" | "bei" | "auf" | "ob" | "van" | "von" | "vor" | "sur" | "sous" | "et" | "y" | "on" | "upon" | "und" | "el" | "los" | "las"
+        "of" | "the"
+            | "de"
+            | "la"
+            | "le"
+            | "les"
+            | "du"
+            | "des"
+            | "del"
+            | "della"
+            | "di"
+            | "da"
+            | "do"
+            | "dos"
+            | "am"
+            | "an"
+            | "der"
+            | "den"
+            | "im"
+            | "in"
+            | "bei"
+            | "auf"
+            | "ob"
+            | "van"
+            | "von"
+            | "vor"
+            | "sur"
+            | "sous"
+            | "et"
+            | "y"
+            | "on"
+            | "upon"
+            | "und"
+            | "el"
+            | "los"
+            | "las"
     )
 }

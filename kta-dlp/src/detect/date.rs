@@ -31,7 +31,8 @@ fn numeric(page: &Page, at: usize) -> Option<usize> {
         (4, 1 | 2) => is_day(number(first), number(second), number(third)),
         (1 | 2, 2 | 4) if step == 1 || third.len() == 4 => {
             let year = full_year(third);
-            is_day(year, number(second), number(first)) || is_day(year, number(first), number(second))
+            is_day(year, number(second), number(first))
+                || is_day(year, number(first), number(second))
         }
         _ => false,
     };
@@ -61,13 +62,19 @@ fn month_day_year(page: &Page, at: usize) -> Option<usize> {
 /// `19880511`.
 fn compact(page: &Page, at: usize) -> Option<usize> {
     let (digits, end) = numeral(page, at)?;
-    let exists = digits.len() == 8 && is_day(number(&digits[..4]), number(&digits[4..6]), number(&digits[6..]));
+    let exists = digits.len() == 8
+        && is_day(
+            number(&digits[..4]),
+            number(&digits[4..6]),
+            number(&digits[6..]),
+        );
     exists.then_some(end)
 }
 
 fn numeral(page: &Page, at: usize) -> Option<(&[u8], usize)> {
     let token = page.token(at)?;
-    (token.kind == TokenKind::Number && page.is_free(at)).then(|| (page.piece(at).as_bytes(), at + 1))
+    (token.kind == TokenKind::Number && page.is_free(at))
+        .then(|| (page.piece(at).as_bytes(), at + 1))
 }
 
 fn ordinal(page: &Page, at: usize) -> Option<u32> {
@@ -76,9 +83,14 @@ fn ordinal(page: &Page, at: usize) -> Option<u32> {
     let digits = match token.kind {
         TokenKind::Number => piece,
         TokenKind::Mixed => {
-            let length = piece.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let length = piece
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
             let suffix = piece[length..].to_ascii_lowercase();
-            [b"st".as_slice(), b"nd", b"rd", b"th", b"er"].contains(&suffix.as_slice()).then_some(&piece[..length])?
+            [b"st".as_slice(), b"nd", b"rd", b"th", b"er"]
+                .contains(&suffix.as_slice())
+                .then_some(&piece[..length])?
         }
         _ => return None,
     };
@@ -92,7 +104,9 @@ fn month(page: &Page, at: usize) -> Option<u32> {
     }
     if token.hebrew && token.word.month().is_none() {
         let bare = page.piece(at).strip_prefix('ב')?;
-        return crate::lexicon::Lexicon::shipped().word(crate::lexicon::Key::of(bare)).month();
+        return crate::lexicon::Lexicon::shipped()
+            .word(crate::lexicon::Key::of(bare))
+            .month();
     }
     token.word.month()
 }
@@ -102,7 +116,9 @@ fn skip(page: &Page, mut at: usize) -> usize {
     for _ in 0..2 {
         let Some(token) = page.token(at) else { break };
         let passes = match token.kind {
-            TokenKind::Sign => token.gap == Gap::None && matches!(token.sign, b',' | b'.' | b'-' | b'/'),
+            TokenKind::Sign => {
+                token.gap == Gap::None && matches!(token.sign, b',' | b'.' | b'-' | b'/')
+            }
             TokenKind::Word => matches!(page.piece(at), "of" | "de" | "del" | "ב" | "di"),
             _ => false,
         };

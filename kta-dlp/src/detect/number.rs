@@ -1,6 +1,7 @@
 //! Numbers with separators: `123-45-6789`, `EAC 1382⏎964879`, read as one.
 
 use crate::check;
+use crate::entity::Entity;
 use crate::page::Page;
 use crate::token::{Gap, TokenKind};
 use kta_core::pii::identifier::{ANumber, IsraeliId, Itin, ReceiptNumber, Ssn};
@@ -40,13 +41,21 @@ pub(crate) enum Trust {
 impl Run {
     /// Reads from token `at`; `None` when it is no letter or digit of ASCII.
     pub(crate) fn read(page: &Page, at: usize) -> Option<Self> {
-        let mut run = Self { symbols: [0; LONGEST], length: 0, ends: [End::default(); GROUPS], groups: 0 };
+        let mut run = Self {
+            symbols: [0; LONGEST],
+            length: 0,
+            ends: [End::default(); GROUPS],
+            groups: 0,
+        };
         let mut place = at;
         let mut separator = 0;
         let mut broken = false;
         while run.groups < GROUPS {
             let piece = page.piece(place).as_bytes();
-            if piece.is_empty() || run.length + piece.len() > LONGEST || !piece.iter().all(u8::is_ascii_alphanumeric) {
+            if piece.is_empty()
+                || run.length + piece.len() > LONGEST
+                || !piece.iter().all(u8::is_ascii_alphanumeric)
+            {
                 break;
             }
             if !page.is_free(place) {
@@ -57,7 +66,12 @@ impl Run {
                 run.length += 1;
             }
             place += 1;
-            run.ends[run.groups] = End { symbols: run.length, token: place, separator, broken };
+            run.ends[run.groups] = End {
+                symbols: run.length,
+                token: place,
+                separator,
+                broken,
+            };
             run.groups += 1;
             let Some(next) = page.token(place) else { break };
             separator = match (next.kind, next.gap) {
@@ -84,19 +98,47 @@ impl Run {
         (run.groups > 0).then_some(run)
     }
 
+    /// Whether the first symbols allow a kind at all, when nothing but the shape speaks for it.
+    pub(crate) fn may_be(&self, kind: Entity) -> bool {
+        let lettered = self.symbols[0].is_ascii_uppercase();
+        let second = self.symbols[..self.length]
+            .get(1)
+            .is_some_and(u8::is_ascii_uppercase);
+        match kind {
+            Entity::CreditCard => !lettered && self.length >= 13,
+            Entity::UsSsn | Entity::UsItin => {
+                !lettered && self.length >= 9 && self.ends[0].symbols == 3
+            }
+            Entity::UsI94 => !lettered && self.ends[0].symbols == 11,
+            Entity::UsSevisId => self.symbols[0] == b'N' && self.length >= 11,
+            Entity::UsANumber | Entity::UsDs160 => self.symbols[0] == b'A' && self.length >= 9,
+            Entity::Iban | Entity::UkNino => lettered && second && self.length >= 9,
+            Entity::UscisReceipt => lettered && second && self.length >= 13,
+            _ => true,
+        }
+    }
+
     /// The groups that may end the number, shortest first, those without a line break before others.
     fn prefixes(&self) -> impl Iterator<Item = (&[u8], usize, &[End])> {
         let of = |broken: bool| {
-            (0..self.groups).filter(move |group| self.ends[*group].broken == broken).map(|group| {
-                (&self.symbols[..self.ends[group].symbols], self.ends[group].token, &self.ends[..=group])
-            })
+            (0..self.groups)
+                .filter(move |group| self.ends[*group].broken == broken)
+                .map(|group| {
+                    (
+                        &self.symbols[..self.ends[group].symbols],
+                        self.ends[group].token,
+                        &self.ends[..=group],
+                    )
+                })
         };
         of(false).chain(of(true))
     }
 
     /// The token after the first prefix that `fits`.
     fn first(&self, fits: impl Fn(&[u8], &[End]) -> bool) -> Option<usize> {
-        let joined = |groups: usize| groups < self.groups && matches!(self.ends[groups].separator, b'-' | b'.');
+        let joined = |groups: usize| {
+            groups < self.groups && matches!(self.ends[groups].separator, b'-' | b'.')
+        };
         self.prefixes()
             .find(|(symbols, _, ends)| !joined(ends.len()) && fits(symbols, ends))
             .map(|(_, token, _)| token)
@@ -116,11 +158,15 @@ fn sizes(ends: &[End], pattern: &[usize]) -> bool {
             before = end.symbols;
             fits
         })
-        && ends[1..].windows(2).all(|pair| pair[0].separator == pair[1].separator)
+        && ends[1..]
+            .windows(2)
+            .all(|pair| pair[0].separator == pair[1].separator)
 }
 
 fn separated_by(ends: &[End], separators: &[u8]) -> bool {
-    ends[1..].iter().all(|end| separators.contains(&end.separator))
+    ends[1..]
+        .iter()
+        .all(|end| separators.contains(&end.separator))
 }
 
 fn digits(symbols: &[u8]) -> bool {
@@ -152,14 +198,22 @@ pub(crate) fn a_number(run: &Run, trust: Trust) -> Option<usize> {
     run.first(|symbols, ends| {
         let lettered = symbols[0] == b'A';
         let number = if lettered { &symbols[1..] } else { symbols };
-        let least = if trust == Trust::Shape || !lettered { 8 } else { 7 };
+        let least = if trust == Trust::Shape || !lettered {
+            8
+        } else {
+            7
+        };
         let grouped = match *ends {
             [_] => true,
-            [first, second] => lettered && first.symbols == 1 || second.symbols - first.symbols <= 6,
-            _ => separated_by(ends, b"- \n") && {
-                let last = &ends[ends.len() - 2..];
-                last[1].symbols - last[0].symbols == 3 || trust == Trust::Label
-            },
+            [first, second] => {
+                lettered && first.symbols == 1 || second.symbols - first.symbols <= 6
+            }
+            _ => {
+                separated_by(ends, b"- \n") && {
+                    let last = &ends[ends.len() - 2..];
+                    last[1].symbols - last[0].symbols == 3 || trust == Trust::Label
+                }
+            }
         };
         (lettered || trust != Trust::Shape)
             && (least..=9).contains(&number.len())
@@ -199,7 +253,11 @@ pub(crate) fn sevis(run: &Run, trust: Trust) -> Option<usize> {
 pub(crate) fn ds160(run: &Run, trust: Trust) -> Option<usize> {
     run.first(|symbols, ends| {
         symbols.len() == 10
-            && symbols.starts_with(if trust == Trust::Label { b"AA" } else { b"AA00" })
+            && symbols.starts_with(if trust == Trust::Label {
+                b"AA"
+            } else {
+                b"AA00"
+            })
             && symbols[2..].iter().any(u8::is_ascii_digit)
             && (trust == Trust::Label || ends.len() == 1)
     })
@@ -209,7 +267,11 @@ pub(crate) fn passport(run: &Run, trust: Trust) -> Option<usize> {
     let shape = |symbols: &[u8]| {
         let count = symbols.iter().filter(|byte| byte.is_ascii_digit()).count();
         // Germany leaves out letters that look like others or spell words.
-        let german = symbols.len() == 9 && count > 0 && symbols.iter().all(|byte| b"CFGHJKLMNPRTVWXYZ0123456789".contains(byte));
+        let german = symbols.len() == 9
+            && count > 0
+            && symbols
+                .iter()
+                .all(|byte| b"CFGHJKLMNPRTVWXYZ0123456789".contains(byte));
         german
             || (6..=10).contains(&symbols.len())
                 && count >= if symbols[0].is_ascii_digit() { 5 } else { 3 }
@@ -224,7 +286,12 @@ pub(crate) fn passport(run: &Run, trust: Trust) -> Option<usize> {
                 && shape(symbols)
                 && symbols[first.symbols..].iter().any(u8::is_ascii_digit)
         }
-        [_, _, _] => trust == Trust::Label && digits(&symbols[1..]) && separated_by(ends, b" -") && shape(symbols),
+        [_, _, _] => {
+            trust == Trust::Label
+                && digits(&symbols[1..])
+                && separated_by(ends, b" -")
+                && shape(symbols)
+        }
         _ => false,
     })
 }
@@ -259,7 +326,10 @@ pub(crate) fn iban(run: &Run) -> Option<usize> {
     let length = check::iban_length(&run.symbols[..2.min(run.length)])?;
     run.first(|symbols, ends| {
         symbols.len() == length
-            && ends.iter().enumerate().all(|(place, end)| place == 0 || end.separator != b'.')
+            && ends
+                .iter()
+                .enumerate()
+                .all(|(place, end)| place == 0 || end.separator != b'.')
             && check::is_iban(symbols)
     })
 }
@@ -270,9 +340,15 @@ pub(crate) fn card(run: &Run) -> Option<usize> {
         (13..=19).contains(&symbols.len())
             && digits(symbols)
             && ends.len() <= 6
-            && (1..ends.len()).filter(|place| separator(*place) != b'\n').all(|place| {
-                separator(place) == (1..ends.len()).map(separator).find(|other| *other != b'\n').unwrap_or(b' ')
-            })
+            && (1..ends.len())
+                .filter(|place| separator(*place) != b'\n')
+                .all(|place| {
+                    separator(place)
+                        == (1..ends.len())
+                            .map(separator)
+                            .find(|other| *other != b'\n')
+                            .unwrap_or(b' ')
+                })
             && check::is_card(symbols)
     })
 }
@@ -296,7 +372,9 @@ pub(crate) fn driver_license(run: &Run) -> Option<usize> {
         (6..=14).contains(&symbols.len())
             && count >= 5
             && separated_by(ends, b"- ")
-            && (ends.len() == 1 || ends[1..].iter().all(|end| end.separator == b'-') || ends[0].symbols <= 4)
+            && (ends.len() == 1
+                || ends[1..].iter().all(|end| end.separator == b'-')
+                || ends[0].symbols <= 4)
     })
 }
 

@@ -11,7 +11,11 @@ pub(crate) fn find(page: &mut Page) {
     let emails = local_parts(page);
     let mut at = 0;
     while at < page.tokens.len() {
-        let end = if page.tokens[at].hebrew { hebrew(page, at) } else { latin(page, at, &emails, &mut known) };
+        let end = if page.tokens[at].hebrew {
+            hebrew(page, at)
+        } else {
+            latin(page, at, &emails, &mut known)
+        };
         at = end.unwrap_or(at + 1);
     }
     if !known.is_empty() {
@@ -27,7 +31,8 @@ pub(crate) fn is_name_alone(page: &Page, first: usize, end: usize) -> bool {
         match token.kind {
             TokenKind::Word => {
                 let named = token.word.is(Role::GIVEN) || token.word.is(Role::FAMILY);
-                let shaped = token.hebrew || token.case != Case::Lower || token.word.is(Role::PARTICLE);
+                let shaped =
+                    token.hebrew || token.case != Case::Lower || token.word.is(Role::PARTICLE);
                 if !(named || shaped && !is_blocked(token)) {
                     return false;
                 }
@@ -65,10 +70,17 @@ enum Hint {
     Greeting,
 }
 
-fn latin(page: &mut Page, at: usize, emails: &[(usize, String)], known: &mut HashSet<u64>) -> Option<usize> {
+fn latin(
+    page: &mut Page,
+    at: usize,
+    emails: &[(usize, String)],
+    known: &mut HashSet<u64>,
+) -> Option<usize> {
     let run = run(page, at)?;
     let hint = hint(page, &run, emails);
-    let dictionary = run.given >= 1 && run.words >= 2 && run.given + run.family >= 2 - usize::from(run.doubtful == 0);
+    let dictionary = run.given >= 1
+        && run.words >= 2
+        && run.given + run.family >= 2 - usize::from(run.doubtful == 0);
     let next_is_organisation = page.token(run.end).is_some_and(|next| {
         next.gap <= Gap::Blank && next.word.is(Role::ORG) && next.case != Case::Lower
     });
@@ -78,10 +90,20 @@ fn latin(page: &mut Page, at: usize, emails: &[(usize, String)], known: &mut Has
     let accepted = match hint {
         Hint::Greeting => run.words <= 4 && (!next_is_plain || run.given > 0),
         Hint::Label => run.words <= 5 && (run.words > run.doubtful || run.given + run.family > 0),
-        Hint::Some => run.words >= 2 && run.words <= 4 && !next_is_organisation && (dictionary || run.doubtful == 0 && run.given + run.family > 0),
+        Hint::Some => {
+            run.words >= 2
+                && run.words <= 4
+                && !next_is_organisation
+                && (dictionary || run.doubtful == 0 && run.given + run.family > 0)
+        }
         Hint::None if run.words == 1 => run.given == 1 && run.doubtful == 0 && acts(page, &run),
         Hint::None => {
-            (dictionary || run.doubtful == 0 && !next_is_plain && !run.upper && run.words == 2 && is_spoken_of(page, &run))
+            (dictionary
+                || run.doubtful == 0
+                    && !next_is_plain
+                    && !run.upper
+                    && run.words == 2
+                    && is_spoken_of(page, &run))
                 && run.words <= 4
                 && !next_is_organisation
                 && (!run.upper || run.given >= 1 && run.family >= 1)
@@ -102,12 +124,20 @@ fn latin(page: &mut Page, at: usize, emails: &[(usize, String)], known: &mut Has
         Hint::None => 62,
     };
     let possessive = usize::from(page.piece(end - 1).ends_with("'s")) * 2;
-    let (start, stop) = (page.tokens[run.first].start, page.tokens[end - 1].end - possessive as u32);
+    let (start, stop) = (
+        page.tokens[run.first].start,
+        page.tokens[end - 1].end - possessive as u32,
+    );
     for token in &page.tokens[run.first..end] {
         let sure = token.word.is(Role::GIVEN)
             || hint == Hint::Greeting
             || run.words >= 2 && (hint == Hint::Label || token.word.is(Role::FAMILY));
-        if sure && token.kind == TokenKind::Word && token.len() >= 3 && !is_doubtful(token) && token.case == Case::Capital {
+        if sure
+            && token.kind == TokenKind::Word
+            && token.len() >= 3
+            && !is_doubtful(token)
+            && token.case == Case::Capital
+        {
             known.insert(token.key);
         }
     }
@@ -116,7 +146,15 @@ fn latin(page: &mut Page, at: usize, emails: &[(usize, String)], known: &mut Has
 }
 
 fn run(page: &Page, first: usize) -> Option<Run> {
-    let mut run = Run { first, end: first, words: 0, given: 0, family: 0, doubtful: 0, upper: true };
+    let mut run = Run {
+        first,
+        end: first,
+        words: 0,
+        given: 0,
+        family: 0,
+        doubtful: 0,
+        upper: true,
+    };
     let mut at = first;
     while let Some(token) = page.token(at) {
         let joined = at > first && page.is_sign(at - 1, b'-');
@@ -127,12 +165,22 @@ fn run(page: &Page, first: usize) -> Option<Run> {
         if token.case == Case::Lower {
             let opens = at == first
                 && at.checked_sub(1).is_some_and(|before| {
-                    page.tokens[before].kind == TokenKind::Sign && !matches!(page.tokens[before].sign, b'.' | b',' | b'/' | b'-')
+                    page.tokens[before].kind == TokenKind::Sign
+                        && !matches!(page.tokens[before].sign, b'.' | b',' | b'/' | b'-')
                 });
-            let particle = (at > first || opens) && token.word.is(Role::PARTICLE) && token.len() <= 4;
-            let small = |at: usize| page.token(at).is_some_and(|next| next.gap == Gap::Blank && next.case == Case::Lower && next.word.is(Role::PARTICLE));
+            let particle =
+                (at > first || opens) && token.word.is(Role::PARTICLE) && token.len() <= 4;
+            let small = |at: usize| {
+                page.token(at).is_some_and(|next| {
+                    next.gap == Gap::Blank
+                        && next.case == Case::Lower
+                        && next.word.is(Role::PARTICLE)
+                })
+            };
             let next = at + 1 + usize::from(small(at + 1));
-            let leads = page.token(next).is_some_and(|token| token.gap == Gap::Blank && is_part(page, next) && token.case != Case::Lower);
+            let leads = page.token(next).is_some_and(|token| {
+                token.gap == Gap::Blank && is_part(page, next) && token.case != Case::Lower
+            });
             if !(particle && leads) {
                 break;
             }
@@ -156,9 +204,13 @@ fn run(page: &Page, first: usize) -> Option<Run> {
         run.upper &= token.case == Case::Upper || token.case == Case::Initial;
         at += 1;
         run.end = at;
-        if token.case == Case::Initial && page.is_sign(at, b'.') && page.tokens[at].gap == Gap::None {
+        if token.case == Case::Initial && page.is_sign(at, b'.') && page.tokens[at].gap == Gap::None
+        {
             at += 1;
-            if !page.token(at).is_some_and(|next| next.kind == TokenKind::Word && next.gap == Gap::Blank) {
+            if !page
+                .token(at)
+                .is_some_and(|next| next.kind == TokenKind::Word && next.gap == Gap::Blank)
+            {
                 break;
             }
         }
@@ -173,7 +225,9 @@ fn run(page: &Page, first: usize) -> Option<Run> {
 }
 
 fn is_part(page: &Page, at: usize) -> bool {
-    let Some(token) = page.token(at) else { return false };
+    let Some(token) = page.token(at) else {
+        return false;
+    };
     let named = token.word.is(Role::GIVEN) || token.word.is(Role::FAMILY);
     token.kind == TokenKind::Word
         && !is_blocked(token)
@@ -184,15 +238,26 @@ fn is_part(page: &Page, at: usize) -> bool {
 
 /// `MockServer`, but not `McAllister` or `DiCaprio`.
 fn is_camel(piece: &str) -> bool {
-    let upper_inside = piece.bytes().zip(piece.bytes().skip(1)).any(|(before, after)| before.is_ascii_lowercase() && after.is_ascii_uppercase());
-    upper_inside && !["Mc", "Mac", "De", "Di", "Du", "La", "Le", "Van", "Fitz", "San"].iter().any(|head| piece.starts_with(head))
+    let upper_inside = piece
+        .bytes()
+        .zip(piece.bytes().skip(1))
+        .any(|(before, after)| before.is_ascii_lowercase() && after.is_ascii_uppercase());
+    upper_inside
+        && ![
+            "Mc", "Mac", "De", "Di", "Du", "La", "Le", "Van", "Fitz", "San",
+        ]
+        .iter()
+        .any(|head| piece.starts_with(head))
 }
 
 /// Words that are no part of a name.
 fn is_blocked(token: &Token) -> bool {
     let word = token.word;
     let named = word.is(Role::GIVEN) || word.is(Role::FAMILY);
-    let plain = word.is(Role::COMMON) || word.is(Role::ORG) || word.is(Role::PLACE) || word.month().is_some();
+    let plain = word.is(Role::COMMON)
+        || word.is(Role::ORG)
+        || word.is(Role::PLACE)
+        || word.month().is_some();
     let framing = word.is(Role::GREET) || word.is(Role::CLOSING) || word.is(Role::TITLE);
     framing && !word.is(Role::FAMILY) || plain && !named
 }
@@ -200,24 +265,42 @@ fn is_blocked(token: &Token) -> bool {
 /// A label, and no ordinary word besides.
 fn is_label_only(token: &Token) -> bool {
     let word = token.word;
-    word.begins_label() && !word.is(Role::COMMON) && !word.is(Role::ORG) && !word.is(Role::UNIT) && !word.is(Role::STREET)
-        && word.month().is_none() && !word.is(Role::TITLE) && !word.is(Role::GREET) && !word.is(Role::CLOSING)
+    word.begins_label()
+        && !word.is(Role::COMMON)
+        && !word.is(Role::ORG)
+        && !word.is(Role::UNIT)
+        && !word.is(Role::STREET)
+        && word.month().is_none()
+        && !word.is(Role::TITLE)
+        && !word.is(Role::GREET)
+        && !word.is(Role::CLOSING)
 }
 
 fn is_doubtful(token: &Token) -> bool {
     let word = token.word;
-    word.is(Role::COMMON) || word.is(Role::ORG) || word.is(Role::PLACE) || word.is(Role::STREET) || word.month().is_some() || word.is(Role::CONNECTOR)
+    word.is(Role::COMMON)
+        || word.is(Role::ORG)
+        || word.is(Role::PLACE)
+        || word.is(Role::STREET)
+        || word.month().is_some()
+        || word.is(Role::CONNECTOR)
 }
 
 fn hint(page: &Page, run: &Run, emails: &[(usize, String)]) -> Hint {
-    let before = run.first.checked_sub(1).and_then(|before| page.token(before)).copied();
+    let before = run
+        .first
+        .checked_sub(1)
+        .and_then(|before| page.token(before))
+        .copied();
     let gap = page.tokens[run.first].gap;
     if let Some(before) = before {
         if before.word.is(Role::GREET) && gap <= Gap::Blank {
             return Hint::Greeting;
         }
         let titled = before.word.is(Role::TITLE)
-            || before.is_sign(b'.') && run.first >= 2 && page.tokens[run.first - 2].word.is(Role::TITLE);
+            || before.is_sign(b'.')
+                && run.first >= 2
+                && page.tokens[run.first - 2].word.is(Role::TITLE);
         if titled && gap <= Gap::Blank {
             return Hint::Label;
         }
@@ -235,7 +318,8 @@ fn hint(page: &Page, run: &Run, emails: &[(usize, String)]) -> Hint {
         && left.words == 0
         && let Label::Is(Entity::Person) | Label::May(Entity::Person) = left.hit.label
     {
-        let led = (left.hit.end..run.first).any(|at| matches!(page.tokens[at].sign, b':' | b'=' | LEADER));
+        let led = (left.hit.end..run.first)
+            .any(|at| matches!(page.tokens[at].sign, b':' | b'=' | LEADER));
         let weak = matches!(left.hit.label, Label::May(_));
         let known = run.given + run.family > 0;
         let beside = left.hit.end == run.first && gap == Gap::Blank;
@@ -256,7 +340,11 @@ fn hint(page: &Page, run: &Run, emails: &[(usize, String)]) -> Hint {
     let born = (run.end..run.end + 3)
         .filter_map(|at| page.label_at(at))
         .any(|hit| matches!(hit.label, Label::Is(Entity::DateOfBirth)));
-    if stringed || born { Hint::Some } else { Hint::None }
+    if stringed || born {
+        Hint::Some
+    } else {
+        Hint::None
+    }
 }
 
 /// Two words of which one is known as a name behind `for`, `of`, `with`, or both before what only
@@ -266,18 +354,26 @@ fn is_spoken_of(page: &Page, run: &Run) -> bool {
     let introduced = run.first.checked_sub(1).is_some_and(|before| {
         page.tokens[run.first].gap == Gap::Blank && INTRODUCTIONS.contains(&page.piece(before))
     });
-    known && introduced || acts(page, run) || known && page.mark(run.first.wrapping_sub(2)) == Mark::Taken(Entity::Person)
+    known && introduced
+        || acts(page, run)
+        || known && page.mark(run.first.wrapping_sub(2)) == Mark::Taken(Entity::Person)
 }
 
 /// A first name alone before what only people do: `Anna said`, `Anna will`.
 fn acts(page: &Page, run: &Run) -> bool {
-    let verb = page.token(run.end).is_some_and(|next| next.gap == Gap::Blank && next.case == Case::Lower)
+    let verb = page
+        .token(run.end)
+        .is_some_and(|next| next.gap == Gap::Blank && next.case == Case::Lower)
         && VERBS.contains(&page.piece(run.end));
     let capital_before = run.first.checked_sub(1).is_some_and(|before| {
         page.tokens[run.first].gap == Gap::Blank && page.tokens[before].case == Case::Capital
     });
     let asked = run.first.checked_sub(1).is_some_and(|before| {
-        ["Call", "Contact", "Ask", "Tell", "Email", "Text", "Meet", "Thank", "call", "ask", "tell", "thank"].contains(&page.piece(before))
+        [
+            "Call", "Contact", "Ask", "Tell", "Email", "Text", "Meet", "Thank", "call", "ask",
+            "tell", "thank",
+        ]
+        .contains(&page.piece(before))
             && page.tokens[run.first].gap == Gap::Blank
     });
     (verb && !capital_before || asked) && page.tokens[run.first].case == Case::Capital
@@ -285,21 +381,35 @@ fn acts(page: &Page, run: &Run) -> bool {
 
 /// `Anna Muster <…>`, or an address nearby that is made of the name.
 fn beside_email(page: &Page, run: &Run, emails: &[(usize, String)]) -> bool {
-    let opened = page.token(run.end).is_some_and(|next| matches!(next.sign, b'<' | b'(' | b'/' | b'"') && next.gap <= Gap::Blank)
-        && (run.end + 1..run.end + 3).any(|at| page.mark(at) == Mark::Taken(Entity::Email));
+    let opened = page.token(run.end).is_some_and(|next| {
+        matches!(next.sign, b'<' | b'(' | b'/' | b'"') && next.gap <= Gap::Blank
+    }) && (run.end + 1..run.end + 3)
+        .any(|at| page.mark(at) == Mark::Taken(Entity::Email));
     if opened && run.words >= 2 {
         return true;
     }
     let start = page.tokens[run.first].start as usize;
     let from = emails.partition_point(|(place, _)| *place + NEAR < start);
-    emails[from..].iter().take_while(|(place, _)| *place < start + NEAR).any(|(_, local)| {
-        let mut letters = String::new();
-        (run.first..run.end).filter(|at| page.tokens[*at].kind == TokenKind::Word && page.tokens[*at].len() >= 3).any(|at| {
-            letters.clear();
-            letters.extend(page.piece(at).chars().filter(char::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase()));
-            letters.len() >= 3 && run.words >= 2 && local.contains(letters.as_str())
+    emails[from..]
+        .iter()
+        .take_while(|(place, _)| *place < start + NEAR)
+        .any(|(_, local)| {
+            let mut letters = String::new();
+            (run.first..run.end)
+                .filter(|at| {
+                    page.tokens[*at].kind == TokenKind::Word && page.tokens[*at].len() >= 3
+                })
+                .any(|at| {
+                    letters.clear();
+                    letters.extend(
+                        page.piece(at)
+                            .chars()
+                            .filter(char::is_ascii_alphabetic)
+                            .map(|letter| letter.to_ascii_lowercase()),
+                    );
+                    letters.len() >= 3 && run.words >= 2 && local.contains(letters.as_str())
+                })
         })
-    })
 }
 
 fn local_parts(page: &Page) -> Vec<(usize, String)> {
@@ -308,7 +418,10 @@ fn local_parts(page: &Page) -> Vec<(usize, String)> {
         .filter(|found| found.kind == Entity::Email)
         .map(|found| {
             let address = &page.text[found.start as usize..found.stop as usize];
-            let local = address.split(['@', '[', '(', ' ']).next().unwrap_or_default();
+            let local = address
+                .split(['@', '[', '(', ' '])
+                .next()
+                .unwrap_or_default();
             (found.start as usize, local.to_ascii_lowercase())
         })
         .collect()
@@ -319,9 +432,12 @@ fn first_name_behind(page: &Page, run: &Run, hint: Hint) -> Option<usize> {
     if run.words > 2 || !page.is_sign(run.end, b',') || page.tokens[run.end].gap != Gap::None {
         return None;
     }
-    let behind = self::run(page, run.end + 1).filter(|_| page.tokens[run.end + 1].gap == Gap::Blank)?;
+    let behind =
+        self::run(page, run.end + 1).filter(|_| page.tokens[run.end + 1].gap == Gap::Blank)?;
     let closed = page.token(behind.end).is_none_or(|next| {
-        next.gap >= Gap::Line || next.kind == TokenKind::Sign && !next.is_sign(b'@') || page.label_at(behind.end).is_some()
+        next.gap >= Gap::Line
+            || next.kind == TokenKind::Sign && !next.is_sign(b'@')
+            || page.label_at(behind.end).is_some()
     });
     let fits = if hint == Hint::Label {
         behind.doubtful == 0 && run.given <= run.words || behind.given > 0
@@ -336,7 +452,8 @@ fn again(page: &mut Page, known: &HashSet<u64>) {
     let mut at = 0;
     while at < page.tokens.len() {
         let is_known = |at: usize| {
-            page.token(at).is_some_and(|token| token.case == Case::Capital && known.contains(&token.key))
+            page.token(at)
+                .is_some_and(|token| token.case == Case::Capital && known.contains(&token.key))
                 && page.is_free(at)
         };
         if !is_known(at) {
@@ -347,7 +464,11 @@ fn again(page: &mut Page, known: &HashSet<u64>) {
         while is_known(end) && page.tokens[end].gap == Gap::Blank {
             end += 1;
         }
-        let followed = page.token(end).is_some_and(|next| next.gap == Gap::Blank && (next.word.is(Role::ORG) || next.word.is(Role::STREET)) && next.case == Case::Capital);
+        let followed = page.token(end).is_some_and(|next| {
+            next.gap == Gap::Blank
+                && (next.word.is(Role::ORG) || next.word.is(Role::STREET))
+                && next.case == Case::Capital
+        });
         if !followed {
             page.take(at, end, Entity::Person, 60);
         }
@@ -360,40 +481,69 @@ fn hebrew(page: &mut Page, at: usize) -> Option<usize> {
         return None;
     }
     let greets = page.tokens[at].word.is(Role::GREET) && page.tokens[at].gap >= Gap::Line;
-    if greets && (at + 1..at + 4).find_map(|place| page.token(place).filter(|token| token.kind == TokenKind::Sign)).is_some_and(|token| token.is_sign(b',')) {
+    if greets
+        && (at + 1..at + 4)
+            .find_map(|place| {
+                page.token(place)
+                    .filter(|token| token.kind == TokenKind::Sign)
+            })
+            .is_some_and(|token| token.is_sign(b','))
+    {
         return None;
     }
     let mut end = at;
     while end < at + 6 {
         let Some(token) = page.token(end) else { break };
-        let hyphen = token.is_sign(b'-') && token.gap == Gap::None && page.token(end + 1).is_some_and(|next| next.hebrew && next.gap == Gap::None);
+        let hyphen = token.is_sign(b'-')
+            && token.gap == Gap::None
+            && page
+                .token(end + 1)
+                .is_some_and(|next| next.hebrew && next.gap == Gap::None);
         if end > at && hyphen {
             end += 1;
             continue;
         }
         let near = end == at || token.gap == Gap::Blank || page.is_sign(end - 1, b'-');
-        if !near || !token.hebrew || token.kind != TokenKind::Word || !page.is_free(end) || !is_hebrew_part(page, end) {
+        if !near
+            || !token.hebrew
+            || token.kind != TokenKind::Word
+            || !page.is_free(end)
+            || !is_hebrew_part(page, end)
+        {
             break;
         }
         end += 1;
     }
-    let words = (at..end).filter(|at| page.tokens[*at].kind == TokenKind::Word).count();
+    let words = (at..end)
+        .filter(|at| page.tokens[*at].kind == TokenKind::Word)
+        .count();
     if words == 0 {
         return None;
     }
     let before = at.checked_sub(1).map(|before| page.tokens[before]);
-    let greeted = before.is_some_and(|before| before.word.is(Role::GREET) && page.tokens[at].gap <= Gap::Blank);
-    let closed = page.token(end).is_none_or(|next| next.gap >= Gap::Line || next.kind == TokenKind::Sign);
-    let titled = before.is_some_and(|before| before.word.is(Role::TITLE)) && page.tokens[at].gap <= Gap::Blank;
-    let labelled = page.left(at).is_some_and(|left| left.words == 0 && left.hit.label == Label::Is(Entity::Person));
+    let greeted = before
+        .is_some_and(|before| before.word.is(Role::GREET) && page.tokens[at].gap <= Gap::Blank);
+    let closed = page
+        .token(end)
+        .is_none_or(|next| next.gap >= Gap::Line || next.kind == TokenKind::Sign);
+    let titled = before.is_some_and(|before| before.word.is(Role::TITLE))
+        && page.tokens[at].gap <= Gap::Blank;
+    let labelled = page
+        .left(at)
+        .is_some_and(|left| left.words == 0 && left.hit.label == Label::Is(Entity::Person));
     let role = |at: usize, role: Role| page.tokens[at].word.is(role);
-    let own_line = page.tokens[at].gap >= Gap::Line && page.token(end).is_none_or(|next| next.gap >= Gap::Line);
+    let own_line = page.tokens[at].gap >= Gap::Line
+        && page.token(end).is_none_or(|next| next.gap >= Gap::Line);
     let signs_off = own_line
-        && before.is_some_and(|before| before.word.is(Role::CLOSING) || before.kind == TokenKind::Sign)
+        && before
+            .is_some_and(|before| before.word.is(Role::CLOSING) || before.kind == TokenKind::Sign)
         && (words == 2 || words == 3)
-        && (page.token(end).is_none() || (at..end).any(|at| role(at, Role::GIVEN) || role(at, Role::FAMILY)));
+        && (page.token(end).is_none()
+            || (at..end).any(|at| role(at, Role::GIVEN) || role(at, Role::FAMILY)));
     let says = (2..=4).contains(&words)
-        && page.left(at).is_some_and(|left| left.words == 0 && left.hit.label == Label::May(Entity::Person))
+        && page
+            .left(at)
+            .is_some_and(|left| left.words == 0 && left.hit.label == Label::May(Entity::Person))
         && (role(at, Role::GIVEN) || role(end - 1, Role::FAMILY));
     // Before a verb or another word only two are the name.
     let mut second = at + 2 + usize::from(end > at + 1 && role(at + 1, Role::PARTICLE));
@@ -410,7 +560,8 @@ fn hebrew(page: &mut Page, at: usize) -> Option<usize> {
         let piece = page.piece(at);
         let mut start = page.tokens[at].start;
         let mut given = role(at, Role::GIVEN);
-        if !given && let Some(bare) = piece.strip_prefix(['ל', 'ו', 'ש', 'מ', 'ב', 'ה', 'כ']) {
+        if !given && let Some(bare) = piece.strip_prefix(['ל', 'ו', 'ש', 'מ', 'ב', 'ה', 'כ'])
+        {
             given = Lexicon::shipped().word(Key::of(bare)).is(Role::GIVEN);
             start += 2;
         }
@@ -428,19 +579,60 @@ fn hebrew(page: &mut Page, at: usize) -> Option<usize> {
 fn is_hebrew_part(page: &Page, at: usize) -> bool {
     let token = &page.tokens[at];
     let named = token.word.is(Role::GIVEN) || token.word.is(Role::FAMILY);
-    (named || token.word.is(Role::PARTICLE) || !is_blocked(token)) && page.label_at(at).is_none_or(|hit| named && hit.end == hit.first + 1)
+    (named || token.word.is(Role::PARTICLE) || !is_blocked(token))
+        && page
+            .label_at(at)
+            .is_none_or(|hit| named && hit.end == hit.first + 1)
 }
 
 /// Small words before somebody.
-const INTRODUCTIONS: [&str; 14] =
-    ["for", "of", "with", "and", "from", "by", "that", "between", "to", "met", "told", "asked", "called", "named"];
+const INTRODUCTIONS: [&str; 14] = [
+    "for", "of", "with", "and", "from", "by", "that", "between", "to", "met", "told", "asked",
+    "called", "named",
+];
 
 /// What a person does, not a thing.
 const VERBS: [&str; 40] = [
-    "said", "says", "will", "has", "had", "is", "was", "called", "calls", "asked", "asks", "told", "tells", "wants",
-    "wanted", "needs", "works", "worked", "lives", "lived", "wrote", "writes", "signed", "arrived", "came", "went",
-    "can", "cannot", "would", "should", "could", "did", "does", "sent", "sends", "agreed", "confirmed", "explained",
-    "entered", "moved",
+    "said",
+    "says",
+    "will",
+    "has",
+    "had",
+    "is",
+    "was",
+    "called",
+    "calls",
+    "asked",
+    "asks",
+    "told",
+    "tells",
+    "wants",
+    "wanted",
+    "needs",
+    "works",
+    "worked",
+    "lives",
+    "lived",
+    "wrote",
+    "writes",
+    "signed",
+    "arrived",
+    "came",
+    "went",
+    "can",
+    "cannot",
+    "would",
+    "should",
+    "could",
+    "did",
+    "does",
+    "sent",
+    "sends",
+    "agreed",
+    "confirmed",
+    "explained",
+    "entered",
+    "moved",
 ];
 
 /// Bytes between a name and an e-mail address that belong together.

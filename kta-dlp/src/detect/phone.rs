@@ -9,7 +9,10 @@ use crate::token::{Gap, TokenKind};
 pub(crate) fn read(page: &Page, at: usize, trust: Trust) -> Option<usize> {
     let mut digits = [0u8; 16];
     let mut length = 0;
-    let mut shape = Shape { plus: page.is_sign(at, b'+'), ..Shape::default() };
+    let mut shape = Shape {
+        plus: page.is_sign(at, b'+'),
+        ..Shape::default()
+    };
     let mut place = at + usize::from(shape.plus);
     if !shape.plus && page.piece(place) == "00" {
         // An international prefix as it is dialled.
@@ -17,7 +20,10 @@ pub(crate) fn read(page: &Page, at: usize, trust: Trust) -> Option<usize> {
     }
     let mut best = None;
     loop {
-        if page.is_sign(place, b'(') && page.is_sign(place + 2, b')') && page.piece(place + 1).len() <= 4 {
+        if page.is_sign(place, b'(')
+            && page.is_sign(place + 2, b')')
+            && page.piece(place + 1).len() <= 4
+        {
             shape.parenthesis = true;
             place += 1;
         }
@@ -44,17 +50,25 @@ pub(crate) fn read(page: &Page, at: usize, trust: Trust) -> Option<usize> {
         }
         let Some(next) = page.token(place) else { break };
         match (next.kind, next.gap) {
-            (TokenKind::Number, Gap::None | Gap::Blank) => shape.blanks += usize::from(next.gap == Gap::Blank),
+            (TokenKind::Number, Gap::None | Gap::Blank) => {
+                shape.blanks += usize::from(next.gap == Gap::Blank)
+            }
             (TokenKind::Sign, Gap::None | Gap::Blank) if next.sign == b'(' => {}
             (TokenKind::Sign, Gap::None) if matches!(next.sign, b'-' | b'.') => {
-                if page.token(place + 1).is_none_or(|after| after.gap > Gap::None) {
+                if page
+                    .token(place + 1)
+                    .is_none_or(|after| after.gap > Gap::None)
+                {
                     break;
                 }
                 shape.marks += 1;
                 place += 1;
             }
             (TokenKind::Sign, Gap::Blank)
-                if next.sign == b'-' && page.token(place + 1).is_some_and(|after| after.gap == Gap::Blank) =>
+                if next.sign == b'-'
+                    && page
+                        .token(place + 1)
+                        .is_some_and(|after| after.gap == Gap::Blank) =>
             {
                 shape.marks += 1;
                 place += 1;
@@ -107,7 +121,9 @@ fn ends_here(page: &Page, end: usize) -> bool {
     match page.joined_after(end) {
         Some((b'-' | b'.' | b'/' | b':', Some(next))) => !next.is_value(),
         Some((b'%' | b'@' | b'_', _)) => false,
-        _ => page.token(end).is_none_or(|next| next.gap > Gap::None || next.kind == TokenKind::Sign),
+        _ => page
+            .token(end)
+            .is_none_or(|next| next.gap > Gap::None || next.kind == TokenKind::Sign),
     }
 }
 
@@ -130,7 +146,10 @@ fn is_british(digits: &[u8]) -> bool {
 fn international(digits: &[u8]) -> bool {
     let lengths = (1..=3).rev().find_map(|length| {
         let code = number(digits.get(..length)?);
-        PLANS.iter().find(|(known, ..)| *known == code).map(|(_, least, most)| (*least, *most))
+        PLANS
+            .iter()
+            .find(|(known, ..)| *known == code)
+            .map(|(_, least, most)| (*least, *most))
     });
     let (least, most) = lengths.unwrap_or((9, 15));
     (least..=most).contains(&digits.len())
@@ -138,10 +157,44 @@ fn international(digits: &[u8]) -> bool {
 
 /// Country code, and the least and most digits including it.
 const PLANS: [(u32, usize, usize); 40] = [
-    (1, 11, 11), (7, 11, 11), (20, 11, 12), (27, 11, 11), (30, 12, 12), (31, 11, 11), (32, 10, 11),
-    (33, 11, 11), (34, 11, 11), (36, 10, 11), (39, 10, 13), (40, 11, 11), (41, 11, 11), (43, 10, 13),
-    (44, 12, 13), (45, 10, 10), (46, 10, 12), (47, 10, 10), (48, 11, 11), (49, 9, 14), (52, 12, 13),
-    (54, 12, 13), (55, 12, 13), (56, 11, 11), (57, 11, 12), (58, 12, 12), (60, 11, 12), (61, 11, 11),
-    (62, 10, 14), (63, 12, 12), (65, 10, 10), (66, 10, 11), (81, 11, 12), (82, 10, 12), (84, 11, 12),
-    (86, 12, 13), (90, 12, 12), (91, 12, 12), (380, 12, 12), (972, 11, 12),
+    (1, 11, 11),
+    (7, 11, 11),
+    (20, 11, 12),
+    (27, 11, 11),
+    (30, 12, 12),
+    (31, 11, 11),
+    (32, 10, 11),
+    (33, 11, 11),
+    (34, 11, 11),
+    (36, 10, 11),
+    (39, 10, 13),
+    (40, 11, 11),
+    (41, 11, 11),
+    (43, 10, 13),
+    (44, 12, 13),
+    (45, 10, 10),
+    (46, 10, 12),
+    (47, 10, 10),
+    (48, 11, 11),
+    (49, 9, 14),
+    (52, 12, 13),
+    (54, 12, 13),
+    (55, 12, 13),
+    (56, 11, 11),
+    (57, 11, 12),
+    (58, 12, 12),
+    (60, 11, 12),
+    (61, 11, 11),
+    (62, 10, 14),
+    (63, 12, 12),
+    (65, 10, 10),
+    (66, 10, 11),
+    (81, 11, 12),
+    (82, 10, 12),
+    (84, 11, 12),
+    (86, 12, 13),
+    (90, 12, 12),
+    (91, 12, 12),
+    (380, 12, 12),
+    (972, 11, 12),
 ];

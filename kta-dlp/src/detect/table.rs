@@ -36,7 +36,10 @@ pub(crate) fn find(page: &mut Page, table: &mut Option<Table>, core: Range<usize
         if table.is_some() && open(end) {
             let mut further = end;
             for _ in 0..LINES_IN_CELL {
-                while page.token(further).is_some_and(|token| further == end || token.gap < Gap::Line) {
+                while page
+                    .token(further)
+                    .is_some_and(|token| further == end || token.gap < Gap::Line)
+                {
                     further += 1;
                 }
                 if !open(further) {
@@ -64,15 +67,27 @@ pub(crate) fn find(page: &mut Page, table: &mut Option<Table>, core: Range<usize
 fn statements(page: &mut Page) {
     let mut at = 2;
     while at < page.tokens.len() {
-        if page.piece(at).eq_ignore_ascii_case("values") && page.is_sign(at - 1, b')') && page.is_sign(at + 1, b'(') {
-            let open = (0..at).rev().take(200).find(|open| page.is_sign(*open, b'('));
-            let table = open.and_then(|open| header_by(page, &(open + 1..at - 1), Delimiter::Sign(b',')));
+        if page.piece(at).eq_ignore_ascii_case("values")
+            && page.is_sign(at - 1, b')')
+            && page.is_sign(at + 1, b'(')
+        {
+            let open = (0..at)
+                .rev()
+                .take(200)
+                .find(|open| page.is_sign(*open, b'('));
+            let table =
+                open.and_then(|open| header_by(page, &(open + 1..at - 1), Delimiter::Sign(b',')));
             while let Some(table) = &table
                 && page.is_sign(at + 1, b'(')
             {
-                let end = cell_end(page, at + 2, &(at + 2..page.tokens.len()), Delimiter::Sign(b')'));
+                let limit = page.tokens.len().min(at + LONGEST_TUPLE);
+                let end = cell_end(page, at + 2, &(at + 2..limit), Delimiter::Sign(b')'));
                 row(page, table, at + 2..end);
-                at = if page.is_sign(end + 1, b',') { end + 1 } else { end };
+                at = if page.is_sign(end + 1, b',') {
+                    end + 1
+                } else {
+                    end
+                };
             }
         }
         at += 1;
@@ -81,11 +96,16 @@ fn statements(page: &mut Page) {
 
 fn line(page: &mut Page, table: &mut Option<Table>, tokens: Range<usize>) {
     if let Some(current) = table {
-        let only_signs = tokens.clone().all(|at| page.tokens[at].kind == TokenKind::Sign);
+        let only_signs = tokens
+            .clone()
+            .all(|at| page.tokens[at].kind == TokenKind::Sign);
         if only_signs {
             return;
         }
-        let delimiters = tokens.clone().filter(|at| delimits(page, *at, tokens.start, current.delimiter)).count();
+        let delimiters = tokens
+            .clone()
+            .filter(|at| delimits(page, *at, tokens.start, current.delimiter))
+            .count();
         if delimiters + 1 >= current.columns.len() {
             row(page, current, tokens);
             return;
@@ -102,12 +122,21 @@ fn delimits(page: &Page, at: usize, first: usize, delimiter: Delimiter) -> bool 
 }
 
 fn header(page: &Page, tokens: &Range<usize>) -> Option<Table> {
-    if tokens.len() < 3 || tokens.len() > 120 || !tokens.clone().any(|at| page.label_at(at).is_some()) {
+    if tokens.len() < 3
+        || tokens.len() > 120
+        || !tokens.clone().any(|at| page.label_at(at).is_some())
+    {
         return None;
     }
-    [Delimiter::Sign(b'|'), Delimiter::Sign(b'\t'), Delimiter::Sign(b';'), Delimiter::Sign(b','), Delimiter::Wide]
-        .into_iter()
-        .find_map(|delimiter| header_by(page, tokens, delimiter))
+    [
+        Delimiter::Sign(b'|'),
+        Delimiter::Sign(b'\t'),
+        Delimiter::Sign(b';'),
+        Delimiter::Sign(b','),
+        Delimiter::Wide,
+    ]
+    .into_iter()
+    .find_map(|delimiter| header_by(page, tokens, delimiter))
 }
 
 fn header_by(page: &Page, tokens: &Range<usize>, delimiter: Delimiter) -> Option<Table> {
@@ -123,10 +152,16 @@ fn header_by(page: &Page, tokens: &Range<usize>, delimiter: Delimiter) -> Option
             if last - first > 8 || (first..last).any(|at| !belongs_in_header(page, at)) {
                 return None;
             }
-            label = page.label_at(first).filter(|hit| hit.first == first && hit.end == last).map(|hit| hit.label);
+            label = page
+                .label_at(first)
+                .filter(|hit| hit.first == first && hit.end == last)
+                .map(|hit| hit.label);
             // `Passport (number)`, `Applicant DOB`: the last label of the cell decides.
             if label.is_none() {
-                label = (first..last).rev().find_map(|at| page.label_at(at)).map(|hit| hit.label);
+                label = (first..last)
+                    .rev()
+                    .find_map(|at| page.label_at(at))
+                    .map(|hit| hit.label);
             } else {
                 known += 1;
             }
@@ -135,7 +170,11 @@ fn header_by(page: &Page, tokens: &Range<usize>, delimiter: Delimiter) -> Option
         if end >= tokens.end {
             break;
         }
-        at = if delimiter == Delimiter::Wide { end } else { end + 1 };
+        at = if delimiter == Delimiter::Wide {
+            end
+        } else {
+            end + 1
+        };
     }
     (filled >= 2 && known >= 2 && 2 * known >= filled).then_some(Table { delimiter, columns })
 }
@@ -145,7 +184,10 @@ fn belongs_in_header(page: &Page, at: usize) -> bool {
     match token.kind {
         TokenKind::Word => true,
         TokenKind::Mixed | TokenKind::Number => page.label_at(at).is_some() || token.len() <= 2,
-        TokenKind::Sign => matches!(token.sign, b'_' | b'-' | b'.' | b'/' | b'#' | b'(' | b')' | b'*' | b'\'' | b'"'),
+        TokenKind::Sign => matches!(
+            token.sign,
+            b'_' | b'-' | b'.' | b'/' | b'#' | b'(' | b')' | b'*' | b'\'' | b'"'
+        ),
     }
 }
 
@@ -160,7 +202,11 @@ fn row(page: &mut Page, table: &Table, tokens: Range<usize>) {
         if first < last && page.is_free(first) {
             match label {
                 Some(Label::Is(kind) | Label::May(kind)) => {
-                    let trust = if matches!(label, Some(Label::Is(_))) { Trust::Label } else { Trust::Weak };
+                    let trust = if matches!(label, Some(Label::Is(_))) {
+                        Trust::Label
+                    } else {
+                        Trust::Weak
+                    };
                     if let Some(stop) = cell(page, first, last, *kind, trust) {
                         // A date may hold the comma that parts the cells: `May 2, 2015`.
                         while end < stop {
@@ -172,7 +218,11 @@ fn row(page: &mut Page, table: &Table, tokens: Range<usize>) {
                 Some(Label::Silent) | None => {}
             }
         }
-        at = if table.delimiter == Delimiter::Wide { end } else { end + 1 };
+        at = if table.delimiter == Delimiter::Wide {
+            end
+        } else {
+            end + 1
+        };
     }
 }
 
@@ -187,7 +237,9 @@ fn cell(page: &mut Page, first: usize, last: usize, kind: Entity, trust: Trust) 
             None
         }
         Entity::Address => {
-            let words = (first..last).filter(|at| page.tokens[*at].kind == TokenKind::Word).count();
+            let words = (first..last)
+                .filter(|at| page.tokens[*at].kind == TokenKind::Word)
+                .count();
             let numbered = (first..last).any(|at| page.tokens[at].is_value());
             if words >= 2 && numbered {
                 page.take(first, last, Entity::Address, 85);
@@ -212,18 +264,35 @@ fn cell_end(page: &Page, at: usize, tokens: &Range<usize>, delimiter: Delimiter)
         if quoted && page.is_sign(place, quote) {
             inside = !inside;
         }
-        if !inside && delimits(page, place, if delimiter == Delimiter::Wide { at } else { usize::MAX }, delimiter) {
+        if !inside
+            && delimits(
+                page,
+                place,
+                if delimiter == Delimiter::Wide {
+                    at
+                } else {
+                    usize::MAX
+                },
+                delimiter,
+            )
+        {
             return place;
         }
     }
     tokens.end
 }
 
+/// Tokens of one tuple of a statement, at most.
+const LONGEST_TUPLE: usize = 2_000;
+
 /// How many more lines a quoted cell may have.
 const LINES_IN_CELL: usize = 5;
 
 fn unquoted(page: &Page, mut first: usize, mut last: usize) -> (usize, usize) {
-    let quote = |at: usize| page.token(at).is_some_and(|token| matches!(token.sign, b'"' | b'\'' | b'`' | b'*'));
+    let quote = |at: usize| {
+        page.token(at)
+            .is_some_and(|token| matches!(token.sign, b'"' | b'\'' | b'`' | b'*'))
+    };
     while first < last && quote(first) {
         first += 1;
     }

@@ -10,7 +10,10 @@ pub(crate) fn find(page: &mut Page) {
     while at < page.tokens.len() {
         // Only a filler behind letters or digits can be within a first line.
         if page.is_sign(at, b'<') && page.tokens[at].gap == Gap::None && at > 0 {
-            if let Some(end) = (1..=4).filter_map(|back| at.checked_sub(back)).find_map(|first| zone(page, first)) {
+            if let Some(end) = (1..=4)
+                .filter_map(|back| at.checked_sub(back))
+                .find_map(|first| zone(page, first))
+            {
                 at = end;
                 continue;
             }
@@ -28,8 +31,10 @@ fn zone(page: &mut Page, first: usize) -> Option<usize> {
     let token = page.token(first).filter(|_| page.is_free(first))?;
     let start = token.start as usize;
     let bytes = page.bytes();
-    if !matches!(bytes[start].to_ascii_uppercase(), b'P' | b'V' | b'I' | b'A' | b'C')
-        || start > 0 && (bytes[start - 1].is_ascii_alphanumeric() || bytes[start - 1] == b'<')
+    if !matches!(
+        bytes[start].to_ascii_uppercase(),
+        b'P' | b'V' | b'I' | b'A' | b'C'
+    ) || start > 0 && (bytes[start - 1].is_ascii_alphanumeric() || bytes[start - 1] == b'<')
     {
         return None;
     }
@@ -68,7 +73,9 @@ fn zone(page: &mut Page, first: usize) -> Option<usize> {
             break;
         }
     }
-    let (stop, confidence) = checked.map(|stop| (stop, 99)).or(shaped.map(|stop| (stop, 70)))?;
+    let (stop, confidence) = checked
+        .map(|stop| (stop, 99))
+        .or(shaped.map(|stop| (stop, 70)))?;
     let (start, stop) = (u32::try_from(start).ok()?, u32::try_from(stop).ok()?);
     let mut end = first + 1;
     while page.token(end).is_some_and(|token| token.start < stop) {

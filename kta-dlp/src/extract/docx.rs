@@ -94,12 +94,23 @@ fn paragraphs(xml: &str, text: &mut String) -> Option<()> {
 
 fn is_text(name: &str) -> bool {
     let word = name.strip_prefix("word/").is_some_and(|part| {
-        ["document", "header", "footer", "footnotes", "endnotes", "comments", "people", "glossary/document"]
-            .iter()
-            .any(|begin| part.starts_with(begin))
+        [
+            "document",
+            "header",
+            "footer",
+            "footnotes",
+            "endnotes",
+            "comments",
+            "people",
+            "glossary/document",
+        ]
+        .iter()
+        .any(|begin| part.starts_with(begin))
             && part.ends_with(".xml")
     });
-    let other = name.strip_prefix("docProps/").or_else(|| name.strip_prefix("customXml/"));
+    let other = name
+        .strip_prefix("docProps/")
+        .or_else(|| name.strip_prefix("customXml/"));
     word || other.is_some_and(|part| part.ends_with(".xml"))
 }
 
@@ -107,9 +118,17 @@ fn is_text(name: &str) -> bool {
 fn is_furniture(name: &str) -> bool {
     name == "[Content_Types].xml"
         || name.ends_with(".rels")
-        || ["word/styles", "word/stylesWithEffects", "word/settings", "word/fontTable", "word/webSettings", "word/numbering", "word/theme/"]
-            .iter()
-            .any(|begin| name.starts_with(begin))
+        || [
+            "word/styles",
+            "word/stylesWithEffects",
+            "word/settings",
+            "word/fontTable",
+            "word/webSettings",
+            "word/numbering",
+            "word/theme/",
+        ]
+        .iter()
+        .any(|begin| name.starts_with(begin))
 }
 
 /// Parts in a package, at most.
@@ -127,7 +146,9 @@ mod tests {
     fn package(parts: &[(&str, &str)]) -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
         for (name, content) in parts {
-            writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            writer
+                .start_file(*name, zip::write::SimpleFileOptions::default())
+                .unwrap();
             writer.write_all(content.as_bytes()).unwrap();
         }
         writer.finish().unwrap().into_inner()
@@ -137,9 +158,18 @@ mod tests {
     fn runs_of_a_paragraph_join_and_every_part_is_read() {
         let bytes = package(&[
             ("[Content_Types].xml", "<Types/>"),
-            ("word/document.xml", "<w:document><w:body><w:p><w:r><w:t>SSN 123-</w:t></w:r><w:r><w:t>45-6789 &amp; more</w:t></w:r></w:p></w:body></w:document>"),
-            ("word/footer1.xml", "<w:ftr><w:p><w:r><w:t>footer text</w:t></w:r></w:p></w:ftr>"),
-            ("docProps/core.xml", "<p><dc:creator>Testa Canary</dc:creator></p>"),
+            (
+                "word/document.xml",
+                "<w:document><w:body><w:p><w:r><w:t>SSN 123-</w:t></w:r><w:r><w:t>45-6789 &amp; more</w:t></w:r></w:p></w:body></w:document>",
+            ),
+            (
+                "word/footer1.xml",
+                "<w:ftr><w:p><w:r><w:t>footer text</w:t></w:r></w:p></w:ftr>",
+            ),
+            (
+                "docProps/core.xml",
+                "<p><dc:creator>Testa Canary</dc:creator></p>",
+            ),
         ]);
         let read = read(&bytes);
         assert!(!read.opaque);
@@ -150,7 +180,10 @@ mod tests {
 
     #[test]
     fn embedded_pictures_make_a_document_partly_opaque() {
-        let bytes = package(&[("word/document.xml", "<w:document/>"), ("word/media/image1.png", "x")]);
+        let bytes = package(&[
+            ("word/document.xml", "<w:document/>"),
+            ("word/media/image1.png", "x"),
+        ]);
         assert!(read(&bytes).opaque);
     }
 
@@ -158,7 +191,12 @@ mod tests {
     fn other_packages_and_broken_ones_are_opaque() {
         assert!(read(&package(&[("xl/workbook.xml", "<x/>")])).opaque);
         assert!(read(b"PK\x03\x04 not a package").opaque);
-        assert!(read(&package(&[("word/document.xml", "<w:document><w:p>")])).text.trim().is_empty());
+        assert!(
+            read(&package(&[("word/document.xml", "<w:document><w:p>")]))
+                .text
+                .trim()
+                .is_empty()
+        );
     }
 
     #[test]

@@ -37,14 +37,17 @@ pub(super) fn strip(page: &str) -> String {
             "script" | "style" if !tag.starts_with('/') => {
                 let end = rest
                     .char_indices()
-                    .find(|(at, letter)| *letter == '<' && rest.as_bytes().get(at + 1) == Some(&b'/'))
+                    .find(|(at, letter)| {
+                        *letter == '<' && rest.as_bytes().get(at + 1) == Some(&b'/')
+                    })
                     .map_or(rest.len(), |(at, _)| at);
                 resolve(&rest[..end], &mut hidden);
                 hidden.push('\n');
                 rest = &rest[end..];
             }
             "td" | "th" if !tag.starts_with('/') => text.push('\t'),
-            "a" | "b" | "i" | "u" | "em" | "strong" | "span" | "font" | "small" | "sub" | "sup" | "wbr" => {}
+            "a" | "b" | "i" | "u" | "em" | "strong" | "span" | "font" | "small" | "sub" | "sup"
+            | "wbr" => {}
             _ => text.push('\n'),
         }
         attributes(tag, &mut hidden);
@@ -75,15 +78,34 @@ fn tag_end(tag: &str) -> Option<usize> {
 fn attributes(tag: &str, hidden: &mut String) {
     let mut rest = tag;
     while let Some(equals) = rest.find('=') {
-        let name = rest[..equals].rsplit(|letter: char| letter.is_whitespace()).next().unwrap_or_default();
+        let name = rest[..equals]
+            .rsplit(|letter: char| letter.is_whitespace())
+            .next()
+            .unwrap_or_default();
         let value = rest[equals + 1..].trim_start();
-        let Some(quote) = value.chars().next().filter(|quote| matches!(quote, '"' | '\'')) else {
+        let Some(quote) = value
+            .chars()
+            .next()
+            .filter(|quote| matches!(quote, '"' | '\''))
+        else {
             rest = &rest[equals + 1..];
             continue;
         };
         let body = &value[1..];
         let end = body.find(quote).unwrap_or(body.len());
-        if !matches!(name, "class" | "style" | "id" | "width" | "height" | "rel" | "type" | "src" | "lang" | "xmlns") {
+        if !matches!(
+            name,
+            "class"
+                | "style"
+                | "id"
+                | "width"
+                | "height"
+                | "rel"
+                | "type"
+                | "src"
+                | "lang"
+                | "xmlns"
+        ) {
             hidden.push_str(name);
             hidden.push_str(": ");
             resolve(&body[..end], hidden);
@@ -150,13 +172,24 @@ mod tests {
 
     #[test]
     fn attributes_comments_and_scripts_are_not_overlooked() {
-        let text = strip("<a href=\"mailto:testa@example.com\">mail</a><!-- ssn 123-45-6789 --><script>var x='canary'</script>");
-        assert!(text.contains("testa@example.com") && text.contains("123-45-6789") && text.contains("canary"));
+        let text = strip(
+            "<a href=\"mailto:testa@example.com\">mail</a><!-- ssn 123-45-6789 --><script>var x='canary'</script>",
+        );
+        assert!(
+            text.contains("testa@example.com")
+                && text.contains("123-45-6789")
+                && text.contains("canary")
+        );
     }
 
     #[test]
     fn cells_stay_apart() {
-        assert_eq!(strip("<tr><td>a</td><td>b</td></tr>").split_whitespace().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            strip("<tr><td>a</td><td>b</td></tr>")
+                .split_whitespace()
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
     }
 
     proptest::proptest! {

@@ -117,8 +117,12 @@ impl Lexicon {
         let mut phrases: Vec<(u64, Phrase)> = Vec::new();
         for (category, list) in lines(LABELS) {
             for phrase in list.split('|').map(str::trim) {
-                let (weak, phrase) = phrase.strip_prefix('~').map_or((false, phrase), |rest| (true, rest));
-                let (led, phrase) = phrase.strip_prefix('^').map_or((false, phrase), |rest| (true, rest));
+                let (weak, phrase) = phrase
+                    .strip_prefix('~')
+                    .map_or((false, phrase), |rest| (true, rest));
+                let (led, phrase) = phrase
+                    .strip_prefix('^')
+                    .map_or((false, phrase), |rest| (true, rest));
                 let label = match (Entity::named(category), weak) {
                     (Some(entity), true) => Label::May(entity),
                     (Some(entity), false) => Label::Is(entity),
@@ -131,7 +135,14 @@ impl Lexicon {
                 if !rest.is_empty() {
                     let together: String = phrase.split_whitespace().collect();
                     if together.chars().count() > 3 {
-                        phrases.push((Key::of(&together), Phrase { rest: Vec::new(), led, label }));
+                        phrases.push((
+                            Key::of(&together),
+                            Phrase {
+                                rest: Vec::new(),
+                                led,
+                                label,
+                            },
+                        ));
                     }
                 }
                 phrases.push((first, Phrase { rest, led, label }));
@@ -140,7 +151,10 @@ impl Lexicon {
         // Longest first, so that the first match is the best.
         phrases.sort_by_key(|(first, phrase)| (*first, std::cmp::Reverse(phrase.rest.len())));
         let size = (2 * (roles.len() + phrases.len())).next_power_of_two();
-        let mut lexicon = Self { slots: vec![(0, Word::default()); size], phrases: Vec::new() };
+        let mut lexicon = Self {
+            slots: vec![(0, Word::default()); size],
+            phrases: Vec::new(),
+        };
         for (key, roles) in roles {
             lexicon.slot(key).roles |= roles;
         }
@@ -219,7 +233,9 @@ impl Key {
 }
 
 fn lines(data: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    data.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'))
+    data.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(':'))
 }
 
 fn role(category: &str) -> u32 {
@@ -241,7 +257,10 @@ fn role(category: &str) -> u32 {
         ("org", Role::ORG),
         ("place", Role::PLACE),
     ];
-    roles.iter().find(|(name, _)| *name == category).map_or(0, |(_, role)| role.0)
+    roles
+        .iter()
+        .find(|(name, _)| *name == category)
+        .map_or(0, |(_, role)| role.0)
 }
 
 const LABELS: &str = include_str!("labels.txt");
@@ -268,7 +287,10 @@ mod tests {
     #[test]
     fn every_label_of_the_data_is_a_kind_or_none() {
         for (category, _) in lines(LABELS) {
-            assert!(matches!(category, "-" | ".") || Entity::named(category).is_some(), "{category}");
+            assert!(
+                matches!(category, "-" | ".") || Entity::named(category).is_some(),
+                "{category}"
+            );
         }
         for (category, _) in lines(WORDS).chain(lines(NAMES)) {
             assert_ne!(role(category), 0, "{category}");

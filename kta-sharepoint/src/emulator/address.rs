@@ -51,8 +51,14 @@ pub(crate) fn route(state: &State, path: &str) -> Result<Route, Refused> {
         }
         "sites" if rest.is_empty() => Ok(Route::Sites),
         "sites" => in_site(state, rest),
-        "subscriptions" => Ok(Route::Subscriptions { tail: segments(rest) }),
-        _ => Err(Refused::new(400, "BadRequest", "Resource not found for the segment.")),
+        "subscriptions" => Ok(Route::Subscriptions {
+            tail: segments(rest),
+        }),
+        _ => Err(Refused::new(
+            400,
+            "BadRequest",
+            "Resource not found for the segment.",
+        )),
     }
 }
 
@@ -100,11 +106,18 @@ fn in_site(state: &State, rest: &str) -> Result<Route, Refused> {
                 Some(rest) if rest.is_empty() || rest.starts_with('/') => {
                     in_drive(state, &drive.id, rest.trim_matches('/'))
                 }
-                _ => Ok(Route::List { drive: drive.id.clone(), tail: segments(rest) }),
+                _ => Ok(Route::List {
+                    drive: drive.id.clone(),
+                    tail: segments(rest),
+                }),
             }
         }
         "permissions" if rest.is_empty() => Ok(Route::SitePermissions),
-        _ => Err(Refused::new(400, "BadRequest", "Resource not found for the segment.")),
+        _ => Err(Refused::new(
+            400,
+            "BadRequest",
+            "Resource not found for the segment.",
+        )),
     }
 }
 
@@ -115,16 +128,30 @@ fn in_drive(state: &State, drive: &str, rest: &str) -> Result<Route, Refused> {
         return Ok(Route::Drive { drive });
     }
     if rest == "list" {
-        return Ok(Route::List { drive, tail: Vec::new() });
+        return Ok(Route::List {
+            drive,
+            tail: Vec::new(),
+        });
     }
     let (base, rest) = if let Some(rest) = rest.strip_prefix("items/") {
         let end = rest.find(['/', ':']).unwrap_or(rest.len());
         let (id, rest) = rest.split_at(end);
-        (if id == "root" { known.root.clone() } else { id.to_owned() }, rest)
+        (
+            if id == "root" {
+                known.root.clone()
+            } else {
+                id.to_owned()
+            },
+            rest,
+        )
     } else if let Some(rest) = rest.strip_prefix("root") {
         (known.root.clone(), rest)
     } else {
-        return Err(Refused::new(400, "BadRequest", "Resource not found for the segment."));
+        return Err(Refused::new(
+            400,
+            "BadRequest",
+            "Resource not found for the segment.",
+        ));
     };
     let (path, tail) = match rest.strip_prefix(':') {
         Some(rest) => rest.split_once(':').unwrap_or((rest, "")),
@@ -136,9 +163,18 @@ fn in_drive(state: &State, drive: &str, rest: &str) -> Result<Route, Refused> {
     }
     let tail = segments(tail)
         .into_iter()
-        .map(|part| part.strip_prefix("microsoft.graph.").map(str::to_owned).unwrap_or(part))
+        .map(|part| {
+            part.strip_prefix("microsoft.graph.")
+                .map(str::to_owned)
+                .unwrap_or(part)
+        })
         .collect();
-    Ok(Route::Item(Place { drive, base, path: segments(path), tail }))
+    Ok(Route::Item(Place {
+        drive,
+        base,
+        path: segments(path),
+        tail,
+    }))
 }
 
 impl Place {
@@ -146,7 +182,11 @@ impl Place {
     pub(crate) fn item(&self, state: &State) -> Result<String, Refused> {
         let mut at = self.start(state)?;
         for name in &self.path {
-            at = state.child(&at, name).ok_or_else(Refused::not_found)?.id.clone();
+            at = state
+                .child(&at, name)
+                .ok_or_else(Refused::not_found)?
+                .id
+                .clone();
         }
         Ok(at)
     }
@@ -160,7 +200,13 @@ impl Place {
         for name in self.path.iter() {
             check_name(name)?;
         }
-        if self.path.iter().map(|name| name.chars().count() + 1).sum::<usize>() > 400 {
+        if self
+            .path
+            .iter()
+            .map(|name| name.chars().count() + 1)
+            .sum::<usize>()
+            > 400
+        {
             return Err(Refused::bad("the path is too long").inner("pathTooLong"));
         }
         for folder in folders {
@@ -191,25 +237,37 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
             && stem.ends_with(|c: char| c.is_ascii_digit()));
     let bad = name.is_empty()
         || name.chars().count() > 255
-        || name.chars().any(|c| "\"*:<>?/\\|".contains(c) || c.is_control())
+        || name
+            .chars()
+            .any(|c| "\"*:<>?/\\|".contains(c) || c.is_control())
         || name.starts_with(' ')
         || name.ends_with([' ', '.'])
         || name.starts_with("~$")
         || name.contains("_vti_")
-        || matches!(name.to_ascii_lowercase().as_str(), ".lock" | "desktop.ini" | "." | "..")
+        || matches!(
+            name.to_ascii_lowercase().as_str(),
+            ".lock" | "desktop.ini" | "." | ".."
+        )
         || device;
     if bad {
-        return Err(Refused::bad("The provided name cannot contain these characters.")
-            .inner("invalidResourceId"));
+        return Err(
+            Refused::bad("The provided name cannot contain these characters.")
+                .inner("invalidResourceId"),
+        );
     }
     Ok(())
 }
 
 fn default_drive(state: &State) -> Result<String, Refused> {
     let first = state.drives.values().min_by_key(|drive| drive.created);
-    first.map(|drive| drive.id.clone()).ok_or_else(Refused::not_found)
+    first
+        .map(|drive| drive.id.clone())
+        .ok_or_else(Refused::not_found)
 }
 
 fn segments(path: &str) -> Vec<String> {
-    path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    path.split('/')
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

@@ -19,7 +19,10 @@ pub(crate) fn content(state: &mut State, place: &Place, call: &Call) -> Result<R
     let Some(current) = item.current() else {
         return Err(Refused::bad("a folder has no content"));
     };
-    if call.header("if-none-match").is_some_and(|tag| tag == item.etag() || tag == item.ctag()) {
+    if call
+        .header("if-none-match")
+        .is_some_and(|tag| tag == item.etag() || tag == item.ctag())
+    {
         return Ok(Reply::empty(304));
     }
     Ok(Reply::found(presigned(state, item, current.major)))
@@ -27,7 +30,11 @@ pub(crate) fn content(state: &mut State, place: &Place, call: &Call) -> Result<R
 
 fn put(state: &mut State, place: &Place, call: &Call) -> Result<Reply, Refused> {
     if call.body.len() > SMALL_LIMIT {
-        return Err(Refused::new(413, "invalidRequest", "Use an upload session."));
+        return Err(Refused::new(
+            413,
+            "invalidRequest",
+            "Use an upload session.",
+        ));
     }
     let behaviour = conflict(call.query(CONFLICT), Conflict::Replace)?;
     let bytes = call.body.clone();
@@ -41,8 +48,10 @@ fn put(state: &mut State, place: &Place, call: &Call) -> Result<Reply, Refused> 
     if let Some(id) = &existing {
         precondition(state.item(id)?, call)?;
     } else if call.header("if-match").is_some() {
-        return Err(Refused::new(412, "resourceModified", "The resource has changed.")
-            .inner("entityTagDoesNotMatch"));
+        return Err(
+            Refused::new(412, "resourceModified", "The resource has changed.")
+                .inner("entityTagDoesNotMatch"),
+        );
     }
     let slot = slot(state, &place.drive, parent, name, behaviour)?;
     store(state, slot, bytes, call)
@@ -51,7 +60,11 @@ fn put(state: &mut State, place: &Place, call: &Call) -> Result<Reply, Refused> 
 /// Where content goes.
 pub(crate) enum Slot {
     Existing(String),
-    New { drive: String, parent: String, name: String },
+    New {
+        drive: String,
+        parent: String,
+        name: String,
+    },
 }
 
 /// Settles a name conflict.
@@ -64,13 +77,21 @@ pub(crate) fn slot(
 ) -> Result<Slot, Refused> {
     let drive = drive.to_owned();
     let Some(existing) = state.child(&parent, &name) else {
-        return Ok(Slot::New { drive, parent, name });
+        return Ok(Slot::New {
+            drive,
+            parent,
+            name,
+        });
     };
     match behaviour {
         Conflict::Fail => Err(Refused::conflict()),
         Conflict::Rename => {
             let name = free_name(state, &parent, &name);
-            Ok(Slot::New { drive, parent, name })
+            Ok(Slot::New {
+                drive,
+                parent,
+                name,
+            })
         }
         Conflict::Replace if existing.is_folder() => Err(Refused::conflict()),
         Conflict::Replace => Ok(Slot::Existing(existing.id.clone())),
@@ -85,7 +106,11 @@ pub(crate) fn store(
     call: &Call,
 ) -> Result<Reply, Refused> {
     if state.stored() + bytes.len() as u64 > state.settings.quota {
-        return Err(Refused::new(507, "quotaLimitReached", "The quota is exceeded."));
+        return Err(Refused::new(
+            507,
+            "quotaLimitReached",
+            "The quota is exceeded.",
+        ));
     }
     let (status, id) = match slot {
         Slot::Existing(id) => {
@@ -96,9 +121,11 @@ pub(crate) fn store(
             state.overwrite(&id, bytes)?;
             (200, id)
         }
-        Slot::New { drive, parent, name } => {
-            (201, state.add(&drive, Some(parent), &name, Some(bytes)))
-        }
+        Slot::New {
+            drive,
+            parent,
+            name,
+        } => (201, state.add(&drive, Some(parent), &name, Some(bytes))),
     };
     Ok(Reply::json(status, render(state, state.item(&id)?, call)))
 }
@@ -114,22 +141,48 @@ pub(crate) fn presigned(state: &State, item: &Item, major: u32) -> String {
 /// Serves a pre-signed address. A token sent along is refused: it must not leave the Graph host.
 pub(crate) fn download(state: &State, word: &str, call: &Call) -> Result<Reply, Refused> {
     if call.header("authorization").is_some() {
-        return Err(Refused::new(401, "unauthenticated", "Send no Authorization here."));
+        return Err(Refused::new(
+            401,
+            "unauthenticated",
+            "Send no Authorization here.",
+        ));
     }
-    let ticket = URL_SAFE_NO_PAD.decode(word).ok().and_then(|raw| String::from_utf8(raw).ok());
+    let ticket = URL_SAFE_NO_PAD
+        .decode(word)
+        .ok()
+        .and_then(|raw| String::from_utf8(raw).ok());
     let ticket = ticket.ok_or_else(Refused::not_found)?;
-    let Some((ticket, check)) = ticket.rsplit_once('|') else { return Err(Refused::not_found()) };
+    let Some((ticket, check)) = ticket.rsplit_once('|') else {
+        return Err(Refused::not_found());
+    };
     if check != format!("{:016x}", seal(ticket)) {
-        return Err(Refused::new(401, "unauthenticated", "The address is not valid."));
+        return Err(Refused::new(
+            401,
+            "unauthenticated",
+            "The address is not valid.",
+        ));
     }
     let parts: Vec<&str> = ticket.split('|').collect();
-    let [id, major, expires] = parts.as_slice() else { return Err(Refused::not_found()) };
-    let expired = expires.parse().ok().and_then(|at| DateTime::<Utc>::from_timestamp(at, 0));
+    let [id, major, expires] = parts.as_slice() else {
+        return Err(Refused::not_found());
+    };
+    let expired = expires
+        .parse()
+        .ok()
+        .and_then(|at| DateTime::<Utc>::from_timestamp(at, 0));
     if expired.is_none_or(|at| at <= state.now()) {
-        return Err(Refused::new(401, "unauthenticated", "The address has expired."));
+        return Err(Refused::new(
+            401,
+            "unauthenticated",
+            "The address has expired.",
+        ));
     }
     let item = state.item(id)?;
-    let version = item.versions.iter().flatten().find(|v| v.major.to_string() == *major);
+    let version = item
+        .versions
+        .iter()
+        .flatten()
+        .find(|v| v.major.to_string() == *major);
     let bytes = version.ok_or_else(Refused::not_found)?.bytes.clone();
     match call.header("range") {
         None => Ok(Reply::bytes(bytes).with("etag", item.etag())),
@@ -139,11 +192,17 @@ pub(crate) fn download(state: &State, word: &str, call: &Call) -> Result<Reply, 
 
 fn ranged(bytes: &Bytes, range: &str) -> Result<Reply, Refused> {
     let wrong = || Refused::new(416, "invalidRange", "The range is not satisfiable.");
-    let (from, to) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or_else(wrong)?;
+    let (from, to) = range
+        .strip_prefix("bytes=")
+        .and_then(|r| r.split_once('-'))
+        .ok_or_else(wrong)?;
     let from: usize = from.parse().map_err(|_| wrong())?;
     let to: usize = match to {
         "" => bytes.len().saturating_sub(1),
-        to => to.parse::<usize>().map_err(|_| wrong())?.min(bytes.len().saturating_sub(1)),
+        to => to
+            .parse::<usize>()
+            .map_err(|_| wrong())?
+            .min(bytes.len().saturating_sub(1)),
     };
     if from > to || from >= bytes.len() {
         return Err(wrong());

@@ -28,12 +28,18 @@ pub enum Fault {
 impl Fault {
     /// 429 with `Retry-After`.
     pub fn throttled(seconds: u32) -> Self {
-        Self::Status { status: 429, retry_after: Some(seconds) }
+        Self::Status {
+            status: 429,
+            retry_after: Some(seconds),
+        }
     }
 
     /// A bare status without `Retry-After`.
     pub fn status(status: u16) -> Self {
-        Self::Status { status, retry_after: None }
+        Self::Status {
+            status,
+            retry_after: None,
+        }
     }
 }
 
@@ -78,7 +84,9 @@ pub(crate) fn strike(scripts: &mut Vec<Scripted>, method: &str, path: &str) -> O
 /// A prefix in which `*` stands for any run of characters.
 fn matches(pattern: &str, path: &str) -> bool {
     let mut parts = pattern.split('*');
-    let Some(rest) = parts.next().and_then(|first| path.strip_prefix(first)) else { return false };
+    let Some(rest) = parts.next().and_then(|first| path.strip_prefix(first)) else {
+        return false;
+    };
     let mut rest = rest;
     for part in parts {
         match rest.find(part) {
@@ -120,7 +128,10 @@ mod tests {
     fn a_star_stands_for_any_run_and_a_pattern_is_a_prefix() {
         assert!(matches("/v1.0/drives", "/v1.0/drives/b!x/root"));
         assert!(matches("*/content", "/v1.0/drives/b!x/items/1/content"));
-        assert!(matches("/v1.0/*/versions/*/content", "/v1.0/d/items/1/versions/1.0/content"));
+        assert!(matches(
+            "/v1.0/*/versions/*/content",
+            "/v1.0/d/items/1/versions/1.0/content"
+        ));
         assert!(!matches("/v1.0/*/versions", "/v1.0/drives/b!x/items/1"));
     }
 

@@ -3,7 +3,7 @@
 use super::address::{Route, route};
 use super::faults::{Fault, strike};
 use super::items::{render_drive, select};
-use super::reply::{Body, Call, Refused, Reply};
+use super::reply::{Call, Refused, Reply};
 use super::state::{Audience, State};
 use super::{lists, permissions, subscriptions};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -19,7 +19,10 @@ pub(crate) fn turn(state: &mut State, call: &Call) -> Result<Reply, Refused> {
 }
 
 fn serve(state: &mut State, call: &Call) -> Result<Reply, Refused> {
-    let path = call.path.strip_prefix("/v1.0").or_else(|| call.path.strip_prefix("/beta"));
+    let path = call
+        .path
+        .strip_prefix("/v1.0")
+        .or_else(|| call.path.strip_prefix("/beta"));
     let path = path.ok_or_else(|| Refused::new(400, "BadRequest", "Unknown version."))?;
     let method = call.method.as_str();
     match route(state, path)? {
@@ -32,8 +35,10 @@ fn serve(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         Route::Drives if method == "GET" => {
             let mut drives: Vec<_> = state.drives.values().collect();
             drives.sort_by_key(|drive| drive.created);
-            let value: Vec<Value> =
-                drives.into_iter().map(|drive| select(render_drive(state, drive), call)).collect();
+            let value: Vec<Value> = drives
+                .into_iter()
+                .map(|drive| select(render_drive(state, drive), call))
+                .collect();
             Ok(Reply::json(200, json!({ "value": value })))
         }
         Route::List { drive, tail } => lists::list(state, &drive, &tail, call),
@@ -48,7 +53,11 @@ fn serve(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         Route::SitePermissions if method == "POST" => site_grant(state, call),
         Route::Sites if method == "GET" => Ok(Reply::json(200, json!({ "value": [site(state)] }))),
         Route::Subscriptions { tail } => subscriptions::subscriptions(state, &tail, call),
-        _ => Err(Refused::new(405, "notAllowed", "The method is not allowed here.")),
+        _ => Err(Refused::new(
+            405,
+            "notAllowed",
+            "The method is not allowed here.",
+        )),
     }
 }
 
@@ -65,9 +74,17 @@ fn site(state: &State) -> Value {
 /// The per-site grant behind `Sites.Selected`.
 fn site_grant(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     let mut body = call.object()?;
-    let roles = body.get("roles").and_then(Value::as_array).cloned().unwrap_or_default();
+    let roles = body
+        .get("roles")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let known = ["read", "write", "owner", "fullcontrol"];
-    if roles.is_empty() || !roles.iter().all(|r| r.as_str().is_some_and(|r| known.contains(&r))) {
+    if roles.is_empty()
+        || !roles
+            .iter()
+            .all(|r| r.as_str().is_some_and(|r| known.contains(&r)))
+    {
         return Err(Refused::bad("roles are read, write, owner or fullcontrol"));
     }
     body.insert("id".to_owned(), json!(state.ids.guid()));
@@ -93,12 +110,19 @@ fn batch(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         if statuses.contains_key(&id) {
             return Err(Refused::bad("two requests of a batch have one id"));
         }
-        let waits = request.get("dependsOn").and_then(Value::as_array).cloned().unwrap_or_default();
+        let waits = request
+            .get("dependsOn")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         let blocked = waits.iter().any(|each| {
-            each.as_str().and_then(|id| statuses.get(id)).is_none_or(|status| *status >= 400)
+            each.as_str()
+                .and_then(|id| statuses.get(id))
+                .is_none_or(|status| *status >= 400)
         });
         let (status, headers, body) = if blocked {
-            let refused = Refused::new(424, "FailedDependency", "A request before this one failed.");
+            let refused =
+                Refused::new(424, "FailedDependency", "A request before this one failed.");
             super::finish(state, Err(refused), None).into_bytes()
         } else {
             inner(state, request)?.into_bytes()
@@ -113,14 +137,24 @@ fn batch(state: &mut State, call: &Call) -> Result<Reply, Refused> {
 }
 
 fn inner(state: &mut State, request: &Value) -> Result<Reply, Refused> {
-    let method = request.get("method").and_then(Value::as_str).unwrap_or("GET").to_uppercase();
+    let method = request
+        .get("method")
+        .and_then(Value::as_str)
+        .unwrap_or("GET")
+        .to_uppercase();
     let url = request.get("url").and_then(Value::as_str);
     let url = url.ok_or_else(|| Refused::bad("a request of a batch has no url"))?;
     let mut headers = HeaderMap::new();
-    for (name, value) in request.get("headers").and_then(Value::as_object).into_iter().flatten() {
-        if let (Ok(name), Some(Ok(value))) =
-            (name.parse::<HeaderName>(), value.as_str().map(HeaderValue::from_str))
-        {
+    for (name, value) in request
+        .get("headers")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        if let (Ok(name), Some(Ok(value))) = (
+            name.parse::<HeaderName>(),
+            value.as_str().map(HeaderValue::from_str),
+        ) {
             headers.insert(name, value);
         }
     }
@@ -133,15 +167,22 @@ fn inner(state: &mut State, request: &Value) -> Result<Reply, Refused> {
         Some(value) => Bytes::from(value.to_string()),
     };
     let (path, query) = super::serve::split(&format!("/v1.0/{}", url.trim_start_matches('/')));
-    let call = Call { method, path, query, headers, body };
+    let call = Call {
+        method,
+        path,
+        query,
+        headers,
+        body,
+    };
     if call.path.ends_with("/$batch") {
         return Err(Refused::bad("a batch holds no batch"));
     }
     let result = match strike(&mut state.faults, &call.method, &call.path) {
-        Some(Fault::Status { status, retry_after }) => Ok(super::serve::broken(status, retry_after)),
+        Some(Fault::Status {
+            status,
+            retry_after,
+        }) => Ok(super::serve::broken(status, retry_after)),
         _ => serve(state, &call),
     };
-    let reply = super::finish(state, result, None);
-    debug_assert!(!matches!(reply.body, Body::Text(_)) || reply.status >= 400);
-    Ok(reply)
+    Ok(super::finish(state, result, None))
 }

@@ -56,11 +56,17 @@ impl Holdings {
 pub(crate) fn holdings(state: &State, id: &str) -> Holdings {
     let item = state.items.get(id);
     let contents = |item: &Item| -> Vec<Bytes> {
-        item.versions.iter().flatten().map(|version| version.bytes.clone()).collect()
+        item.versions
+            .iter()
+            .flatten()
+            .map(|version| version.bytes.clone())
+            .collect()
     };
     let binned = |stage: u8| -> Vec<Bytes> {
         let entries = state.bin.iter().filter(|entry| entry.stage == stage);
-        let items = entries.flat_map(|entry| &entry.items).filter(|item| item.id == id);
+        let items = entries
+            .flat_map(|entry| &entry.items)
+            .filter(|item| item.id == id);
         items.flat_map(contents).collect()
     };
     let mut versions = item.map(contents).unwrap_or_default();
@@ -77,7 +83,9 @@ pub(crate) fn holdings(state: &State, id: &str) -> Holdings {
             .map(|copy| copy.version.bytes.clone())
             .collect(),
         shares: item.map(shares).unwrap_or_default(),
-        label: item.and_then(|item| item.label.as_ref()).map(|label| label.name.clone()),
+        label: item
+            .and_then(|item| item.label.as_ref())
+            .map(|label| label.name.clone()),
         fields: item.map(|item| serde_json::Value::Object(item.fields.clone()).to_string()),
     }
 }
@@ -105,7 +113,10 @@ pub(crate) fn places_of(state: &State, needle: &[u8]) -> Vec<String> {
     let mut look = |place: &str, item: &Item| {
         for version in item.versions.iter().flatten() {
             if has(&version.bytes) {
-                found.push(format!("{place}: content of {} version {}.0", item.id, version.major));
+                found.push(format!(
+                    "{place}: content of {} version {}.0",
+                    item.id, version.major
+                ));
             }
         }
         if text(&item.name) {
@@ -114,7 +125,10 @@ pub(crate) fn places_of(state: &State, needle: &[u8]) -> Vec<String> {
         if text(&serde_json::Value::Object(item.fields.clone()).to_string()) {
             found.push(format!("{place}: fields of {}", item.id));
         }
-        let people = item.permissions.iter().flat_map(|permission| &permission.people);
+        let people = item
+            .permissions
+            .iter()
+            .flat_map(|permission| &permission.people);
         if people.filter_map(|person| person.email()).any(text) {
             found.push(format!("{place}: shares of {}", item.id));
         }
@@ -124,7 +138,14 @@ pub(crate) fn places_of(state: &State, needle: &[u8]) -> Vec<String> {
     }
     for entry in &state.bin {
         for item in &entry.items {
-            look(if entry.stage == 1 { "recycle bin" } else { "second-stage bin" }, item);
+            look(
+                if entry.stage == 1 {
+                    "recycle bin"
+                } else {
+                    "second-stage bin"
+                },
+                item,
+            );
         }
     }
     for copy in &state.held {

@@ -32,10 +32,12 @@ pub(crate) fn item(state: &mut State, place: &Place, call: &Call) -> Result<Repl
         ("GET", [delta]) if delta.starts_with("delta") => {
             super::delta::delta(state, &place.item(state)?, delta, call)
         }
-        (_, ["content" | "children" | "delta" | "permanentDelete" | "createUploadSession"]) => {
-            Err(Refused::new(405, "notAllowed", "The method is not allowed here."))
-        }
-        _ => Err(Refused::unsupported("The emulator does not know this operation.")),
+        (_, ["content" | "children" | "delta" | "permanentDelete" | "createUploadSession"]) => Err(
+            Refused::new(405, "notAllowed", "The method is not allowed here."),
+        ),
+        _ => Err(Refused::unsupported(
+            "The emulator does not know this operation.",
+        )),
     }
 }
 
@@ -75,7 +77,10 @@ fn amend(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
         if parent == id || state.ancestors(parent).iter().any(|each| each == id) {
             return Err(Refused::bad("a folder cannot move into itself"));
         }
-        if state.child(parent, &name).is_some_and(|other| other.id != id) {
+        if state
+            .child(parent, &name)
+            .is_some_and(|other| other.id != id)
+        {
             return Err(Refused::conflict());
         }
     } else if name != item.name {
@@ -94,7 +99,13 @@ fn delete(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     let directory = state.directory(id);
     let items = state.take(id);
     let (entry, at) = (state.ids.guid(), state.now());
-    state.bin.push(Binned { id: entry, stage: 1, items, directory, at });
+    state.bin.push(Binned {
+        id: entry,
+        stage: 1,
+        items,
+        directory,
+        at,
+    });
     Ok(Reply::empty(204))
 }
 
@@ -116,7 +127,9 @@ fn deletable(state: &State, id: &str, call: &Call) -> Result<(), Refused> {
             return Err(locked());
         }
         if super::labels::forbids_delete(state, item) {
-            return Err(Refused::denied("The retention label does not allow deletion."));
+            return Err(Refused::denied(
+                "The retention label does not allow deletion.",
+            ));
         }
     }
     Ok(())
@@ -127,7 +140,9 @@ fn children(state: &State, id: &str, call: &Call) -> Result<Reply, Refused> {
         return Err(Refused::bad("the item is not a folder"));
     }
     let skip: usize = match call.query("$skiptoken") {
-        Some(token) => token.parse().map_err(|_| Refused::bad("malformed skip token"))?,
+        Some(token) => token
+            .parse()
+            .map_err(|_| Refused::bad("malformed skip token"))?,
         None => 0,
     };
     let top = page(state, call)?;
@@ -166,7 +181,9 @@ fn create_folder(state: &mut State, parent: &str, call: &Call) -> Result<Reply, 
     };
     check_name(name)?;
     let conflict = conflict(body.get(CONFLICT).and_then(Value::as_str), Conflict::Fail)?;
-    let existing = state.child(parent, name).map(|item| (item.id.clone(), item.is_folder()));
+    let existing = state
+        .child(parent, name)
+        .map(|item| (item.id.clone(), item.is_folder()));
     let (status, id) = match (existing, conflict) {
         (None, _) => (201, state.add(&drive, Some(parent.to_owned()), name, None)),
         (Some(_), Conflict::Rename) => {
@@ -219,7 +236,8 @@ pub(crate) fn render(state: &State, item: &Item, call: &Call) -> Value {
         value["shared"] = json!({ "scope": "users" });
     }
     let asked = |option: &str, field: &str| {
-        call.query(option).is_some_and(|list| list.split([',', '(']).any(|name| name.trim() == field))
+        call.query(option)
+            .is_some_and(|list| list.split([',', '(']).any(|name| name.trim() == field))
     };
     if asked("$select", "sharepointIds") {
         value["sharepointIds"] = json!({
@@ -238,7 +256,10 @@ pub(crate) fn render(state: &State, item: &Item, call: &Call) -> Value {
     }
     if asked("$expand", "children") {
         let children = state.children(&item.id);
-        value["children"] = children.into_iter().map(|child| render(state, child, call)).collect();
+        value["children"] = children
+            .into_iter()
+            .map(|child| render(state, child, call))
+            .collect();
     }
     value
 }
@@ -249,7 +270,11 @@ fn parent_reference(state: &State, item: &Item) -> Value {
         "driveType": "documentLibrary",
         "siteId": state.site.id,
     });
-    if let Some(parent) = item.parent.as_ref().and_then(|parent| state.items.get(parent)) {
+    if let Some(parent) = item
+        .parent
+        .as_ref()
+        .and_then(|parent| state.items.get(parent))
+    {
         let mut path = format!("/drives/{}/root:", item.drive);
         for each in state.ancestors(&item.id).iter().skip(1) {
             if let Some(folder) = state.items.get(each) {
@@ -296,7 +321,9 @@ pub(crate) fn render_drive(state: &State, drive: &Drive) -> Value {
 
 /// Keeps what `$select` names, and the id.
 pub(crate) fn select(value: Value, call: &Call) -> Value {
-    let Some(list) = call.query("$select") else { return value };
+    let Some(list) = call.query("$select") else {
+        return value;
+    };
     let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
     match value {
         Value::Object(object) => object
@@ -316,8 +343,10 @@ pub(crate) fn precondition(item: &Item, call: &Call) -> Result<(), Refused> {
             return Err(Refused::bad("entity tags are quoted").inner("malformedEntityTag"));
         }
         if !matches_tag(wanted, item) {
-            return Err(Refused::new(412, "resourceModified", "The resource has changed.")
-                .inner("entityTagDoesNotMatch"));
+            return Err(
+                Refused::new(412, "resourceModified", "The resource has changed.")
+                    .inner("entityTagDoesNotMatch"),
+            );
         }
     }
     if item.locked { Err(locked()) } else { Ok(()) }

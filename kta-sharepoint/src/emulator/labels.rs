@@ -17,22 +17,40 @@ pub(crate) fn label(state: &mut State, id: &str, call: &Call) -> Result<Reply, R
         }
         "PATCH" => apply(state, id, call),
         "DELETE" => {
-            let label = state.item(id)?.label.clone().ok_or_else(Refused::not_found)?;
-            if state.labels.get(&label.name).is_some_and(|rule| rule.behavior == RECORD) {
-                return Err(Refused::denied("A record label is not removed by an application."));
+            let label = state
+                .item(id)?
+                .label
+                .clone()
+                .ok_or_else(Refused::not_found)?;
+            if state
+                .labels
+                .get(&label.name)
+                .is_some_and(|rule| rule.behavior == RECORD)
+            {
+                return Err(Refused::denied(
+                    "A record label is not removed by an application.",
+                ));
             }
             state.item_mut(id)?.label = None;
             state.touch(id);
             Ok(Reply::empty(204))
         }
-        _ => Err(Refused::new(405, "notAllowed", "The method is not allowed here.")),
+        _ => Err(Refused::new(
+            405,
+            "notAllowed",
+            "The method is not allowed here.",
+        )),
     }
 }
 
 /// Whether the item's label stands in the way of deletion.
 pub(crate) fn forbids_delete(state: &State, item: &Item) -> bool {
     item.label.as_ref().is_some_and(|label| {
-        label.locked || state.labels.get(&label.name).is_some_and(|rule| !rule.delete_allowed)
+        label.locked
+            || state
+                .labels
+                .get(&label.name)
+                .is_some_and(|rule| !rule.delete_allowed)
     })
 }
 
@@ -51,15 +69,27 @@ fn apply(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
             let rule = state.labels.get(name);
             let rule = rule.ok_or_else(|| Refused::bad("no such retention label"))?;
             if let Some(before) = &before
-                && state.labels.get(&before.name).is_some_and(|old| old.behavior == RECORD)
+                && state
+                    .labels
+                    .get(&before.name)
+                    .is_some_and(|old| old.behavior == RECORD)
                 && before.name != name
             {
-                return Err(Refused::denied("A record label is not changed by an application."));
+                return Err(Refused::denied(
+                    "A record label is not changed by an application.",
+                ));
             }
             let locked = lock.unwrap_or(rule.behavior == RECORD);
-            Label { name: name.to_owned(), at: now, locked }
+            Label {
+                name: name.to_owned(),
+                at: now,
+                locked,
+            }
         }
-        (None, Some(before)) => Label { locked: lock.unwrap_or(before.locked), ..before },
+        (None, Some(before)) => Label {
+            locked: lock.unwrap_or(before.locked),
+            ..before
+        },
         (None, None) => return Err(Refused::bad("name is missing")),
     };
     let value = render(state, &label);

@@ -10,12 +10,19 @@ use serde_json::{Map, Value, json};
 pub(crate) fn lists(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     match call.method.as_str() {
         "GET" => {
-            let value: Vec<Value> =
-                state.drives.values().map(|drive| select(render(state, drive, call), call)).collect();
+            let value: Vec<Value> = state
+                .drives
+                .values()
+                .map(|drive| select(render(state, drive, call), call))
+                .collect();
             Ok(Reply::json(200, json!({ "value": value })))
         }
         "POST" => create(state, call),
-        _ => Err(Refused::new(405, "notAllowed", "The method is not allowed here.")),
+        _ => Err(Refused::new(
+            405,
+            "notAllowed",
+            "The method is not allowed here.",
+        )),
     }
 }
 
@@ -32,13 +39,18 @@ pub(crate) fn list(
             let drive = state.drive(drive)?;
             Ok(Reply::json(200, select(render(state, drive, call), call)))
         }
-        ("GET", ["columns"]) => {
-            Ok(Reply::json(200, json!({ "value": state.drive(drive)?.columns })))
-        }
+        ("GET", ["columns"]) => Ok(Reply::json(
+            200,
+            json!({ "value": state.drive(drive)?.columns }),
+        )),
         ("POST", ["columns"]) => {
             let column = column(&Value::Object(call.object()?), state.ids.guid())?;
             let known = state.drives.get_mut(drive).ok_or_else(Refused::not_found)?;
-            if known.columns.iter().any(|each| each["name"] == column["name"]) {
+            if known
+                .columns
+                .iter()
+                .any(|each| each["name"] == column["name"])
+            {
                 return Err(Refused::conflict());
             }
             known.columns.push(column.clone());
@@ -47,12 +59,18 @@ pub(crate) fn list(
         ("GET", ["items"]) => items(state, drive, call),
         (_, ["items", number, rest @ ..]) => {
             let found = state.items.values().find(|item| {
-                item.drive == drive && item.list_item.to_string() == *number && item.parent.is_some()
+                item.drive == drive
+                    && item.list_item.to_string() == *number
+                    && item.parent.is_some()
             });
-            let id = found.map(|item| item.id.clone()).ok_or_else(Refused::not_found)?;
+            let id = found
+                .map(|item| item.id.clone())
+                .ok_or_else(Refused::not_found)?;
             list_item(state, &id, rest, call)
         }
-        _ => Err(Refused::unsupported("The emulator does not know this operation.")),
+        _ => Err(Refused::unsupported(
+            "The emulator does not know this operation.",
+        )),
     }
 }
 
@@ -71,7 +89,10 @@ pub(crate) fn list_item(
             let body = call.object()?;
             let drive = state.drive(&state.item(id)?.drive)?;
             for name in body.keys() {
-                let known = drive.columns.iter().any(|column| column["name"].as_str() == Some(name));
+                let known = drive
+                    .columns
+                    .iter()
+                    .any(|column| column["name"].as_str() == Some(name));
                 if !known {
                     return Err(Refused::bad("a field is not recognized").inner("invalidField"));
                 }
@@ -80,7 +101,11 @@ pub(crate) fn list_item(
             state.touch(id);
             Ok(Reply::json(200, fields(state.item(id)?)))
         }
-        _ => Err(Refused::new(405, "notAllowed", "The method is not allowed here.")),
+        _ => Err(Refused::new(
+            405,
+            "notAllowed",
+            "The method is not allowed here.",
+        )),
     }
 }
 
@@ -107,10 +132,14 @@ fn fields(item: &Item) -> Value {
 
 fn items(state: &State, drive: &str, call: &Call) -> Result<Reply, Refused> {
     if call.query("$filter").is_some() {
-        return Err(Refused::unsupported("The emulator does not filter list items."));
+        return Err(Refused::unsupported(
+            "The emulator does not filter list items.",
+        ));
     }
     let skip: usize = match call.query("$skiptoken") {
-        Some(token) => token.parse().map_err(|_| Refused::bad("malformed skip token"))?,
+        Some(token) => token
+            .parse()
+            .map_err(|_| Refused::bad("malformed skip token"))?,
         None => 0,
     };
     let top = page(state, call)?;
@@ -120,8 +149,12 @@ fn items(state: &State, drive: &str, call: &Call) -> Result<Reply, Refused> {
         .filter(|item| item.drive == drive && item.parent.is_some())
         .collect();
     all.sort_by_key(|item| item.list_item);
-    let value: Vec<Value> =
-        all.iter().skip(skip).take(top).map(|item| render_list_item(state, item)).collect();
+    let value: Vec<Value> = all
+        .iter()
+        .skip(skip)
+        .take(top)
+        .map(|item| render_list_item(state, item))
+        .collect();
     let mut body = json!({ "value": value });
     if skip + top < all.len() {
         body["@odata.nextLink"] = json!(format!(
@@ -138,17 +171,33 @@ fn items(state: &State, drive: &str, call: &Call) -> Result<Reply, Refused> {
 fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     let body = call.object()?;
     let title = body.get("displayName").and_then(Value::as_str);
-    let title = title.ok_or_else(|| Refused::bad("displayName is missing"))?.to_owned();
+    let title = title
+        .ok_or_else(|| Refused::bad("displayName is missing"))?
+        .to_owned();
     super::address::check_name(&title)?;
-    let template = body.get("list").and_then(|list| list.get("template")).and_then(Value::as_str);
+    let template = body
+        .get("list")
+        .and_then(|list| list.get("template"))
+        .and_then(Value::as_str);
     if template != Some("documentLibrary") {
-        return Err(Refused::unsupported("The emulator makes document libraries only."));
+        return Err(Refused::unsupported(
+            "The emulator makes document libraries only.",
+        ));
     }
-    if state.drives.values().any(|drive| drive.title.eq_ignore_ascii_case(&title)) {
+    if state
+        .drives
+        .values()
+        .any(|drive| drive.title.eq_ignore_ascii_case(&title))
+    {
         return Err(Refused::conflict());
     }
     let mut columns = Vec::new();
-    for each in body.get("columns").and_then(Value::as_array).into_iter().flatten() {
+    for each in body
+        .get("columns")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         columns.push(column(each, state.ids.guid())?);
     }
     let id = add_drive(state, &title);
@@ -199,8 +248,13 @@ pub(crate) fn add_drive(state: &mut State, title: &str) -> String {
 }
 
 fn column(body: &Value, id: String) -> Result<Value, Refused> {
-    let Value::Object(body) = body else { return Err(Refused::bad("a column is not an object")) };
-    let name = body.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let Value::Object(body) = body else {
+        return Err(Refused::bad("a column is not an object"));
+    };
+    let name = body
+        .get("name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Refused::bad("a column has no name"))?;
     let mut column: Map<String, Value> = body.clone();
     column.insert("id".to_owned(), json!(id));

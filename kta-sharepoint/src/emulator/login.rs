@@ -9,12 +9,22 @@ use serde_json::{Value, json};
 
 /// Serves one request to the login host.
 pub(crate) fn turn(state: &mut State, call: &Call) -> Result<Reply, Refused> {
-    let parts: Vec<&str> = call.path.split('/').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = call
+        .path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
     match (call.method.as_str(), parts.as_slice()) {
         ("GET", ["common", "discovery", "instance"]) => Ok(instance(state, call)),
         ("GET", [tenant, "v2.0", ".well-known", "openid-configuration"]) => {
             if *tenant != state.settings.tenant {
-                return Ok(oauth(state, 400, "invalid_tenant", 90_002, "Tenant not found."));
+                return Ok(oauth(
+                    state,
+                    400,
+                    "invalid_tenant",
+                    90_002,
+                    "Tenant not found.",
+                ));
             }
             Ok(configuration(state, call))
         }
@@ -65,15 +75,31 @@ fn instance(state: &State, call: &Call) -> Reply {
 
 fn token(state: &mut State, tenant: &str, call: &Call) -> Reply {
     let form = super::serve::form(&String::from_utf8_lossy(&call.body));
-    let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, v)| v.as_str());
+    let field = |name: &str| {
+        form.iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, v)| v.as_str())
+    };
     if tenant != state.settings.tenant {
         return oauth(state, 400, "invalid_request", 90_002, "Tenant not found.");
     }
     if field("grant_type") != Some("client_credentials") {
-        return oauth(state, 400, "unsupported_grant_type", 70_003, "Grant type not supported.");
+        return oauth(
+            state,
+            400,
+            "unsupported_grant_type",
+            70_003,
+            "Grant type not supported.",
+        );
     }
     if field("client_id") != Some(state.settings.client_id.as_str()) {
-        return oauth(state, 400, "unauthorized_client", 700_016, "Application not found.");
+        return oauth(
+            state,
+            400,
+            "unauthorized_client",
+            700_016,
+            "Application not found.",
+        );
     }
     let by_certificate = match (field("client_assertion"), field("client_secret")) {
         (Some(assertion), _) => {
@@ -81,20 +107,44 @@ fn token(state: &mut State, tenant: &str, call: &Call) -> Reply {
             if kind != Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
                 || !assertion_holds(state, tenant, assertion)
             {
-                return oauth(state, 401, "invalid_client", 700_027, "The assertion is not valid.");
+                return oauth(
+                    state,
+                    401,
+                    "invalid_client",
+                    700_027,
+                    "The assertion is not valid.",
+                );
             }
             true
         }
         (None, Some(secret)) if secret == state.settings.client_secret => false,
         (None, Some(_)) => {
-            return oauth(state, 401, "invalid_client", 7_000_215, "Invalid client secret.");
+            return oauth(
+                state,
+                401,
+                "invalid_client",
+                7_000_215,
+                "Invalid client secret.",
+            );
         }
         (None, None) => {
-            return oauth(state, 401, "invalid_client", 7_000_216, "A credential is required.");
+            return oauth(
+                state,
+                401,
+                "invalid_client",
+                7_000_216,
+                "A credential is required.",
+            );
         }
     };
     let Some(audience) = field("scope").and_then(|scope| audience(state, scope)) else {
-        return oauth(state, 400, "invalid_scope", 70_011, "The scope is not valid.");
+        return oauth(
+            state,
+            400,
+            "invalid_scope",
+            70_011,
+            "The scope is not valid.",
+        );
     };
     let seconds = state.settings.token_seconds;
     let word = issue(state, audience, by_certificate);
@@ -113,7 +163,14 @@ fn token(state: &mut State, tenant: &str, call: &Call) -> Reply {
 pub(crate) fn issue(state: &mut State, audience: Audience, by_certificate: bool) -> String {
     let word = state.ids.secret("emulated.");
     let expires = state.now() + TimeDelta::seconds(state.settings.token_seconds);
-    state.tokens.insert(word.clone(), Token { audience, expires, by_certificate });
+    state.tokens.insert(
+        word.clone(),
+        Token {
+            audience,
+            expires,
+            by_certificate,
+        },
+    );
     word
 }
 
@@ -123,8 +180,13 @@ pub(crate) fn bearer(state: &State, call: &Call, audience: Audience) -> Result<(
     let Some(header) = call.header("authorization") else {
         return Err(refuse("Access token is empty."));
     };
-    let word = header.strip_prefix("Bearer ").ok_or_else(|| refuse("Not a bearer token."))?;
-    let token = state.tokens.get(word).ok_or_else(|| refuse("Access token validation failure."))?;
+    let word = header
+        .strip_prefix("Bearer ")
+        .ok_or_else(|| refuse("Not a bearer token."))?;
+    let token = state
+        .tokens
+        .get(word)
+        .ok_or_else(|| refuse("Access token validation failure."))?;
     if token.expires <= state.now() {
         return Err(refuse("Lifetime validation failed, the token is expired."));
     }
@@ -142,10 +204,20 @@ pub(crate) fn bearer(state: &State, call: &Call, audience: Audience) -> Result<(
 
 /// `https://{resource}/.default`. A loopback host without a port means Graph: the SDK drops ports.
 fn audience(state: &State, scope: &str) -> Option<Audience> {
-    let mut scopes = scope.split(' ').filter(|s| !matches!(*s, "openid" | "profile" | "offline_access"));
-    let resource = scopes.next()?.strip_suffix("/.default")?.trim_end_matches('/');
-    let host = resource.split_once("://").map_or(resource, |(_, host)| host);
-    let host_of = |url: &str| url.split_once("://").map_or(String::new(), |(_, h)| h.to_owned());
+    let mut scopes = scope
+        .split(' ')
+        .filter(|s| !matches!(*s, "openid" | "profile" | "offline_access"));
+    let resource = scopes
+        .next()?
+        .strip_suffix("/.default")?
+        .trim_end_matches('/');
+    let host = resource
+        .split_once("://")
+        .map_or(resource, |(_, host)| host);
+    let host_of = |url: &str| {
+        url.split_once("://")
+            .map_or(String::new(), |(_, h)| h.to_owned())
+    };
     if host == host_of(&state.settings.sharepoint) || host.ends_with(".sharepoint.com") {
         return Some(Audience::SharePoint);
     }
@@ -161,20 +233,30 @@ fn audience(state: &State, scope: &str) -> Option<Audience> {
 /// The signature itself is not verified: the emulator knows no certificates.
 fn assertion_holds(state: &State, tenant: &str, assertion: &str) -> bool {
     let parts: Vec<&str> = assertion.split('.').collect();
-    let [header, claims, signature] = parts.as_slice() else { return false };
+    let [header, claims, signature] = parts.as_slice() else {
+        return false;
+    };
     let read = |part: &str| -> Option<Value> {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
     };
-    let (Some(header), Some(claims)) = (read(header), read(claims)) else { return false };
-    let signed = URL_SAFE_NO_PAD.decode(signature).is_ok_and(|bytes| bytes.len() >= 256);
+    let (Some(header), Some(claims)) = (read(header), read(claims)) else {
+        return false;
+    };
+    let signed = URL_SAFE_NO_PAD
+        .decode(signature)
+        .is_ok_and(|bytes| bytes.len() >= 256);
     let algorithm = matches!(header["alg"].as_str(), Some("RS256" | "PS256"));
     let thumbprint = header["x5t#S256"].is_string() || header["x5t"].is_string();
     let id = state.settings.client_id.as_str();
     let party = claims["iss"].as_str() == Some(id) && claims["sub"].as_str() == Some(id);
     let ending = format!("/{tenant}/oauth2/v2.0/token");
-    let audience = claims["aud"].as_str().is_some_and(|aud| aud.ends_with(&ending));
+    let audience = claims["aud"]
+        .as_str()
+        .is_some_and(|aud| aud.ends_with(&ending));
     let now = state.now().timestamp() as f64;
-    let alive = claims["exp"].as_f64().is_some_and(|exp| exp > now && exp < now + 86_400.0);
+    let alive = claims["exp"]
+        .as_f64()
+        .is_some_and(|exp| exp > now && exp < now + 86_400.0);
     let unique = claims["jti"].as_str().is_some_and(|jti| !jti.is_empty());
     signed && algorithm && thumbprint && party && audience && alive && unique
 }

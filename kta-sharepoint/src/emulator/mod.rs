@@ -146,14 +146,28 @@ impl Emulator {
         let root = state.drives.get(&drive).map(|drive| drive.root.clone());
         let content = Some(Bytes::from_static(b"A ready-made file of the emulator.\n"));
         let item = state.add(&drive, root, "ready.txt", content);
-        let shared = Arc::new(Shared { state: Mutex::new(state), tls });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            tls,
+        });
         let (stop, stopped) = watch::channel(false);
-        for (listener, host) in
-            [(graph, Host::Graph), (login, Host::Login), (sharepoint, Host::SharePoint)]
-        {
+        for (listener, host) in [
+            (graph, Host::Graph),
+            (login, Host::Login),
+            (sharepoint, Host::SharePoint),
+        ] {
             tokio::spawn(listen(listener, host, shared.clone(), stopped.clone()));
         }
-        Ok(Self { shared, settings, site, drive, item, token, certificate, stop })
+        Ok(Self {
+            shared,
+            settings,
+            site,
+            drive,
+            item,
+            token,
+            certificate,
+            stop,
+        })
     }
 
     /// Scheme, host and port of the Graph host; paths begin with `/v1.0`.
@@ -262,7 +276,10 @@ impl Emulator {
 
     /// Defines a retention label; `behavior` is `doNotRetain`, `retain`, `retainAsRecord` …
     pub fn define_label(&self, name: &str, behavior: &str, delete_allowed: bool) {
-        let rule = LabelRule { behavior: behavior.to_owned(), delete_allowed };
+        let rule = LabelRule {
+            behavior: behavior.to_owned(),
+            delete_allowed,
+        };
         self.shared.state().labels.insert(name.to_owned(), rule);
     }
 
@@ -282,9 +299,7 @@ impl Emulator {
 
     /// Makes every delta token given out so far answer 410.
     pub fn expire_delta_tokens(&self) {
-        let mut state = self.shared.state();
-        state.sequence += 1;
-        state.delta_floor = state.sequence;
+        self.shared.state().delta_era += 1;
     }
 
     /// Ends every access token given out so far.
@@ -305,8 +320,23 @@ impl Emulator {
     /// Ids of the live files of a library.
     pub fn files(&self, drive: &str) -> Vec<String> {
         let state = self.shared.state();
-        let files = state.items.values().filter(|item| item.drive == drive && !item.is_folder());
+        let files = state
+            .items
+            .values()
+            .filter(|item| item.drive == drive && !item.is_folder());
         files.map(|item| item.id.clone()).collect()
+    }
+
+    /// Paths of the live files of a library, as its visitors see them.
+    pub fn paths(&self, drive: &str) -> Vec<String> {
+        let state = self.shared.state();
+        let files = state
+            .items
+            .values()
+            .filter(|item| item.drive == drive && !item.is_folder());
+        files
+            .map(|item| format!("{}/{}", state.directory(&item.id), item.name))
+            .collect()
     }
 
     /// The requests served so far, oldest first; at most the last 100 000.
@@ -324,7 +354,9 @@ impl Drop for Emulator {
 
 impl std::fmt::Debug for Emulator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Emulator").field("graph", &self.settings.graph).finish_non_exhaustive()
+        f.debug_struct("Emulator")
+            .field("graph", &self.settings.graph)
+            .finish_non_exhaustive()
     }
 }
 
@@ -346,7 +378,9 @@ fn finish(state: &mut State, result: Result<Reply, Refused>, client: Option<&str
         Ok(reply) => reply,
         Err(refused) => refused.reply(now, &request, client),
     };
-    reply.with("request-id", request.clone()).with("client-request-id", client.unwrap_or(&request))
+    reply
+        .with("request-id", request.clone())
+        .with("client-request-id", client.unwrap_or(&request))
 }
 
 fn furnish(settings: Settings, mut ids: Ids) -> State {
@@ -388,7 +422,7 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         faults: Vec::new(),
         journal: Vec::new(),
         sequence: 0,
-        delta_floor: 0,
+        delta_era: 0,
     }
 }
 

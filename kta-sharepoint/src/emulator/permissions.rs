@@ -16,19 +16,26 @@ pub(crate) fn permissions(
     call: &Call,
 ) -> Result<Reply, Refused> {
     match (call.method.as_str(), tail) {
-        ("GET", ["permissions"]) => {
-            Ok(Reply::json(200, json!({ "value": effective(state, state.item(id)?) })))
-        }
+        ("GET", ["permissions"]) => Ok(Reply::json(
+            200,
+            json!({ "value": effective(state, state.item(id)?) }),
+        )),
         ("GET", ["permissions", permission]) => {
             let all = effective(state, state.item(id)?);
-            let found = all.into_iter().find(|each| each["id"].as_str() == Some(permission));
+            let found = all
+                .into_iter()
+                .find(|each| each["id"].as_str() == Some(permission));
             Ok(Reply::json(200, found.ok_or_else(Refused::not_found)?))
         }
         ("PATCH", ["permissions", permission]) => amend(state, id, permission, call),
         ("DELETE", ["permissions", permission]) => revoke(state, id, permission, call),
         ("POST", ["createLink"]) => create_link(state, id, call),
         ("POST", ["invite"]) => invite(state, id, call),
-        _ => Err(Refused::new(405, "notAllowed", "The method is not allowed here.")),
+        _ => Err(Refused::new(
+            405,
+            "notAllowed",
+            "The method is not allowed here.",
+        )),
     }
 }
 
@@ -42,16 +49,26 @@ pub(crate) fn grant(state: &mut State, token: &str, call: &Call) -> Result<Reply
     let people = recipients(state, &call.object()?)?;
     let holder = state.items.values().find_map(|item| {
         let of_link = |p: &&Permission| p.link.as_ref().is_some_and(|link| link.url == url);
-        item.permissions.iter().find(of_link).map(|p| (item.id.clone(), p.id.clone()))
+        item.permissions
+            .iter()
+            .find(of_link)
+            .map(|p| (item.id.clone(), p.id.clone()))
     });
     let (id, permission) = holder.ok_or_else(Refused::not_found)?;
     let item = state.item_mut(&id)?;
-    if let Some(permission) = item.permissions.iter_mut().find(|each| each.id == permission) {
+    if let Some(permission) = item
+        .permissions
+        .iter_mut()
+        .find(|each| each.id == permission)
+    {
         add_people(&mut permission.people, people);
     }
     state.touch(&id);
     let value = effective(state, state.item(&id)?);
-    let value: Vec<Value> = value.into_iter().filter(|each| each["id"] == permission).collect();
+    let value: Vec<Value> = value
+        .into_iter()
+        .filter(|each| each["id"] == permission)
+        .collect();
     Ok(Reply::json(200, json!({ "value": value })))
 }
 
@@ -60,7 +77,10 @@ pub(crate) fn effective(state: &State, item: &Item) -> Vec<Value> {
     let mut found: Vec<Value> = item.permissions.iter().map(|p| render(p, None)).collect();
     let mut inherits = item.inherits;
     let mut next = item.parent.clone();
-    while let Some(parent) = next.filter(|_| inherits).and_then(|id| state.items.get(&id)) {
+    while let Some(parent) = next
+        .filter(|_| inherits)
+        .and_then(|id| state.items.get(&id))
+    {
         let from = json!({ "driveId": parent.drive, "id": parent.id, "name": parent.name });
         found.extend(parent.permissions.iter().map(|p| render(p, Some(&from))));
         inherits = parent.inherits;
@@ -82,7 +102,9 @@ fn create_link(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refuse
     };
     match scope.as_str() {
         "anonymous" if !state.settings.anonymous_links => {
-            return Err(Refused::denied("Anonymous links are turned off for this site."));
+            return Err(Refused::denied(
+                "Anonymous links are turned off for this site.",
+            ));
         }
         "anonymous" | "organization" | "users" => {}
         _ => return Err(Refused::bad("unknown link scope")),
@@ -96,11 +118,16 @@ fn create_link(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refuse
         Some(_) => recipients(state, &body)?,
     };
     let existing = state.item(id)?.permissions.iter().find(|each| {
-        each.link.as_ref().is_some_and(|link| link.kind == kind && link.scope == scope)
+        each.link
+            .as_ref()
+            .is_some_and(|link| link.kind == kind && link.scope == scope)
     });
     if let Some(permission) = existing.map(|each| each.id.clone()) {
         let item = state.item_mut(id)?;
-        let found = item.permissions.iter_mut().find(|each| each.id == permission);
+        let found = item
+            .permissions
+            .iter_mut()
+            .find(|each| each.id == permission);
         let found = found.ok_or_else(Refused::not_found)?;
         add_people(&mut found.people, people);
         return Ok(Reply::json(200, render(found, None)));
@@ -108,7 +135,10 @@ fn create_link(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refuse
     let word = state.ids.secret("E");
     let link = Link {
         prevents_download: kind == "blocksDownload",
-        url: format!("{}/:b:/s/{}/{word}", state.settings.sharepoint, state.site.name),
+        url: format!(
+            "{}/:b:/s/{}/{word}",
+            state.settings.sharepoint, state.site.name
+        ),
         kind,
         scope,
     };
@@ -130,12 +160,20 @@ fn invite(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     let body = call.object()?;
     let flag = |key: &str| body.get(key).and_then(Value::as_bool).unwrap_or(false);
     if !flag("requireSignIn") && !flag("sendInvitation") {
-        return Err(Refused::bad("one of requireSignIn and sendInvitation must be true"));
+        return Err(Refused::bad(
+            "one of requireSignIn and sendInvitation must be true",
+        ));
     }
     let roles: Vec<String> = body
         .get("roles")
         .and_then(Value::as_array)
-        .map(|roles| roles.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .map(|roles| {
+            roles
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        })
         .unwrap_or_default();
     check_roles(&roles)?;
     let expires = expiry(state, &body)?;
@@ -154,7 +192,9 @@ fn invite(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
             values.push(render(existing, None));
             continue;
         }
-        let guest = person.email().filter(|email| !email.ends_with(TENANT_DOMAIN));
+        let guest = person
+            .email()
+            .filter(|email| !email.ends_with(TENANT_DOMAIN));
         let permission = Permission {
             id: state.ids.guid(),
             roles: roles.clone(),
@@ -177,7 +217,9 @@ fn share(
     permissions: Vec<Permission>,
     body: &Map<String, Value>,
 ) -> Result<(), Refused> {
-    let retain = body.get("retainInheritedPermissions").and_then(Value::as_bool);
+    let retain = body
+        .get("retainInheritedPermissions")
+        .and_then(Value::as_bool);
     let item = state.item_mut(id)?;
     if retain == Some(false) && item.permissions.is_empty() && item.parent.is_some() {
         item.inherits = false;
@@ -191,8 +233,11 @@ fn amend(state: &mut State, id: &str, permission: &str, call: &Call) -> Result<R
     let body = call.object()?;
     let roles = match body.get("roles") {
         Some(Value::Array(roles)) => {
-            let roles: Vec<String> =
-                roles.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            let roles: Vec<String> = roles
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect();
             check_roles(&roles)?;
             Some(roles)
         }
@@ -206,7 +251,10 @@ fn amend(state: &mut State, id: &str, permission: &str, call: &Call) -> Result<R
     };
     own(state, id, permission)?;
     let item = state.item_mut(id)?;
-    let found = item.permissions.iter_mut().find(|each| each.id == permission);
+    let found = item
+        .permissions
+        .iter_mut()
+        .find(|each| each.id == permission);
     let found = found.ok_or_else(Refused::not_found)?;
     if let Some(roles) = roles {
         found.roles = roles;
@@ -222,7 +270,10 @@ fn amend(state: &mut State, id: &str, permission: &str, call: &Call) -> Result<R
 fn revoke(state: &mut State, id: &str, permission: &str, call: &Call) -> Result<Reply, Refused> {
     precondition(state.item(id)?, call)?;
     own(state, id, permission)?;
-    state.item_mut(id)?.permissions.retain(|each| each.id != permission);
+    state
+        .item_mut(id)?
+        .permissions
+        .retain(|each| each.id != permission);
     state.touch(id);
     Ok(Reply::empty(204))
 }
@@ -233,9 +284,15 @@ fn own(state: &State, id: &str, permission: &str) -> Result<(), Refused> {
     if item.permissions.iter().any(|each| each.id == permission) {
         return Ok(());
     }
-    let inherited = effective(state, item).iter().any(|each| each["id"].as_str() == Some(permission));
+    let inherited = effective(state, item)
+        .iter()
+        .any(|each| each["id"].as_str() == Some(permission));
     if inherited {
-        return Err(Refused::new(403, "notAllowed", "The permission is inherited."));
+        return Err(Refused::new(
+            403,
+            "notAllowed",
+            "The permission is inherited.",
+        ));
     }
     Err(Refused::not_found())
 }
@@ -269,7 +326,11 @@ fn recipients(state: &mut State, body: &Map<String, Value>) -> Result<Vec<Identi
     let list = list.ok_or_else(|| Refused::bad("recipients are missing"))?;
     let mut people = Vec::new();
     for each in list {
-        let text = |key: &str| each.get(key).and_then(Value::as_str).filter(|v| !v.is_empty());
+        let text = |key: &str| {
+            each.get(key)
+                .and_then(Value::as_str)
+                .filter(|v| !v.is_empty())
+        };
         let person = match (text("email"), text("objectId"), text("alias")) {
             (Some(email), ..) if email.contains('@') => {
                 let email = email.to_lowercase();
@@ -281,7 +342,10 @@ fn recipients(state: &mut State, body: &Map<String, Value>) -> Result<Vec<Identi
             (None, Some(id), _) => {
                 let known = state.people.iter().find(|(_, known)| known.as_str() == id);
                 let email = known.map(|(email, _)| email.clone()).unwrap_or_default();
-                Identity::User { id: id.to_owned(), email }
+                Identity::User {
+                    id: id.to_owned(),
+                    email,
+                }
             }
             (None, None, Some(alias)) => Identity::Group(alias.to_owned()),
             _ => return Err(Refused::bad("a recipient is malformed").inner("invalidRecipient")),

@@ -18,7 +18,10 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -53,20 +56,36 @@ pub(crate) enum Body {
 
 impl Reply {
     pub(crate) fn json(status: u16, value: Value) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Json(value) }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Body::Json(value),
+        }
     }
 
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Empty }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Body::Empty,
+        }
     }
 
     pub(crate) fn bytes(bytes: Bytes) -> Self {
         let headers = vec![("content-type", "application/octet-stream".to_owned())];
-        Self { status: 200, headers, body: Body::Bytes(bytes) }
+        Self {
+            status: 200,
+            headers,
+            body: Body::Bytes(bytes),
+        }
     }
 
     pub(crate) fn found(location: String) -> Self {
-        Self { status: 302, headers: vec![("location", location)], body: Body::Empty }
+        Self {
+            status: 302,
+            headers: vec![("location", location)],
+            body: Body::Empty,
+        }
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -105,7 +124,13 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), inner: None, location: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            inner: None,
+            location: None,
+        }
     }
 
     pub(crate) fn bad(message: impl Into<String>) -> Self {
@@ -117,7 +142,11 @@ impl Refused {
     }
 
     pub(crate) fn conflict() -> Self {
-        Self::new(409, "nameAlreadyExists", "An item with the same name already exists.")
+        Self::new(
+            409,
+            "nameAlreadyExists",
+            "An item with the same name already exists.",
+        )
     }
 
     pub(crate) fn denied(message: impl Into<String>) -> Self {

@@ -21,7 +21,9 @@ pub(crate) fn turn(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     }
     super::login::bearer(state, call, Audience::SharePoint)?;
     let result = api(state, &call.path[site.len()..], call);
-    let verbose = call.header("accept").is_some_and(|accept| accept.contains("odata=verbose"));
+    let verbose = call
+        .header("accept")
+        .is_some_and(|accept| accept.contains("odata=verbose"));
     Ok(match result {
         Ok(reply) if verbose => wrap(reply),
         Ok(reply) => reply,
@@ -33,15 +35,26 @@ fn api(state: &mut State, path: &str, call: &Call) -> Result<Reply, Refused> {
     let lower = path.to_lowercase();
     let lower = lower.trim_end_matches('/').trim_end_matches("()");
     let get = call.method == "GET";
-    if get && !call.header("accept").is_some_and(|accept| accept.contains("json")) {
+    if get
+        && !call
+            .header("accept")
+            .is_some_and(|accept| accept.contains("json"))
+    {
         // Without an Accept header SharePoint answers in Atom XML.
         let xml = "<?xml version=\"1.0\" encoding=\"utf-8\"?><feed/>".to_owned();
-        return Ok(Reply { status: 200, headers: Vec::new(), body: Body::Text(xml) });
+        return Ok(Reply {
+            status: 200,
+            headers: Vec::new(),
+            body: Body::Text(xml),
+        });
     }
     if lower == "contextinfo" && !get {
-        return Ok(Reply::json(200, json!({ "FormDigestValue": "0x00,emulated",
+        return Ok(Reply::json(
+            200,
+            json!({ "FormDigestValue": "0x00,emulated",
             "FormDigestTimeoutSeconds": 1800, "WebFullUrl":
-            format!("{}{}", state.settings.sharepoint, state.site.path) })));
+            format!("{}{}", state.settings.sharepoint, state.site.path) }),
+        ));
     }
     if let Some(rest) = lower.strip_prefix("web/recyclebin") {
         return bin(state, Some(1), rest, call);
@@ -67,7 +80,11 @@ fn bin(state: &mut State, scope: Option<u8>, rest: &str, call: &Call) -> Result<
             None => scope,
             Some("ItemState eq 1") => Some(1),
             Some("ItemState eq 2") => Some(2),
-            Some(_) => return Err(Refused::unsupported("The emulator filters by ItemState only.")),
+            Some(_) => {
+                return Err(Refused::unsupported(
+                    "The emulator filters by ItemState only.",
+                ));
+            }
         };
         let value: Vec<Value> = state
             .bin
@@ -79,13 +96,19 @@ fn bin(state: &mut State, scope: Option<u8>, rest: &str, call: &Call) -> Result<
         return Ok(Reply::json(200, json!({ "value": value })));
     }
     if rest == "/deleteall" && !get {
-        state.bin.retain(|entry| scope.is_some_and(|stage| entry.stage != stage));
+        state
+            .bin
+            .retain(|entry| scope.is_some_and(|stage| entry.stage != stage));
         return Ok(Reply::empty(200));
     }
     let rest = rest.strip_prefix('(').ok_or_else(Refused::not_found)?;
     let (id, action) = argument(rest)?;
     let found = |entry: &Binned| entry.id == id && scope.is_none_or(|stage| entry.stage == stage);
-    let at = state.bin.iter().position(found).ok_or_else(Refused::not_found)?;
+    let at = state
+        .bin
+        .iter()
+        .position(found)
+        .ok_or_else(Refused::not_found)?;
     match (call.method.as_str(), action) {
         ("GET", "") => Ok(Reply::json(200, render(&state.bin[at]))),
         ("POST", "/movetosecondstage") => {
@@ -107,8 +130,13 @@ fn bin(state: &mut State, scope: Option<u8>, rest: &str, call: &Call) -> Result<
 
 fn restore(state: &mut State, at: usize) -> Result<Reply, Refused> {
     let entry = state.bin[at].clone();
-    let Some(top) = entry.items.first() else { return Err(Refused::not_found()) };
-    let parent = top.parent.clone().filter(|parent| state.items.contains_key(parent));
+    let Some(top) = entry.items.first() else {
+        return Err(Refused::not_found());
+    };
+    let parent = top
+        .parent
+        .clone()
+        .filter(|parent| state.items.contains_key(parent));
     let parent = parent.ok_or_else(|| Refused::bad("the folder it was in is gone"))?;
     if state.child(&parent, &top.name).is_some() {
         return Err(Refused::conflict());
@@ -124,9 +152,16 @@ fn restore(state: &mut State, at: usize) -> Result<Reply, Refused> {
 }
 
 fn file(state: &mut State, unique: &str, rest: &str, call: &Call) -> Result<Reply, Refused> {
-    let found = state.items.values().find(|item| item.unique_id == unique && !item.is_folder());
-    let id = found.map(|item| item.id.clone()).ok_or_else(Refused::not_found)?;
-    let rest = rest.strip_prefix("/versions").ok_or_else(Refused::not_found)?;
+    let found = state
+        .items
+        .values()
+        .find(|item| item.unique_id == unique && !item.is_folder());
+    let id = found
+        .map(|item| item.id.clone())
+        .ok_or_else(Refused::not_found)?;
+    let rest = rest
+        .strip_prefix("/versions")
+        .ok_or_else(Refused::not_found)?;
     match (call.method.as_str(), rest) {
         ("GET", "") => {
             let item = state.item(&id)?;
@@ -167,13 +202,21 @@ fn list(state: &mut State, title: &str, rest: &str, call: &Call) -> Result<Reply
     if title == HOLD_LIBRARY {
         return hold_library(state, rest, call);
     }
-    let drive = state.drives.values_mut().find(|drive| drive.title.to_lowercase() == title);
+    let drive = state
+        .drives
+        .values_mut()
+        .find(|drive| drive.title.to_lowercase() == title);
     let drive = drive.ok_or_else(Refused::not_found)?;
-    let merges = call.header("x-http-method").is_some_and(|m| m.eq_ignore_ascii_case("MERGE"));
+    let merges = call
+        .header("x-http-method")
+        .is_some_and(|m| m.eq_ignore_ascii_case("MERGE"));
     match (call.method.as_str(), rest) {
-        ("GET", "") => Ok(Reply::json(200, json!({
+        ("GET", "") => Ok(Reply::json(
+            200,
+            json!({
             "Id": drive.list, "Title": drive.title, "EnableVersioning": drive.versioning,
-            "EnableMinorVersions": false, "MajorVersionLimit": drive.version_limit }))),
+            "EnableMinorVersions": false, "MajorVersionLimit": drive.version_limit }),
+        )),
         ("POST" | "MERGE" | "PATCH", "") if merges || call.method != "POST" => {
             let body = call.object()?;
             if let Some(on) = body.get("EnableVersioning").and_then(Value::as_bool) {
@@ -194,8 +237,11 @@ fn hold_library(state: &State, rest: &str, call: &Call) -> Result<Reply, Refused
         return Err(Refused::not_found());
     }
     match rest {
-        "" => Ok(Reply::json(200, json!({ "Title": "Preservation Hold Library",
-            "ItemCount": state.held.len() }))),
+        "" => Ok(Reply::json(
+            200,
+            json!({ "Title": "Preservation Hold Library",
+            "ItemCount": state.held.len() }),
+        )),
         "/items" => {
             let prefix = match call.query("$filter") {
                 None => "",
@@ -209,7 +255,11 @@ fn hold_library(state: &State, rest: &str, call: &Call) -> Result<Reply, Refused
                 .iter()
                 .enumerate()
                 .map(|(n, copy)| json!({ "Id": n + 1, "FileLeafRef": held_name(copy) }))
-                .filter(|item| item["FileLeafRef"].as_str().is_some_and(|n| n.starts_with(prefix)))
+                .filter(|item| {
+                    item["FileLeafRef"]
+                        .as_str()
+                        .is_some_and(|n| n.starts_with(prefix))
+                })
                 .collect();
             Ok(Reply::json(200, json!({ "value": value })))
         }
@@ -244,7 +294,9 @@ fn render(entry: &Binned) -> Value {
 /// `'x')/rest` → `x`, `/rest`.
 fn argument(text: &str) -> Result<(String, &str), Refused> {
     let text = text.strip_prefix("guid").unwrap_or(text);
-    let inside = text.strip_prefix('\'').and_then(|text| text.split_once("')"));
+    let inside = text
+        .strip_prefix('\'')
+        .and_then(|text| text.split_once("')"));
     let (value, rest) = inside.ok_or_else(Refused::not_found)?;
     Ok((value.to_owned(), rest))
 }

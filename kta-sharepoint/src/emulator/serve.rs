@@ -88,7 +88,9 @@ where
 {
     let service = service_fn(move |request| exchange(request, host, shared.clone()));
     // A connection that a fault or a client cut is no event of its own.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(io, service)
+        .await;
 }
 
 async fn exchange(
@@ -97,9 +99,15 @@ async fn exchange(
     shared: Arc<Shared>,
 ) -> Result<Response<Payload>, Cut> {
     let (parts, body) = request.into_parts();
-    let target = parts.uri.path_and_query().map_or("/", |pq| pq.as_str()).to_owned();
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |pq| pq.as_str())
+        .to_owned();
     let (path, query) = split(&target);
-    let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else { return Err(Cut) };
+    let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
+        return Err(Cut);
+    };
     let call = Call {
         method: parts.method.as_str().to_owned(),
         path,
@@ -113,7 +121,10 @@ async fn exchange(
     }
     let reply = match &fault {
         Some(Fault::DropBeforeEffect) => None,
-        Some(Fault::Status { status, retry_after }) => Some(broken(*status, *retry_after)),
+        Some(Fault::Status {
+            status,
+            retry_after,
+        }) => Some(broken(*status, *retry_after)),
         Some(Fault::Redirect(url)) => Some(Reply::found(url.clone())),
         _ => Some(turn(host, &call, &shared).await),
     };
@@ -159,7 +170,10 @@ async fn turn(host: Host, call: &Call, shared: &Arc<Shared>) -> Reply {
 
 /// The challenge that proves a notification address: echo the token within ten seconds.
 async fn validated(url: &str) -> bool {
-    let token = format!("Validation: Testing client application reachability {}", url.len());
+    let token = format!(
+        "Validation: Testing client application reachability {}",
+        url.len()
+    );
     let encoded = percent_encoding::utf8_percent_encode(&token, percent_encoding::NON_ALPHANUMERIC);
     let glue = if url.contains('?') { '&' } else { '?' };
     let challenge = format!("{url}{glue}validationToken={encoded}");
@@ -173,8 +187,9 @@ async fn validated(url: &str) -> bool {
 async fn post(url: &str, kind: &str, body: String) -> Option<(u16, String, Bytes)> {
     let (host, path) = subscriptions::loopback(url)?;
     let stream = TcpStream::connect(&host).await.ok()?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
     tokio::spawn(connection);
     let request = Request::post(path)
         .header("host", host)
@@ -182,10 +197,17 @@ async fn post(url: &str, kind: &str, body: String) -> Option<(u16, String, Bytes
         .body(Full::new(Bytes::from(body)))
         .ok()?;
     let response = sender.send_request(request).await.ok()?;
-    let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+    let kind = response
+        .headers()
+        .get("content-type")
+        .and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().to_owned();
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), 65_536).collect().await.ok()?.to_bytes();
+    let body = Limited::new(response.into_body(), 65_536)
+        .collect()
+        .await
+        .ok()?
+        .to_bytes();
     Some((status, kind, body))
 }
 
@@ -193,7 +215,11 @@ async fn post(url: &str, kind: &str, body: String) -> Option<(u16, String, Bytes
 pub(crate) fn broken(status: u16, retry_after: Option<u32>) -> Reply {
     let mut reply = if status >= 500 {
         let body = Body::Text("<html><body>Service unavailable</body></html>".to_owned());
-        Reply { status, headers: Vec::new(), body }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body,
+        }
     } else {
         let code = match status {
             401 => "InvalidAuthenticationToken",
@@ -212,13 +238,18 @@ pub(crate) fn broken(status: u16, retry_after: Option<u32>) -> Reply {
 /// Splits a request target into decoded path and decoded query.
 pub(crate) fn split(target: &str) -> (String, Vec<(String, String)>) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    (percent_decode_str(path).decode_utf8_lossy().into_owned(), form(query))
+    (
+        percent_decode_str(path).decode_utf8_lossy().into_owned(),
+        form(query),
+    )
 }
 
 /// Reads `a=b&c=d`, with `+` for a space.
 pub(crate) fn form(text: &str) -> Vec<(String, String)> {
     let decode = |part: &str| {
-        percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned()
+        percent_decode_str(&part.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
     };
     text.split('&')
         .filter(|pair| !pair.is_empty())
@@ -259,8 +290,16 @@ pub(crate) struct Payload {
 impl Payload {
     fn new(bytes: Bytes, cut: bool) -> Self {
         let length = bytes.len() as u64;
-        let bytes = if cut { bytes.slice(..bytes.len() / 2) } else { bytes };
-        Self { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), length, cut }
+        let bytes = if cut {
+            bytes.slice(..bytes.len() / 2)
+        } else {
+            bytes
+        };
+        Self {
+            bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
+            length,
+            cut,
+        }
     }
 }
 

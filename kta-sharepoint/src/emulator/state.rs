@@ -31,8 +31,8 @@ pub(crate) struct State {
     pub(crate) journal: Vec<Exchange>,
     /// Counts every change; an item's place in the delta feed.
     pub(crate) sequence: u64,
-    /// Delta tokens below this one are answered with 410.
-    pub(crate) delta_floor: u64,
+    /// Delta tokens of another era are answered with 410.
+    pub(crate) delta_era: u64,
 }
 
 /// Where the three hosts are and how the tenant behaves.
@@ -241,7 +241,9 @@ impl State {
     pub(crate) fn touch(&mut self, id: &str) {
         self.sequence += 1;
         let (now, sequence) = (self.now(), self.sequence);
-        let Some(item) = self.items.get_mut(id) else { return };
+        let Some(item) = self.items.get_mut(id) else {
+            return;
+        };
         item.e += 1;
         item.modified = now;
         item.sequence = sequence;
@@ -260,17 +262,20 @@ impl State {
     }
 
     pub(crate) fn children(&self, id: &str) -> Vec<&Item> {
-        let mut found: Vec<&Item> =
-            self.items.values().filter(|item| item.parent.as_deref() == Some(id)).collect();
+        let mut found: Vec<&Item> = self
+            .items
+            .values()
+            .filter(|item| item.parent.as_deref() == Some(id))
+            .collect();
         found.sort_by_key(|item| item.name.to_lowercase());
         found
     }
 
     pub(crate) fn child(&self, parent: &str, name: &str) -> Option<&Item> {
         let name = name.to_lowercase();
-        self.items.values().find(|item| {
-            item.parent.as_deref() == Some(parent) && item.name.to_lowercase() == name
-        })
+        self.items
+            .values()
+            .find(|item| item.parent.as_deref() == Some(parent) && item.name.to_lowercase() == name)
     }
 
     /// The item's folders from the library's root down to its parent, root first.
@@ -290,7 +295,11 @@ impl State {
         let mut found = vec![id.to_owned()];
         let mut at = 0;
         while let Some(parent) = found.get(at).cloned() {
-            found.extend(self.children(&parent).into_iter().map(|item| item.id.clone()));
+            found.extend(
+                self.children(&parent)
+                    .into_iter()
+                    .map(|item| item.id.clone()),
+            );
             at += 1;
         }
         found
@@ -375,7 +384,9 @@ impl State {
     pub(crate) fn take(&mut self, id: &str) -> Vec<Item> {
         let mut taken = Vec::new();
         for each in self.subtree(id) {
-            let Some(item) = self.items.remove(&each) else { continue };
+            let Some(item) = self.items.remove(&each) else {
+                continue;
+            };
             self.sequence += 1;
             let grave = Grave {
                 drive: item.drive.clone(),
@@ -383,7 +394,10 @@ impl State {
                 sequence: self.sequence,
             };
             self.graves.insert(each, grave);
-            let retained = item.label.as_ref().and_then(|label| self.labels.get(&label.name));
+            let retained = item
+                .label
+                .as_ref()
+                .and_then(|label| self.labels.get(&label.name));
             if matches!(self.hold, Hold::On) || retained.is_some_and(|rule| rule.retains()) {
                 self.preserve(&item);
             }
@@ -407,7 +421,8 @@ impl State {
     /// Lets time do its work: bins empty, holds drain, sessions and tokens end.
     pub(crate) fn sweep(&mut self) {
         let now = self.now();
-        self.bin.retain(|entry| now - entry.at < TimeDelta::days(BIN_DAYS));
+        self.bin
+            .retain(|entry| now - entry.at < TimeDelta::days(BIN_DAYS));
         if let Hold::Released(at) = self.hold {
             let cleaned = at + TimeDelta::days(HOLD_CLEANUP_DAYS);
             if now >= cleaned {
@@ -421,8 +436,10 @@ impl State {
             }
         }
         self.uploads.retain(|_, upload| upload.expires > now);
-        self.tokens.retain(|_, token| token.expires > now - TimeDelta::days(1));
-        self.subscriptions.retain(|_, subscription| subscription.expires > now);
+        self.tokens
+            .retain(|_, token| token.expires > now - TimeDelta::days(1));
+        self.subscriptions
+            .retain(|_, subscription| subscription.expires > now);
     }
 
     fn bin_held(&mut self, copy: Held, at: DateTime<Utc>) {
@@ -447,24 +464,51 @@ impl State {
             label: None,
             locked: false,
         };
-        let directory = format!("{}/PreservationHoldLibrary", self.site.path.trim_start_matches('/'));
-        self.bin.push(Binned { id, stage: 2, items: vec![item], directory, at });
+        let directory = format!(
+            "{}/PreservationHoldLibrary",
+            self.site.path.trim_start_matches('/')
+        );
+        self.bin.push(Binned {
+            id,
+            stage: 2,
+            items: vec![item],
+            directory,
+            at,
+        });
     }
 
     /// Bytes held anywhere, which is what a quota counts.
     pub(crate) fn stored(&self) -> u64 {
-        let of = |item: &Item| item.versions.iter().flatten().map(|v| v.bytes.len() as u64).sum::<u64>();
+        let of = |item: &Item| {
+            item.versions
+                .iter()
+                .flatten()
+                .map(|v| v.bytes.len() as u64)
+                .sum::<u64>()
+        };
         let live: u64 = self.items.values().map(of).sum();
         let binned: u64 = self.bin.iter().flat_map(|entry| &entry.items).map(of).sum();
-        let held: u64 = self.held.iter().map(|copy| copy.version.bytes.len() as u64).sum();
-        let pending: u64 = self.uploads.values().map(|upload| upload.received.len() as u64).sum();
+        let held: u64 = self
+            .held
+            .iter()
+            .map(|copy| copy.version.bytes.len() as u64)
+            .sum();
+        let pending: u64 = self
+            .uploads
+            .values()
+            .map(|upload| upload.received.len() as u64)
+            .sum();
         live + binned + held + pending
     }
 
     /// The directory of an item as the recycle bin writes it: `sites/x/Shared Documents/a`.
     pub(crate) fn directory(&self, id: &str) -> String {
         let mut parts = vec![self.site.path.trim_start_matches('/').to_owned()];
-        if let Some(drive) = self.items.get(id).and_then(|item| self.drives.get(&item.drive)) {
+        if let Some(drive) = self
+            .items
+            .get(id)
+            .and_then(|item| self.drives.get(&item.drive))
+        {
             parts.push(drive.title.clone());
         }
         let names = self.ancestors(id).into_iter().skip(1);
@@ -474,7 +518,10 @@ impl State {
 
     /// Names taken in a folder, lower case: what `rename` has to avoid.
     pub(crate) fn taken_names(&self, parent: &str) -> BTreeSet<String> {
-        self.children(parent).into_iter().map(|item| item.name.to_lowercase()).collect()
+        self.children(parent)
+            .into_iter()
+            .map(|item| item.name.to_lowercase())
+            .collect()
     }
 }
 
@@ -488,7 +535,8 @@ impl Item {
     }
 
     pub(crate) fn size(&self) -> u64 {
-        self.current().map_or(0, |version| version.bytes.len() as u64)
+        self.current()
+            .map_or(0, |version| version.bytes.len() as u64)
     }
 
     pub(crate) fn etag(&self) -> String {
@@ -503,7 +551,12 @@ impl Item {
 impl Version {
     pub(crate) fn new(major: u32, bytes: Bytes, at: DateTime<Utc>) -> Self {
         let hash = crate::QuickXor::of(&bytes);
-        Self { major, bytes, hash, at }
+        Self {
+            major,
+            bytes,
+            hash,
+            at,
+        }
     }
 }
 
@@ -525,7 +578,9 @@ impl Ids {
     /// Starts from the process's own hash seed: different in every run, and no secret.
     pub(crate) fn new() -> Self {
         use std::hash::{BuildHasher, Hasher, RandomState};
-        Self { state: RandomState::new().build_hasher().finish() }
+        Self {
+            state: RandomState::new().build_hasher().finish(),
+        }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
@@ -549,7 +604,10 @@ impl Ids {
     }
 
     pub(crate) fn item(&mut self) -> String {
-        format!("01{}", self.letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 32))
+        format!(
+            "01{}",
+            self.letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 32)
+        )
     }
 
     pub(crate) fn drive(&mut self) -> String {

@@ -15,22 +15,35 @@ pub(crate) fn subscriptions(
     let tail: Vec<&str> = tail.iter().map(String::as_str).collect();
     match (call.method.as_str(), tail.as_slice()) {
         ("GET", []) => {
-            let value: Vec<Value> = state.subscriptions.values().map(Subscription::render).collect();
+            let value: Vec<Value> = state
+                .subscriptions
+                .values()
+                .map(Subscription::render)
+                .collect();
             Ok(Reply::json(200, json!({ "value": value })))
         }
         ("POST", []) => create(state, call),
         ("GET", [id]) => {
-            let found = state.subscriptions.get(*id).ok_or_else(Refused::not_found)?;
+            let found = state
+                .subscriptions
+                .get(*id)
+                .ok_or_else(Refused::not_found)?;
             Ok(Reply::json(200, found.render()))
         }
         ("PATCH", [id]) => {
             let expires = expiry(state, &call.object()?)?;
-            let found = state.subscriptions.get_mut(*id).ok_or_else(Refused::not_found)?;
+            let found = state
+                .subscriptions
+                .get_mut(*id)
+                .ok_or_else(Refused::not_found)?;
             found.expires = expires;
             Ok(Reply::json(200, found.render()))
         }
         ("DELETE", [id]) => {
-            state.subscriptions.remove(*id).ok_or_else(Refused::not_found)?;
+            state
+                .subscriptions
+                .remove(*id)
+                .ok_or_else(Refused::not_found)?;
             Ok(Reply::empty(204))
         }
         ("POST", [id, "reauthorize"]) if state.subscriptions.contains_key(*id) => {
@@ -44,7 +57,9 @@ pub(crate) fn subscriptions(
 pub(crate) fn to_validate(call: &Call) -> Option<String> {
     let creates = call.method == "POST" && call.path.trim_end_matches('/') == "/v1.0/subscriptions";
     let body = creates.then(|| call.object().ok()).flatten()?;
-    body.get("notificationUrl").and_then(Value::as_str).map(str::to_owned)
+    body.get("notificationUrl")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
 }
 
 /// Graph posts to https only; the emulator also to plain http on this machine.
@@ -62,7 +77,9 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     let resource = text("resource").ok_or_else(|| Refused::bad("resource is missing"))?;
     let url = text("notificationUrl").ok_or_else(|| Refused::bad("notificationUrl is missing"))?;
     if text("changeType") != Some("updated") {
-        return Err(Refused::bad("a drive root supports changeType updated only"));
+        return Err(Refused::bad(
+            "a drive root supports changeType updated only",
+        ));
     }
     if text("clientState").is_some_and(|secret| secret.len() > 128) {
         return Err(Refused::bad("clientState is longer than 128"));
@@ -81,7 +98,13 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     };
     let expires = expiry(state, &body)?;
     let id = state.ids.guid();
-    let subscription = Subscription { id: id.clone(), url: url.to_owned(), drive, expires, body };
+    let subscription = Subscription {
+        id: id.clone(),
+        url: url.to_owned(),
+        drive,
+        expires,
+        body,
+    };
     let value = subscription.render();
     state.subscriptions.insert(id, subscription);
     Ok(Reply::json(201, value))

@@ -13,19 +13,33 @@ use serde_json::{Value, json};
 /// `POST …/createUploadSession`.
 pub(crate) fn create(state: &mut State, place: &Place, call: &Call) -> Result<Reply, Refused> {
     let body = call.object()?;
-    let item = body.get("item").and_then(Value::as_object).cloned().unwrap_or_default();
-    let behaviour = item.get(CONFLICT).and_then(Value::as_str).or_else(|| call.query(CONFLICT));
+    let item = body
+        .get("item")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    let behaviour = item
+        .get(CONFLICT)
+        .and_then(Value::as_str)
+        .or_else(|| call.query(CONFLICT));
     let behaviour = conflict(behaviour, Conflict::Replace)?;
     let (parent, name, target) = if place.path.is_empty() {
         let existing = state.item(&place.item(state)?)?;
-        let parent = existing.parent.clone().ok_or_else(|| Refused::bad("the root has no content"))?;
+        let parent = existing
+            .parent
+            .clone()
+            .ok_or_else(|| Refused::bad("the root has no content"))?;
         if existing.is_folder() {
             return Err(Refused::bad("a folder has no content"));
         }
         (parent, existing.name.clone(), Some(existing.id.clone()))
     } else {
         let (parent, name) = place.slot(state)?;
-        let name = item.get("name").and_then(Value::as_str).map(str::to_owned).unwrap_or(name);
+        let name = item
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .unwrap_or(name);
         super::address::check_name(&name)?;
         let existing = state.child(&parent, &name).map(|item| item.id.clone());
         if existing.is_some() && behaviour == Conflict::Fail {
@@ -38,21 +52,36 @@ pub(crate) fn create(state: &mut State, place: &Place, call: &Call) -> Result<Re
             let existing = state.item(id)?;
             precondition(existing, call)?;
             if call.header("if-none-match").is_some() {
-                return Err(Refused::new(412, "resourceModified", "The resource exists."));
+                return Err(Refused::new(
+                    412,
+                    "resourceModified",
+                    "The resource exists.",
+                ));
             }
         }
         None if call.header("if-match").is_some() => {
-            return Err(Refused::new(412, "resourceModified", "The resource has changed."));
+            return Err(Refused::new(
+                412,
+                "resourceModified",
+                "The resource has changed.",
+            ));
         }
         None => {}
     }
     let declared = item.get("fileSize").and_then(Value::as_u64);
     if declared.is_some_and(|size| state.stored() + size > state.settings.quota) {
-        return Err(Refused::new(507, "quotaLimitReached", "The quota is exceeded."));
+        return Err(Refused::new(
+            507,
+            "quotaLimitReached",
+            "The quota is exceeded.",
+        ));
     }
     let id = state.ids.secret("");
     let expires = state.now() + TimeDelta::minutes(SESSION_MINUTES);
-    let deferred = body.get("deferCommit").and_then(Value::as_bool).unwrap_or(false);
+    let deferred = body
+        .get("deferCommit")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     let by_id = place.path.is_empty();
     let upload = Upload {
         drive: place.drive.clone(),
@@ -80,7 +109,11 @@ pub(crate) fn create(state: &mut State, place: &Place, call: &Call) -> Result<Re
 /// Requests to the session's own address, which is its own authority: a token sent along is refused.
 pub(crate) fn session(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     if call.header("authorization").is_some() {
-        return Err(Refused::new(401, "unauthenticated", "Send no Authorization here."));
+        return Err(Refused::new(
+            401,
+            "unauthenticated",
+            "Send no Authorization here.",
+        ));
     }
     let gone = || Refused::new(404, "itemNotFound", "No session.").inner("uploadSessionNotFound");
     let upload = state.uploads.get(id).ok_or_else(gone)?;
@@ -93,7 +126,11 @@ pub(crate) fn session(state: &mut State, id: &str, call: &Call) -> Result<Reply,
         "POST" if upload.deferred && upload.is_whole() => finish(state, id, call),
         "POST" => Err(Refused::bad("the upload is not complete")),
         "PUT" => fragment(state, id, call),
-        _ => Err(Refused::new(405, "notAllowed", "The method is not allowed here.")),
+        _ => Err(Refused::new(
+            405,
+            "notAllowed",
+            "The method is not allowed here.",
+        )),
     }
 }
 
@@ -118,7 +155,11 @@ fn fragment(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> 
         return Err(Refused::bad("the body and its range differ in length"));
     }
     if call.body.len() > FRAGMENT_LIMIT {
-        return Err(Refused::new(413, "invalidRequest", "A fragment is below 60 MiB."));
+        return Err(Refused::new(
+            413,
+            "invalidRequest",
+            "A fragment is below 60 MiB.",
+        ));
     }
     if upload.total.is_some_and(|total| total != range.total) {
         return Err(Refused::bad("the total length changed").inner("fragmentLengthMismatch"));
@@ -131,29 +172,45 @@ fn fragment(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> 
         return Err(out_of_range("A fragment is missing.").inner("fragmentOutOfOrder"));
     }
     let last = range.to + 1 == range.total;
-    if !last && call.body.len() % FRAGMENT_UNIT != 0 {
+    if !last && !call.body.len().is_multiple_of(FRAGMENT_UNIT) {
         return Err(Refused::bad("a fragment is a multiple of 327680 bytes").inner("invalidRange"));
     }
     if call.body.len() as u64 > quota {
-        return Err(Refused::new(507, "quotaLimitReached", "The quota is exceeded."));
+        return Err(Refused::new(
+            507,
+            "quotaLimitReached",
+            "The quota is exceeded.",
+        ));
     }
     upload.total = Some(range.total);
-    upload.expires = upload.expires.max(now + TimeDelta::minutes(SESSION_MINUTES));
+    upload.expires = upload
+        .expires
+        .max(now + TimeDelta::minutes(SESSION_MINUTES));
     upload.received.extend_from_slice(&call.body);
-    if last && !upload.deferred { finish(state, id, call) } else { Ok(status(upload, 202)) }
+    if last && !upload.deferred {
+        finish(state, id, call)
+    } else {
+        Ok(status(upload, 202))
+    }
 }
 
 fn finish(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     let upload = state.uploads.get(id).ok_or_else(Refused::not_found)?;
-    let (drive, parent, name) =
-        (upload.drive.clone(), upload.parent.clone(), upload.name.clone());
+    let (drive, parent, name) = (
+        upload.drive.clone(),
+        upload.parent.clone(),
+        upload.name.clone(),
+    );
     let (target, behaviour) = (upload.target.clone(), upload.conflict);
     let slot = match target {
         Some(id) if state.items.contains_key(&id) => Slot::Existing(id),
         Some(_) => return Err(Refused::not_found()),
         None => slot(state, &drive, parent, name, behaviour)?,
     };
-    let received = state.uploads.get_mut(id).map(|upload| std::mem::take(&mut upload.received));
+    let received = state
+        .uploads
+        .get_mut(id)
+        .map(|upload| std::mem::take(&mut upload.received));
     let bytes = Bytes::from(received.unwrap_or_default());
     match store(state, slot, bytes.clone(), call) {
         Ok(reply) => {
@@ -177,13 +234,25 @@ fn finish(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
 /// `PUT item` with `@microsoft.graph.sourceUrl`: commits a finished session that met a name conflict.
 pub(crate) fn commit(state: &mut State, place: &Place, call: &Call) -> Result<Reply, Refused> {
     let body = call.object()?;
-    let Some(source) = body.get("@microsoft.graph.sourceUrl").and_then(Value::as_str) else {
-        return Err(Refused::unsupported("PUT of metadata needs a source address."));
+    let Some(source) = body
+        .get("@microsoft.graph.sourceUrl")
+        .and_then(Value::as_str)
+    else {
+        return Err(Refused::unsupported(
+            "PUT of metadata needs a source address.",
+        ));
     };
     let prefix = format!("{}/upload/", state.settings.sharepoint);
-    let id = source.strip_prefix(&prefix).ok_or_else(Refused::not_found)?.to_owned();
+    let id = source
+        .strip_prefix(&prefix)
+        .ok_or_else(Refused::not_found)?
+        .to_owned();
     let (parent, name) = place.slot(state)?;
-    let name = body.get("name").and_then(Value::as_str).map(str::to_owned).unwrap_or(name);
+    let name = body
+        .get("name")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .unwrap_or(name);
     super::address::check_name(&name)?;
     let behaviour = conflict(body.get(CONFLICT).and_then(Value::as_str), Conflict::Fail)?;
     let upload = state.uploads.get_mut(&id).ok_or_else(Refused::not_found)?;
@@ -232,7 +301,11 @@ impl Range {
     fn parse(header: &str) -> Option<Self> {
         let (range, total) = header.strip_prefix("bytes ")?.split_once('/')?;
         let (from, to) = range.split_once('-')?;
-        let range = Self { from: from.parse().ok()?, to: to.parse().ok()?, total: total.parse().ok()? };
+        let range = Self {
+            from: from.parse().ok()?,
+            to: to.parse().ok()?,
+            total: total.parse().ok()?,
+        };
         (range.from <= range.to && range.to < range.total).then_some(range)
     }
 }

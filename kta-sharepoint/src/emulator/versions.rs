@@ -29,22 +29,36 @@ pub(crate) fn versions(
         ("GET", [version, "content"]) => {
             let version = find(all, version).ok_or_else(Refused::not_found)?;
             if all.last().is_some_and(|last| last.major == version.major) {
-                return Err(Refused::bad("You cannot get the content of the current version."));
+                return Err(Refused::bad(
+                    "You cannot get the content of the current version.",
+                ));
             }
-            Ok(Reply::found(super::content::presigned(state, item, version.major)))
+            Ok(Reply::found(super::content::presigned(
+                state,
+                item,
+                version.major,
+            )))
         }
         ("POST", [version, "restoreVersion"]) => {
             precondition(item, call)?;
-            let bytes = find(all, version).ok_or_else(Refused::not_found)?.bytes.clone();
+            let bytes = find(all, version)
+                .ok_or_else(Refused::not_found)?
+                .bytes
+                .clone();
             state.overwrite(id, bytes)?;
             Ok(Reply::empty(204))
         }
-        _ => Err(Refused::new(405, "notAllowed", "The method is not allowed here.")),
+        _ => Err(Refused::new(
+            405,
+            "notAllowed",
+            "The method is not allowed here.",
+        )),
     }
 }
 
 fn find<'a>(all: &'a [Version], id: &str) -> Option<&'a Version> {
-    all.iter().find(|version| format!("{}.0", version.major) == id)
+    all.iter()
+        .find(|version| format!("{}.0", version.major) == id)
 }
 
 fn render(state: &State, version: &Version) -> Value {
@@ -74,7 +88,9 @@ pub(crate) fn drop_versions(state: &mut State, id: &str, which: Drop) -> Result<
     let directory = state.directory(id);
     let holding = matches!(state.hold, Hold::On);
     let item = state.item_mut(id)?;
-    let Some(all) = item.versions.as_mut() else { return Err(Refused::not_found()) };
+    let Some(all) = item.versions.as_mut() else {
+        return Err(Refused::not_found());
+    };
     let current = all.last().map(|version| version.major);
     let chosen = |version: &Version| {
         Some(version.major) != current
@@ -94,14 +110,24 @@ pub(crate) fn drop_versions(state: &mut State, id: &str, which: Drop) -> Result<
     for version in gone {
         if holding {
             let (item, name) = (copy.id.clone(), copy.name.clone());
-            state.held.push(Held { item, name, version: version.clone() });
+            state.held.push(Held {
+                item,
+                name,
+                version: version.clone(),
+            });
         }
         if which == Drop::RecycleAll {
             let mut item = copy.clone();
             item.versions = Some(vec![version]);
             let (id, at) = (state.ids.guid(), state.now());
             let directory = directory.clone();
-            state.bin.push(Binned { id, stage: 1, items: vec![item], directory, at });
+            state.bin.push(Binned {
+                id,
+                stage: 1,
+                items: vec![item],
+                directory,
+                at,
+            });
         }
     }
     state.touch(id);

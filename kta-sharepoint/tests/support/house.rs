@@ -11,6 +11,7 @@ use kta_core::pii::{
 };
 use kta_core::policy::{Role, Session};
 use kta_core::{Code, Error, FaultKind};
+use kta_http::Roots;
 use kta_sharepoint::emulator::{Emulator, Options};
 use kta_sharepoint::{AppCredential, Config, SYSTEM, SharePoint};
 use std::sync::Arc;
@@ -32,7 +33,11 @@ impl House {
         let desk = Desk::new("sharepoint");
         emulator.set_now(desk.now());
         let library = connect(&emulator, &desk, config(&emulator)).await.unwrap();
-        Self { emulator, desk, library }
+        Self {
+            emulator,
+            desk,
+            library,
+        }
     }
 
     pub(crate) fn worker(&self) -> Session<'_> {
@@ -62,7 +67,12 @@ impl House {
     /// Everything that goes over the wire in addresses, and every name the tenant holds.
     pub(crate) fn assert_unseen(&self, canary: &str) {
         for each in self.emulator.journal() {
-            assert!(!each.target.contains(canary), "{} {}", each.method, each.target);
+            assert!(
+                !each.target.contains(canary),
+                "{} {}",
+                each.method,
+                each.target
+            );
         }
     }
 
@@ -100,6 +110,8 @@ pub(crate) fn config(emulator: &Emulator) -> Config {
         emulator.site(),
     )
     .unwrap()
+    // Nothing here speaks TLS; reading the machine's roots for each adapter takes its time.
+    .trusting(Roots::Only(Vec::new()))
 }
 
 pub(crate) async fn connect(
@@ -117,20 +129,34 @@ pub(crate) fn key(name: &str) -> IdempotencyKey {
 
 /// Content in chunks of an awkward size.
 pub(crate) fn content(bytes: &[u8]) -> Content {
-    let chunks: Vec<_> =
-        bytes.chunks(100_003).map(|chunk| Ok(bytes::Bytes::copy_from_slice(chunk))).collect();
+    let chunks: Vec<_> = bytes
+        .chunks(100_003)
+        .map(|chunk| Ok(bytes::Bytes::copy_from_slice(chunk)))
+        .collect();
     let stream = Box::pin(futures_util::stream::iter(chunks));
-    Content::new(bytes.len() as u64, Digest::of(bytes), MediaType::pdf(), stream)
+    Content::new(
+        bytes.len() as u64,
+        Digest::of(bytes),
+        MediaType::pdf(),
+        stream,
+    )
 }
 
 /// The same, breaking off after `good` bytes.
 pub(crate) fn broken(bytes: &[u8], good: usize) -> Content {
     let fault = kta_core::Fault::new(FaultKind::Unavailable, kta_core::Port::Blobs, "read");
-    let mut chunks: Vec<kta_core::Result<bytes::Bytes>> =
-        bytes[..good].chunks(100_003).map(|chunk| Ok(bytes::Bytes::copy_from_slice(chunk))).collect();
+    let mut chunks: Vec<kta_core::Result<bytes::Bytes>> = bytes[..good]
+        .chunks(100_003)
+        .map(|chunk| Ok(bytes::Bytes::copy_from_slice(chunk)))
+        .collect();
     chunks.push(Err(Error::from(fault)));
     let stream = Box::pin(futures_util::stream::iter(chunks));
-    Content::new(bytes.len() as u64, Digest::of(bytes), MediaType::pdf(), stream)
+    Content::new(
+        bytes.len() as u64,
+        Digest::of(bytes),
+        MediaType::pdf(),
+        stream,
+    )
 }
 
 /// Bytes that do not repeat, so that a shifted fragment shows.
@@ -162,8 +188,13 @@ pub(crate) fn fault<T: std::fmt::Debug>(outcome: kta_core::Result<T>) -> FaultKi
 /// A permit over all of the beneficiary's data; a macro, because a permit borrows its session.
 macro_rules! permit {
     ($house:expr, $session:expr, $act:ident) => {
-        $session.permit(kta_core::policy::Act::$act, $house.desk.whole($house.desk.beneficiary())).await.unwrap()
+        $session
+            .permit(
+                kta_core::policy::Act::$act,
+                $house.desk.whole($house.desk.beneficiary()),
+            )
+            .await
+            .unwrap()
     };
 }
 pub(crate) use permit;
-

@@ -3,7 +3,7 @@
 use kta_core::audit::tiles::LONGEST_ENTRY;
 use kta_core::audit::{Event, Label};
 use kta_core::crypto::IndexTag;
-use kta_core::id::{HoldId, TenantId};
+use kta_core::id::{HoldId, MatterId, TenantId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
 use kta_core::ports::store::{Change, ChangeSet, Committed, Expected, Job, Register, Sheet};
 use kta_core::retention::{Hold, Release};
@@ -44,6 +44,15 @@ pub(super) fn commit(db: &Connection, change: &ChangeSet) -> Result<Committed> {
 impl<'c> Firm<'c> {
     /// The firm of this tenant, entered if it is new.
     pub(super) fn of(db: &'c Connection, tenant: TenantId) -> Result<Self> {
+        if let Some(firm) = Self::known(db, tenant)? {
+            return Ok(firm);
+        }
+        db.execute("INSERT INTO firm (tenant, size) VALUES (?1, 0)", [tenant.as_bytes()]).map_err(told())?;
+        Ok(Self { db, no: db.last_insert_rowid(), size: 0, last_at: None })
+    }
+
+    /// The firm of this tenant, if it ever wrote anything.
+    pub(super) fn known(db: &'c Connection, tenant: TenantId) -> Result<Option<Self>> {
         let find = || -> rusqlite::Result<_> {
             db.prepare_cached("SELECT no, size, last_at FROM firm WHERE tenant = ?1")?
                 .query_row([tenant.as_bytes()], |row| {
@@ -51,21 +60,14 @@ impl<'c> Firm<'c> {
                 })
                 .optional()
         };
-        let (no, size, last_at) = match find().map_err(told())? {
-            Some(found) => found,
-            None => {
-                db.execute("INSERT INTO firm (tenant, size) VALUES (?1, 0)", [tenant.as_bytes()])
-                    .map_err(told())?;
-                (db.last_insert_rowid(), 0, None)
-            }
-        };
+        let Some((no, size, last_at)) = find().map_err(told())? else { return Ok(None) };
         let unreadable = || corrupt(Port::Store, "commit");
         let last_at = match last_at {
             None => None,
             Some(at) => Some(Timestamp::from_timestamp_millis(at).ok_or_else(unreadable)?),
         };
         let size = u64::try_from(size).map_err(|_| unreadable())?;
-        Ok(Self { db, no, size, last_at })
+        Ok(Some(Self { db, no, size, last_at }))
     }
 
     fn apply(&self, change: &Change, now: Timestamp) -> Result<()> {
@@ -195,7 +197,8 @@ impl<'c> Firm<'c> {
     /// Removes a record with its tags; gives what stood there.
     pub(super) fn remove_record(&self, key: &RecordKey) -> Result<Option<RecordRow>> {
         let Some(row) = self.record_row(key)? else { return Ok(None) };
-        if self.active_holds()?.iter().any(|hold| hold.covers_row(key, row.matter)) {
+        let matter = row.matter.map(MatterId::from_bytes);
+        if self.active_holds()?.iter().any(|hold| hold.covers(key.subject, matter)) {
             return Err(Code::DstHold.into());
         }
         self.drop_tags(&row)?;
@@ -403,19 +406,6 @@ pub(super) struct RecordRow {
     header: Vec<u8>,
     fields: Vec<u8>,
     tags: Vec<u8>,
-}
-
-/// Whether a hold stands over a row that is not read whole.
-trait CoversRow {
-    fn covers_row(&self, key: &RecordKey, matter: Option<[u8; 16]>) -> bool;
-}
-
-impl CoversRow for Hold {
-    fn covers_row(&self, key: &RecordKey, matter: Option<[u8; 16]>) -> bool {
-        self.released.is_none()
-            && (self.subjects.contains(&key.subject)
-                || matter.is_some_and(|id| self.matters.contains(&kta_core::id::MatterId::from_bytes(id))))
-    }
 }
 
 fn to_json<T: serde::Serialize>(what: &T) -> Result<Vec<u8>> {

@@ -78,12 +78,12 @@ impl Form {
     /// Whether the file is empty or ours, and of a version that we know.
     fn recognise(&self, db: &Connection) -> rusqlite::Result<Result<()>> {
         let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        let version: usize = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let empty = application == 0 && version == 0 && tables == 0;
         Ok(if !empty && application != self.application {
             Err(self.misconfigured("the file belongs to another program"))
-        } else if version > self.migrations.len() {
+        } else if version as usize > self.migrations.len() {
             Err(self.misconfigured("the file was written by a newer version"))
         } else {
             Ok(())
@@ -94,14 +94,14 @@ impl Form {
         loop {
             // The lock first, then the look: another process may be making the file too.
             let step = Transaction::new(db, TransactionBehavior::Immediate)?;
-            let version: usize = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            let Some(statements) = self.migrations.get(version) else { return Ok(()) };
+            let version: u32 = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let Some(statements) = self.migrations.get(version as usize) else { return Ok(()) };
             step.execute_batch(statements)?;
             let made_by = concat!("kta-storage ", env!("CARGO_PKG_VERSION"));
-            let row = (version as i64 + 1, made_by);
+            let row = (version + 1, made_by);
             step.execute("INSERT INTO migration (version, made_by) VALUES (?1, ?2)", row)?;
             step.pragma_update(None, "application_id", self.application)?;
-            step.pragma_update(None, "user_version", version as i64 + 1)?;
+            step.pragma_update(None, "user_version", version + 1)?;
             step.commit()?;
         }
     }

@@ -31,12 +31,16 @@ pub(super) async fn upload(
         let field = match form.next_field().await {
             Ok(Some(field)) => field,
             Ok(None) => break,
-            Err(_) => return ApiError::bad("INVALID_DATA", "invalid data provided").into_response(),
+            Err(_) => {
+                return ApiError::bad("INVALID_DATA", "invalid data provided").into_response();
+            }
         };
         let name = field.name().unwrap_or_default().to_owned();
         let file_name = field.file_name().unwrap_or("attachment").to_owned();
-        let content_type =
-            field.content_type().unwrap_or("application/octet-stream").to_owned();
+        let content_type = field
+            .content_type()
+            .unwrap_or("application/octet-stream")
+            .to_owned();
         let content = match read(field).await {
             Ok(content) => content,
             Err(error) => return error.into_response(),
@@ -67,10 +71,24 @@ pub(super) async fn upload(
         return ApiError::unknown_related_id(1).into_response();
     }
     let id = world.fresh_id();
-    world.note_audit("attachment_added", parent_module.api_name, parent, name.clone(), now);
+    world.note_audit(
+        "attachment_added",
+        parent_module.api_name,
+        parent,
+        name.clone(),
+        now,
+    );
     world.attachments.insert(
         id,
-        Attachment { id, parent_module, parent, name, content_type, content, created: now },
+        Attachment {
+            id,
+            parent_module,
+            parent,
+            name,
+            content_type,
+            content,
+            created: now,
+        },
     );
     let by = world.caller().reference();
     let at = shared.clock.text(now);
@@ -91,8 +109,11 @@ pub(super) async fn of_record(
     let work = || {
         let (parent_module, parent) = shared.live_parent(&module, &id)?;
         let fields = field_list(&query)?.ok_or_else(|| {
-            ApiError::bad("REQUIRED_PARAM_MISSING", "One of the expected parameter is missing")
-                .with(json!({"param_name": "fields"}))
+            ApiError::bad(
+                "REQUIRED_PARAM_MISSING",
+                "One of the expected parameter is missing",
+            )
+            .with(json!({"param_name": "fields"}))
         })?;
         let window = Window::parse(&query)?;
         let world = shared.world();
@@ -104,7 +125,11 @@ pub(super) async fn of_record(
             .map(|one| shown(&world, &shared, one, &fields))
             .collect();
         let (shown, mut info) = window.cut(lines);
-        for key in ["next_page_token", "previous_page_token", "page_token_expiry"] {
+        for key in [
+            "next_page_token",
+            "previous_page_token",
+            "page_token_expiry",
+        ] {
             info[key] = Value::Null;
         }
         Ok(list("data", shown, info))
@@ -120,7 +145,8 @@ pub(super) async fn download(
     let work = || {
         let (_, parent) = shared.live_parent(&module, &id)?;
         let world = shared.world();
-        let found = find(&world, parent, &attachment).ok_or_else(|| ApiError::unknown_related_id(3))?;
+        let found =
+            find(&world, parent, &attachment).ok_or_else(|| ApiError::unknown_related_id(3))?;
         let Content::File(content) = &found.content else {
             return Err(ApiError::bad(
                 "DOWNLOAD_NOT_ALLOWED",
@@ -128,7 +154,10 @@ pub(super) async fn download(
             )
             .with(json!({"param_name": "id"})));
         };
-        let disposition = format!("attachment;filename*=UTF-8''{}", percent_encoded(&found.name));
+        let disposition = format!(
+            "attachment;filename*=UTF-8''{}",
+            percent_encoded(&found.name)
+        );
         let headers = [
             (header::CONTENT_TYPE, found.content_type.clone()),
             (header::CONTENT_DISPOSITION, disposition),
@@ -158,7 +187,10 @@ pub(super) async fn delete(
 
 fn find<'a>(world: &'a World, parent: u64, id: &str) -> Option<&'a Attachment> {
     let id: u64 = id.parse().ok()?;
-    world.attachments.get(&id).filter(|one| one.parent == parent)
+    world
+        .attachments
+        .get(&id)
+        .filter(|one| one.parent == parent)
 }
 
 fn shown(world: &World, shared: &Shared, one: &Attachment, fields: &[String]) -> Value {
@@ -178,7 +210,11 @@ fn shown(world: &World, shared: &Shared, one: &Attachment, fields: &[String]) ->
             "Size" => size.to_string().into(),
             "Owner" => world.caller().owner(),
             "Parent_Id" => {
-                let name = world.rows.get(&one.parent).map(display_name).unwrap_or_default();
+                let name = world
+                    .rows
+                    .get(&one.parent)
+                    .map(display_name)
+                    .unwrap_or_default();
                 json!({"name": name, "id": one.parent.to_string()})
             }
             "$se_module" => one.parent_module.api_name.into(),
@@ -219,7 +255,9 @@ async fn read(mut field: axum::extract::multipart::Field<'_>) -> Result<Bytes, A
 }
 
 fn percent_encoded(name: &str) -> String {
-    url::form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
+    url::form_urlencoded::byte_serialize(name.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
 }
 
 fn same_module(left: &ModuleSpec, right: &ModuleSpec) -> bool {

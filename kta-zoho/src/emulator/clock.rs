@@ -21,14 +21,22 @@ impl EmulatorClock {
         let zone = FixedOffset::east_opt(zone_minutes.clamp(-1_439, 1_439) * 60)
             // A clamped offset is below 24 hours, which is all `east_opt` asks for.
             .expect("an offset below 24 hours");
-        Self { state: Mutex::new(State { shift: 0, frozen: None }), zone }
+        Self {
+            state: Mutex::new(State {
+                shift: 0,
+                frozen: None,
+            }),
+            zone,
+        }
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn now(&self) -> i64 {
         let state = lock(&self.state);
-        state.frozen.unwrap_or_else(|| machine_seconds() + state.shift)
+        state
+            .frozen
+            .unwrap_or_else(|| machine_seconds() + state.shift)
     }
 
     /// Stops the clock at `seconds` since 1970-01-01T00:00:00Z.
@@ -63,7 +71,9 @@ impl EmulatorClock {
 
 /// Reads an ISO 8601 instant with offset, the only form Zoho takes in its date headers.
 pub(super) fn parse_instant(text: &str) -> Option<i64> {
-    DateTime::parse_from_rfc3339(text.trim()).ok().map(|at| at.timestamp())
+    DateTime::parse_from_rfc3339(text.trim())
+        .ok()
+        .map(|at| at.timestamp())
 }
 
 #[derive(Debug)]
@@ -75,5 +85,7 @@ struct State {
 fn machine_seconds() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
 }

@@ -22,16 +22,21 @@ pub(super) async fn query(State(shared): State<Arc<Shared>>, body: Bytes) -> Res
 
 fn answer(shared: &Shared, body: &[u8]) -> Result<Response, ApiError> {
     let parsed: Value = serde_json::from_slice(body).map_err(|_| ApiError::not_json())?;
-    let text = parsed.get("select_query").and_then(Value::as_str).ok_or_else(|| {
-        ApiError::bad("MANDATORY_NOT_FOUND", "required field not found")
-            .with(json!({"api_name": "select_query"}))
-    })?;
+    let text = parsed
+        .get("select_query")
+        .and_then(Value::as_str)
+        .ok_or_else(|| {
+            ApiError::bad("MANDATORY_NOT_FOUND", "required field not found")
+                .with(json!({"api_name": "select_query"}))
+        })?;
     let query = Query::parse(text)?;
     let world = shared.world();
     let known = |name: &str| {
         if name != "id" && query.module.field(name).is_none() {
-            return Err(ApiError::bad("INVALID_QUERY", "column given seems to be invalid")
-                .with(json!({"column_name": name})));
+            return Err(
+                ApiError::bad("INVALID_QUERY", "column given seems to be invalid")
+                    .with(json!({"column_name": name})),
+            );
         }
         Ok(())
     };
@@ -54,7 +59,9 @@ fn answer(shared: &Shared, body: &[u8]) -> Result<Response, ApiError> {
     for (column, descending) in query.order.iter().rev() {
         known(column)?;
         rows.sort_by_cached_key(|row| {
-            world.value(row, column, &shared.clock).map(|value| value.to_string())
+            world
+                .value(row, column, &shared.clock)
+                .map(|value| value.to_string())
         });
         if *descending {
             rows.reverse();
@@ -87,7 +94,11 @@ struct Query {
 impl Query {
     fn parse(text: &str) -> Result<Self, ApiError> {
         let tokens = tokens(text)?;
-        let mut parser = Parser { tokens, at: 0, conditions: 0 };
+        let mut parser = Parser {
+            tokens,
+            at: 0,
+            conditions: 0,
+        };
         parser.keyword("select", "select")?;
         let mut columns = vec![parser.name("select")?];
         while parser.symbol(",") {
@@ -138,7 +149,14 @@ impl Query {
         if most > MOST_ROWS || offset.saturating_add(most) > MOST_REACH {
             return Err(limit("limit"));
         }
-        Ok(Self { columns, module, criteria, order, offset, limit: most })
+        Ok(Self {
+            columns,
+            module,
+            criteria,
+            order,
+            offset,
+            limit: most,
+        })
     }
 }
 
@@ -192,17 +210,28 @@ impl Parser {
         self.conditions += 1;
         let name = self.name("where")?;
         let field = name.strip_suffix(".id").unwrap_or(&name).to_owned();
-        let test = |operator, values| Criteria::Test { field: field.clone(), operator, values };
+        let test = |operator, values| Criteria::Test {
+            field: field.clone(),
+            operator,
+            values,
+        };
         if self.is_keyword("is") {
             let not = self.is_keyword("not");
             self.keyword("null", "where")?;
-            let operator = if not { Operator::IsNotNull } else { Operator::IsNull };
+            let operator = if not {
+                Operator::IsNotNull
+            } else {
+                Operator::IsNull
+            };
             return Ok(test(operator, Vec::new()));
         }
         let not = self.is_keyword("not");
         if self.is_keyword("in") {
             let values = self.value_list()?;
-            return Ok(test(if not { Operator::NotIn } else { Operator::In }, values));
+            return Ok(test(
+                if not { Operator::NotIn } else { Operator::In },
+                values,
+            ));
         }
         if self.is_keyword("like") {
             return Ok(like(field.clone(), self.value()?, not));
@@ -275,7 +304,11 @@ impl Parser {
     }
 
     fn keyword(&mut self, word: &str, clause: &'static str) -> Result<(), ApiError> {
-        if self.is_keyword(word) { Ok(()) } else { Err(syntax(clause)) }
+        if self.is_keyword(word) {
+            Ok(())
+        } else {
+            Err(syntax(clause))
+        }
     }
 
     fn is_keyword(&mut self, wanted: &str) -> bool {
@@ -305,7 +338,11 @@ fn like(field: String, pattern: String, not: bool) -> Criteria {
         (false, true, true) => Operator::Contains,
         (false, false, false) => Operator::Equals,
     };
-    Criteria::Test { field, operator, values: vec![needle] }
+    Criteria::Test {
+        field,
+        operator,
+        values: vec![needle],
+    }
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, ApiError> {
@@ -327,12 +364,15 @@ fn tokens(text: &str) -> Result<Vec<Token>, ApiError> {
             tokens.push(Token::Number(characters[at..end].iter().collect()));
             at = end;
         } else if character.is_ascii_alphabetic() || character == '_' || character == '$' {
-            let end =
-                run(&characters, at, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$'));
+            let end = run(&characters, at, |c| {
+                c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$')
+            });
             tokens.push(Token::Word(characters[at..end].iter().collect()));
             at = end;
         } else {
-            let pair: String = characters[at..characters.len().min(at + 2)].iter().collect();
+            let pair: String = characters[at..characters.len().min(at + 2)]
+                .iter()
+                .collect();
             let symbol = SYMBOLS.iter().find(|symbol| pair.starts_with(**symbol));
             let symbol = symbol.ok_or_else(|| syntax("a character that has no place here"))?;
             tokens.push(Token::Symbol(symbol));
@@ -348,7 +388,9 @@ fn quoted(characters: &[char], mut at: usize) -> Result<(String, usize), ApiErro
         match character {
             '\'' => return Ok((value, at + 1)),
             '\\' => {
-                let next = characters.get(at + 1).ok_or_else(|| syntax("an open quote"))?;
+                let next = characters
+                    .get(at + 1)
+                    .ok_or_else(|| syntax("an open quote"))?;
                 value.push(*next);
                 at += 2;
             }
@@ -362,7 +404,10 @@ fn quoted(characters: &[char], mut at: usize) -> Result<(String, usize), ApiErro
 }
 
 fn run(characters: &[char], from: usize, wanted: impl Fn(char) -> bool) -> usize {
-    characters[from..].iter().position(|c| !wanted(*c)).map_or(characters.len(), |n| from + n)
+    characters[from..]
+        .iter()
+        .position(|c| !wanted(*c))
+        .map_or(characters.len(), |n| from + n)
 }
 
 fn syntax(clause: &'static str) -> ApiError {

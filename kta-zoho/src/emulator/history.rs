@@ -62,7 +62,10 @@ pub(super) async fn timeline(
         let world = shared.world();
         let known = id.parse().ok().filter(|id| {
             world.row(module, *id).is_some()
-                || world.bin.get(id).is_some_and(|one| one.what.module_name() == module.api_name)
+                || world
+                    .bin
+                    .get(id)
+                    .is_some_and(|one| one.what.module_name() == module.api_name)
         });
         let record: u64 = known.ok_or_else(|| ApiError::unknown_related_id(1))?;
         let by = world.caller();
@@ -85,7 +88,11 @@ pub(super) async fn timeline(
                         })
                     })
                     .collect();
-                let history = if history.is_empty() { Value::Null } else { history.into() };
+                let history = if history.is_empty() {
+                    Value::Null
+                } else {
+                    history.into()
+                };
                 json!({
                     "audited_time": shared.clock.text(entry.at), "action": entry.action,
                     "id": entry.id.to_string(), "source": "crm_api", "extension": null,
@@ -128,7 +135,13 @@ pub(super) async fn start_export(State(shared): State<Arc<Shared>>, body: Bytes)
         .collect();
     let id = world.fresh_id();
     let started = shared.clock.now();
-    world.exports.push(Export { id, criteria, started, asked: 0, rows });
+    world.exports.push(Export {
+        id,
+        criteria,
+        started,
+        asked: 0,
+        rows,
+    });
     Json(json!({"audit_log_export": [{
         "code": "SCHEDULED", "details": {"id": id.to_string()},
         "message": "the export has been scheduled", "status": "success",
@@ -142,14 +155,22 @@ pub(super) async fn exports(State(shared): State<Arc<Shared>>) -> Response {
     if world.exports.is_empty() {
         return StatusCode::NO_CONTENT.into_response();
     }
-    let rows: Vec<Value> = world.exports.iter().map(|export| shown(&shared, export)).collect();
+    let rows: Vec<Value> = world
+        .exports
+        .iter()
+        .map(|export| shown(&shared, export))
+        .collect();
     Json(json!({"audit_log_export": rows})).into_response()
 }
 
 /// `GET /settings/audit_log_export/{id}`
 pub(super) async fn export(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let mut world = shared.world();
-    match world.exports.iter_mut().find(|export| export.id.to_string() == id) {
+    match world
+        .exports
+        .iter_mut()
+        .find(|export| export.id.to_string() == id)
+    {
         Some(export) => {
             export.asked += 1;
             Json(json!({"audit_log_export": [shown(&shared, export)]})).into_response()
@@ -167,7 +188,11 @@ pub(super) async fn download(
     Path(id): Path<String>,
 ) -> Response {
     let world = shared.world();
-    let Some(export) = world.exports.iter().find(|export| export.id.to_string() == id) else {
+    let Some(export) = world
+        .exports
+        .iter()
+        .find(|export| export.id.to_string() == id)
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let mut csv = String::from("Audited Time,Done By,Action,Module,Record Id,Record Name\r\n");
@@ -176,7 +201,11 @@ pub(super) async fn download(
         let at = shared.clock.text(row.at);
         let name = row.record_name.replace('"', "\"\"");
         // Writing to a string cannot fail.
-        let _ = write!(csv, "{at},{by},{},{},{},\"{name}\"\r\n", row.action, row.module, row.record);
+        let _ = write!(
+            csv,
+            "{at},{by},{},{},{},\"{name}\"\r\n",
+            row.action, row.module, row.record
+        );
     }
     ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv).into_response()
 }
@@ -185,7 +214,10 @@ fn shown(shared: &Shared, export: &Export) -> Value {
     let world_domain = shared.api_domain();
     let finished = export.asked >= 2;
     let links = match finished {
-        true => vec![format!("{world_domain}/crm/v8/settings/audit_log_export/{}/file", export.id)],
+        true => vec![format!(
+            "{world_domain}/crm/v8/settings/audit_log_export/{}/file",
+            export.id
+        )],
         false => Vec::new(),
     };
     let mut row = json!({

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::clock::EmulatorClock;
 use super::notes::parent_of;
 use super::people::EmulatedUser;
-use super::records;
 use super::reply::RowResult;
+use super::rows;
 use super::world::{Attachment, Content, Held, Row, World};
 use super::{Shared, schema};
 
@@ -50,9 +50,17 @@ impl<'a> Inspector<'a> {
         let text = id.to_string();
         let note_of = |row: &Row| row.module.api_name == "Notes" && parent_of(row) == Some(&text);
         Holdings {
-            record: world.rows.get(&id).map(|row| Value::Object(row.fields.clone())),
+            record: world
+                .rows
+                .get(&id)
+                .map(|row| Value::Object(row.fields.clone())),
             in_bin: world.bin.contains_key(&id),
-            notes: world.rows.values().filter(|row| note_of(row)).map(|row| row.id).collect(),
+            notes: world
+                .rows
+                .values()
+                .filter(|row| note_of(row))
+                .map(|row| row.id)
+                .collect(),
             attachments: world
                 .attachments
                 .values()
@@ -68,7 +76,11 @@ impl<'a> Inspector<'a> {
                 })
                 .map(|(binned, _)| *binned)
                 .collect(),
-            timeline: world.timeline.iter().filter(|entry| entry.record == id).count(),
+            timeline: world
+                .timeline
+                .iter()
+                .filter(|entry| entry.record == id)
+                .count(),
             deleted_list: world
                 .deleted
                 .iter()
@@ -109,11 +121,19 @@ impl<'a> Inspector<'a> {
                 places.push(format!("recycle_bin:{id}"));
             }
         }
-        for line in world.deleted.iter().filter(|line| within(&line.display_name)) {
+        for line in world
+            .deleted
+            .iter()
+            .filter(|line| within(&line.display_name))
+        {
             places.push(format!("deleted:{}", line.id));
         }
         for entry in &world.timeline {
-            if entry.changes.iter().any(|(_, old, new)| in_value(old) || in_value(new)) {
+            if entry
+                .changes
+                .iter()
+                .any(|(_, old, new)| in_value(old) || in_value(new))
+            {
                 places.push(format!("timeline:{}:{}", entry.module, entry.record));
             }
         }
@@ -127,7 +147,12 @@ impl<'a> Inspector<'a> {
     #[must_use]
     pub fn ids(&self, module: &str) -> Vec<u64> {
         let world = self.shared.world();
-        world.rows.values().filter(|row| row.module.api_name == module).map(|row| row.id).collect()
+        world
+            .rows
+            .values()
+            .filter(|row| row.module.api_name == module)
+            .map(|row| row.id)
+            .collect()
     }
 
     /// How many rows were written with automations switched on.
@@ -149,12 +174,18 @@ impl<'a> Inspector<'a> {
 
     /// Withholds a personal field from the API: it then reads as empty.
     pub fn restrict_field(&self, module: &str, api_name: &str) {
-        self.shared.world().restricted.insert((module.to_owned(), api_name.to_owned()));
+        self.shared
+            .world()
+            .restricted
+            .insert((module.to_owned(), api_name.to_owned()));
     }
 
     /// Shows a restricted field again.
     pub fn release_field(&self, module: &str, api_name: &str) {
-        self.shared.world().restricted.remove(&(module.to_owned(), api_name.to_owned()));
+        self.shared
+            .world()
+            .restricted
+            .remove(&(module.to_owned(), api_name.to_owned()));
     }
 
     /// Somebody changes a record by hand. `false` when there is none, or a value does not fit.
@@ -162,8 +193,7 @@ impl<'a> Inspector<'a> {
         let clock: &EmulatorClock = &self.shared.clock;
         let (now, lag) = (clock.now(), self.shared.lag());
         let mut world = self.shared.world();
-        let done: Result<(), RowResult> =
-            records::change(&mut world, clock, id, 0, fields, now, lag);
+        let done: Result<(), RowResult> = rows::change(&mut world, clock, id, 0, fields, now, lag);
         done.is_ok()
     }
 
@@ -178,7 +208,7 @@ impl<'a> Inspector<'a> {
         });
         let (fields, clock) = (fields.as_object()?.clone(), &self.shared.clock);
         let notes = schema::module("Notes")?;
-        records::insert(&mut world, clock, notes, 0, fields, now, lag).ok()
+        rows::insert(&mut world, clock, notes, 0, fields, now, lag).ok()
     }
 
     /// Somebody attaches a file to a record by hand; gives its id.
@@ -204,7 +234,12 @@ impl<'a> Inspector<'a> {
 
     /// Somebody stops the processing of a person's data in the privacy settings of the record.
     pub fn stop_processing(&self, id: u64) -> bool {
-        self.shared.world().rows.get_mut(&id).map(|row| row.stopped = true).is_some()
+        self.shared
+            .world()
+            .rows
+            .get_mut(&id)
+            .map(|row| row.stopped = true)
+            .is_some()
     }
 
     /// Somebody deletes a record by hand: it goes to the recycle bin.
@@ -216,6 +251,12 @@ impl<'a> Inspector<'a> {
     /// the recycle bin or in the deleted list.
     pub fn merge_away(&self, id: u64) -> bool {
         self.shared.world().rows.remove(&id).is_some()
+    }
+
+    /// Every user of the organisation; the first is the one that every API call acts as.
+    #[must_use]
+    pub fn users(&self) -> Vec<EmulatedUser> {
+        self.shared.world().users.clone()
     }
 
     /// Puts another user into the organisation.

@@ -53,7 +53,8 @@ pub(super) fn page_of(
         .filter(|row| keep(row))
         .filter(|row| since.is_none_or(|since| row.modified > since))
         .filter(|row| {
-            ids.as_ref().is_none_or(|ids| ids.contains(&row.id.to_string().as_str()))
+            ids.as_ref()
+                .is_none_or(|ids| ids.contains(&row.id.to_string().as_str()))
         })
         .collect();
     if rows.is_empty() && since.is_some() {
@@ -132,7 +133,14 @@ pub(super) fn page_of(
         let token = format!("{:032x}", world.fresh_id());
         info["next_page_token"] = token.clone().into();
         info["page_token_expiry"] = shared.clock.text(now + DAY).into();
-        world.page_tokens.insert(token, PageToken { bound_to, offset: end, until: now + DAY });
+        world.page_tokens.insert(
+            token,
+            PageToken {
+                bound_to,
+                offset: end,
+                until: now + DAY,
+            },
+        );
         while world.page_tokens.len() > MOST_PAGE_TOKENS {
             world.page_tokens.pop_first();
         }
@@ -174,7 +182,9 @@ pub(super) async fn count(
     let work = || {
         let module = shared.module(&module)?;
         let world = shared.world();
-        let count = if ["criteria", "email", "phone", "word"].iter().any(|p| query.contains_key(*p))
+        let count = if ["criteria", "email", "phone", "word"]
+            .iter()
+            .any(|p| query.contains_key(*p))
         {
             search::matches(&world, &shared.clock, module, &query)?.len()
         } else {
@@ -230,9 +240,15 @@ pub(super) async fn deleted(
 
 /// The `fields` parameter, at most fifty names.
 pub(super) fn field_list(query: &HashMap<String, String>) -> Result<Option<Vec<String>>, ApiError> {
-    let Some(text) = query.get("fields") else { return Ok(None) };
-    let names: Vec<String> =
-        text.split(',').map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect();
+    let Some(text) = query.get("fields") else {
+        return Ok(None);
+    };
+    let names: Vec<String> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect();
     if names.len() > MOST_FIELDS {
         return Err(ApiError::bad("LIMIT_EXCEEDED", "at most 50 fields")
             .with(json!({"resource_path_index": 0, "limit": MOST_FIELDS})));
@@ -251,14 +267,19 @@ impl Window {
     pub(super) fn parse(query: &HashMap<String, String>) -> Result<Self, ApiError> {
         let number = |name: &'static str, otherwise: usize, most: usize| match query.get(name) {
             None => Ok(otherwise),
-            Some(text) => {
-                text.parse().ok().filter(|n| (1..=most).contains(n)).ok_or_else(|| {
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|n| (1..=most).contains(n))
+                .ok_or_else(|| {
                     ApiError::bad("INVALID_DATA", "the parameter given seems to be invalid")
                         .with(json!({"param_name": name, "resource_path_index": 0}))
-                })
-            }
+                }),
         };
-        Ok(Self { page: number("page", 1, 1_000_000)?, per_page: number("per_page", 200, 200)? })
+        Ok(Self {
+            page: number("page", 1, 1_000_000)?,
+            per_page: number("per_page", 200, 200)?,
+        })
     }
 
     fn start(self) -> usize {
@@ -272,7 +293,11 @@ impl Window {
     /// The page of `rows` and the `info` object about it.
     pub(super) fn cut(self, rows: Vec<Value>) -> (Vec<Value>, Value) {
         let more = rows.len() > self.end();
-        let shown: Vec<Value> = rows.into_iter().skip(self.start()).take(self.per_page).collect();
+        let shown: Vec<Value> = rows
+            .into_iter()
+            .skip(self.start())
+            .take(self.per_page)
+            .collect();
         let info = json!({
             "per_page": self.per_page, "count": shown.len(), "page": self.page,
             "more_records": more,
@@ -282,11 +307,18 @@ impl Window {
 }
 
 pub(super) fn modified_since(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
-    let Some(header) = headers.get("if-modified-since") else { return Ok(None) };
-    header.to_str().ok().and_then(parse_instant).map(Some).ok_or_else(|| {
-        ApiError::bad("INVALID_DATA", "the header given seems to be invalid")
-            .with(json!({"resource_path_index": 0, "api_name": "If-Modified-Since"}))
-    })
+    let Some(header) = headers.get("if-modified-since") else {
+        return Ok(None);
+    };
+    header
+        .to_str()
+        .ok()
+        .and_then(parse_instant)
+        .map(Some)
+        .ok_or_else(|| {
+            ApiError::bad("INVALID_DATA", "the header given seems to be invalid")
+                .with(json!({"resource_path_index": 0, "api_name": "If-Modified-Since"}))
+        })
 }
 
 fn binding(module: &str, query: &HashMap<String, String>, since: Option<i64>) -> String {

@@ -24,6 +24,7 @@ mod people;
 mod records;
 mod recycle_bin;
 mod reply;
+mod rows;
 mod schema;
 mod search;
 mod server;
@@ -76,7 +77,10 @@ impl Emulator {
             faults: Faults::default(),
             journal: Journal::default(),
             api_domain: OnceLock::from(
-                options.api_domain.clone().unwrap_or_else(|| format!("http://{api}")),
+                options
+                    .api_domain
+                    .clone()
+                    .unwrap_or_else(|| format!("http://{api}")),
             ),
             clock,
             options,
@@ -95,7 +99,12 @@ impl Emulator {
                 server::accounts_routes(shared.clone()),
             )),
         ];
-        Ok(Self { shared, api, accounts, tasks })
+        Ok(Self {
+            shared,
+            api,
+            accounts,
+            tasks,
+        })
     }
 
     /// The API's address: scheme, host and port, no path.
@@ -269,8 +278,13 @@ impl Shared {
     /// The live record that a path like `/{module}/{id}/…` names.
     fn live_parent(&self, module: &str, id: &str) -> Result<(&'static ModuleSpec, u64), ApiError> {
         let module = self.module(module)?;
-        let known = id.parse().ok().filter(|id| self.world().row(module, *id).is_some());
-        known.map(|id| (module, id)).ok_or_else(|| ApiError::unknown_related_id(1))
+        let known = id
+            .parse()
+            .ok()
+            .filter(|id| self.world().row(module, *id).is_some());
+        known
+            .map(|id| (module, id))
+            .ok_or_else(|| ApiError::unknown_related_id(1))
     }
 
     /// The reply to a record call, with its error in a list under `data` unless asked otherwise.
@@ -305,6 +319,9 @@ async fn no_such_path() -> Response {
 }
 
 async fn no_such_method() -> Response {
-    ApiError::bad("INVALID_REQUEST_METHOD", "The http request method type is not a valid one")
-        .into_response()
+    ApiError::bad(
+        "INVALID_REQUEST_METHOD",
+        "The http request method type is not a valid one",
+    )
+    .into_response()
 }

@@ -24,7 +24,9 @@ pub(super) async fn of_record(
 ) -> Response {
     let work = || {
         shared.live_parent(&module, &id)?;
-        page_of(&shared, "Notes", &query, &headers, &|row| parent_of(row) == Some(id.as_str()))
+        page_of(&shared, "Notes", &query, &headers, &|row| {
+            parent_of(row) == Some(id.as_str())
+        })
     };
     work().unwrap_or_else(IntoResponse::into_response)
 }

@@ -90,7 +90,9 @@ pub(super) async fn token(
     };
     let lifetime = options.token_lifetime.as_secs();
     let seconds = i64::try_from(lifetime).unwrap_or(i64::MAX / 4);
-    let handed_out = world.tokens.hand_out(now, seconds, options.tokens_in_ten_minutes);
+    let handed_out = world
+        .tokens
+        .hand_out(now, seconds, options.tokens_in_ten_minutes);
     let Some(access_token) = handed_out else {
         return (
             StatusCode::BAD_REQUEST,

@@ -113,9 +113,16 @@ pub(super) async fn users(
         })
         .map(|(_, user)| user.row(&created))
         .collect();
-    let page: usize = query.get("page").and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
-    let per_page: usize =
-        query.get("per_page").and_then(|text| text.parse().ok()).unwrap_or(200).clamp(1, 200);
+    let page: usize = query
+        .get("page")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1)
+        .max(1);
+    let per_page: usize = query
+        .get("per_page")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(200)
+        .clamp(1, 200);
     let start = (page - 1).saturating_mul(per_page);
     let more = rows.len() > start.saturating_add(per_page);
     let rows: Vec<Value> = rows.into_iter().skip(start).take(per_page).collect();
@@ -128,7 +135,10 @@ pub(super) async fn users(
 pub(super) async fn user(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let world = shared.world();
     let created = shared.clock.text(world.opened);
-    let found = id.parse().ok().and_then(|id: u64| world.users.iter().find(|user| user.id == id));
+    let found = id
+        .parse()
+        .ok()
+        .and_then(|id: u64| world.users.iter().find(|user| user.id == id));
     match found {
         Some(user) => Json(json!({"users": [user.row(&created)]})).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
@@ -141,8 +151,8 @@ pub(super) async fn roles() -> Response {
         .iter()
         .enumerate()
         .map(|(position, (id, name))| {
-            let above = (position > 0)
-                .then(|| json!({"id": ROLES[0].0.to_string(), "name": ROLES[0].1}));
+            let above =
+                (position > 0).then(|| json!({"id": ROLES[0].0.to_string(), "name": ROLES[0].1}));
             json!({
                 "display_label": name, "forecast_manager": null, "reporting_to": above,
                 "api_name": name.replace(' ', "_"), "share_with_peers": true,
@@ -156,16 +166,17 @@ pub(super) async fn roles() -> Response {
 
 /// `GET /settings/profiles`
 pub(super) async fn profiles() -> Response {
-    let rows: Vec<Value> = PROFILES.iter().map(|profile| profile_row(*profile, false)).collect();
+    let rows: Vec<Value> = PROFILES
+        .iter()
+        .map(|profile| profile_row(*profile, false))
+        .collect();
     Json(json!({"profiles": rows})).into_response()
 }
 
 /// `GET /settings/profiles/{id}`
 pub(super) async fn profile(Path(id): Path<String>) -> Response {
     match PROFILES.iter().find(|profile| profile.0.to_string() == id) {
-        Some(profile) => {
-            Json(json!({"profiles": [profile_row(*profile, true)]})).into_response()
-        }
+        Some(profile) => Json(json!({"profiles": [profile_row(*profile, true)]})).into_response(),
         None => ApiError::bad("INVALID_DATA", "the id given seems to be invalid")
             .with(json!({"resource_path_index": 2}))
             .into_response(),

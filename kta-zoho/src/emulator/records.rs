@@ -7,14 +7,14 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chrono::NaiveDate;
 use serde_json::{Map, Value, json};
 
 use super::Shared;
 use super::clock::{EmulatorClock, parse_instant};
 use super::reply::{ApiError, RowResult, rows};
-use super::schema::{FieldSpec, Kind, ModuleSpec};
-use super::world::{Row, World, display_name};
+use super::rows::{change, holds_text, insert, number, unknown_id};
+use super::schema::ModuleSpec;
+use super::world::World;
 
 /// `POST /{module}`
 pub(super) async fn create(
@@ -45,13 +45,26 @@ pub(super) fn create_rows(
                 json!({"id": id.to_string(), "module": {"api_name": parent_module.api_name}}),
             );
         }
-        let result = insert(&mut world, &shared.clock, module, index, fields, now, shared.lag());
+        let result = insert(
+            &mut world,
+            &shared.clock,
+            module,
+            index,
+            fields,
+            now,
+            shared.lag(),
+        );
         results.push(match result {
             Ok(id) => done(&world, &shared.clock, id, "record added", None),
             Err(failed) => failed,
         });
     }
-    Ok(rows("data", results, StatusCode::CREATED, StatusCode::ACCEPTED))
+    Ok(rows(
+        "data",
+        results,
+        StatusCode::CREATED,
+        StatusCode::ACCEPTED,
+    ))
 }
 
 /// `PUT /{module}`
@@ -61,7 +74,10 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    shared.reply_rows(&module, update_rows(&shared, &module, None, &headers, &body))
+    shared.reply_rows(
+        &module,
+        update_rows(&shared, &module, None, &headers, &body),
+    )
 }
 
 /// `PUT /{module}/{id}`
@@ -71,7 +87,10 @@ pub(super) async fn update_one(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    shared.reply_rows(&module, update_rows(&shared, &module, Some(&id), &headers, &body))
+    shared.reply_rows(
+        &module,
+        update_rows(&shared, &module, Some(&id), &headers, &body),
+    )
 }
 
 fn update_rows(
@@ -91,17 +110,26 @@ fn update_rows(
     }
     let now = shared.clock.now();
     let mut world = shared.world();
-    let targets: Vec<Option<u64>> =
-        request.data.iter().map(|fields| existing(&world, module, fields)).collect();
+    let targets: Vec<Option<u64>> = request
+        .data
+        .iter()
+        .map(|fields| existing(&world, module, fields))
+        .collect();
     refuse_when_modified(&world, &shared.clock, headers, targets.iter().flatten())?;
     request.run_automations(&mut world);
     let mut results = Vec::new();
     for (index, (fields, target)) in request.data.into_iter().zip(targets).enumerate() {
         let result = match target {
-            Some(id) => {
-                change(&mut world, &shared.clock, id, index, fields, now, shared.lag())
-                    .map(|()| id)
-            }
+            Some(id) => change(
+                &mut world,
+                &shared.clock,
+                id,
+                index,
+                fields,
+                now,
+                shared.lag(),
+            )
+            .map(|()| id),
             None => Err(unknown_id(&fields, index)),
         };
         results.push(match result {
@@ -133,8 +161,11 @@ fn upsert_rows(
     let checks = duplicate_checks(module, &request.duplicate_check_fields)?;
     let now = shared.clock.now();
     let mut world = shared.world();
-    let targets: Vec<Option<(u64, &str)>> =
-        request.data.iter().map(|fields| duplicate(&world, module, &checks, fields)).collect();
+    let targets: Vec<Option<(u64, &str)>> = request
+        .data
+        .iter()
+        .map(|fields| duplicate(&world, module, &checks, fields))
+        .collect();
     refuse_when_modified(
         &world,
         &shared.clock,
@@ -152,21 +183,27 @@ fn upsert_rows(
             Some((id, field)) => {
                 inserted_all = false;
                 match change(&mut world, clock, id, index, fields, now, shared.lag()) {
-                    Ok(()) => {
-                        done(&world, clock, id, "record updated", Some(("update", Some(field))))
-                    }
+                    Ok(()) => done(
+                        &world,
+                        clock,
+                        id,
+                        "record updated",
+                        Some(("update", Some(field))),
+                    ),
                     Err(failed) => failed,
                 }
             }
-            None => {
-                match insert(&mut world, clock, module, index, fields, now, shared.lag()) {
-                    Ok(id) => done(&world, clock, id, "record added", Some(("insert", None))),
-                    Err(failed) => failed,
-                }
-            }
+            None => match insert(&mut world, clock, module, index, fields, now, shared.lag()) {
+                Ok(id) => done(&world, clock, id, "record added", Some(("insert", None))),
+                Err(failed) => failed,
+            },
         });
     }
-    let all_done = if inserted_all { StatusCode::CREATED } else { StatusCode::OK };
+    let all_done = if inserted_all {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok(rows("data", results, all_done, StatusCode::ACCEPTED))
 }
 
@@ -179,17 +216,29 @@ pub(super) async fn delete(
     let work = || {
         let module = shared.module(&module)?;
         let ids = query.get("ids").ok_or_else(|| {
-            ApiError::bad("REQUIRED_PARAM_MISSING", "One of the expected parameter is missing")
-                .with(json!({"param_name": "ids"}))
+            ApiError::bad(
+                "REQUIRED_PARAM_MISSING",
+                "One of the expected parameter is missing",
+            )
+            .with(json!({"param_name": "ids"}))
         })?;
-        let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+        let ids: Vec<&str> = ids
+            .split(',')
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+            .collect();
         if ids.is_empty() || ids.len() > MOST_ROWS {
-            return Err(ApiError::bad("INVALID_DATA", "the ids given seem to be invalid")
-                .with(json!({"param_name": "ids"})));
+            return Err(
+                ApiError::bad("INVALID_DATA", "the ids given seem to be invalid")
+                    .with(json!({"param_name": "ids"})),
+            );
         }
         let now = shared.clock.now();
         let mut world = shared.world();
-        let results = ids.into_iter().map(|id| delete_row(&mut world, module, id, now)).collect();
+        let results = ids
+            .into_iter()
+            .map(|id| delete_row(&mut world, module, id, now))
+            .collect();
         Ok(rows("data", results, StatusCode::OK, StatusCode::ACCEPTED))
     };
     work().unwrap_or_else(IntoResponse::into_response)
@@ -211,8 +260,7 @@ pub(super) async fn delete_one(
                     "Notes" => json!({"resource_path_index": 1}),
                     _ => json!({"id": id}),
                 };
-                Err(ApiError::bad("INVALID_DATA", "the id given seems to be invalid")
-                    .with(details))
+                Err(ApiError::bad("INVALID_DATA", "the id given seems to be invalid").with(details))
             }
         }
     };
@@ -220,15 +268,20 @@ pub(super) async fn delete_one(
 }
 
 fn delete_row(world: &mut World, module: &ModuleSpec, id: &str, now: i64) -> RowResult {
-    let found = id.parse().ok().filter(|id: &u64| world.row(module, *id).is_some());
+    let found = id
+        .parse()
+        .ok()
+        .filter(|id: &u64| world.row(module, *id).is_some());
     match found {
         Some(number) => {
             world.bin_row(number, now);
             RowResult::done("record deleted", json!({"id": id}))
         }
-        None => {
-            RowResult::failed("INVALID_DATA", "the id given seems to be invalid", json!({"id": id}))
-        }
+        None => RowResult::failed(
+            "INVALID_DATA",
+            "the id given seems to be invalid",
+            json!({"id": id}),
+        ),
     }
 }
 
@@ -243,16 +296,20 @@ impl WriteRequest {
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let parsed: Value = serde_json::from_slice(body).map_err(|_| ApiError::not_json())?;
         let Some(data) = parsed.get("data").and_then(Value::as_array) else {
-            return Err(ApiError::bad("MANDATORY_NOT_FOUND", "required field not found")
-                .with(json!({"api_name": "data", "json_path": "$.data"})));
+            return Err(
+                ApiError::bad("MANDATORY_NOT_FOUND", "required field not found")
+                    .with(json!({"api_name": "data", "json_path": "$.data"})),
+            );
         };
         if data.is_empty() {
             return Err(ApiError::bad("INVALID_DATA", "invalid data")
                 .with(json!({"api_name": "data", "json_path": "$.data"})));
         }
         if data.len() > MOST_ROWS {
-            return Err(ApiError::bad("LIMIT_EXCEEDED", "the maximum number of records is 100")
-                .with(json!({"api_name": "data", "json_path": "$.data", "limit": MOST_ROWS})));
+            return Err(
+                ApiError::bad("LIMIT_EXCEEDED", "the maximum number of records is 100")
+                    .with(json!({"api_name": "data", "json_path": "$.data", "limit": MOST_ROWS})),
+            );
         }
         let rows: Option<Vec<Map<String, Value>>> =
             data.iter().map(|row| row.as_object().cloned()).collect();
@@ -263,7 +320,10 @@ impl WriteRequest {
         })?;
         let texts = |key: &str| {
             parsed.get(key).and_then(Value::as_array).map(|list| {
-                list.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+                list.iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
             })
         };
         Ok(Self {
@@ -281,197 +341,40 @@ impl WriteRequest {
     }
 }
 
-/// Makes a row; gives its id.
-pub(super) fn insert(
-    world: &mut World,
-    clock: &EmulatorClock,
-    module: &'static ModuleSpec,
-    index: usize,
-    given: Map<String, Value>,
-    now: i64,
-    lag: i64,
-) -> Result<u64, RowResult> {
-    for field in module.fields.iter().filter(|field| field.mandatory) {
-        if given.get(field.api_name).is_none_or(Value::is_null) {
-            return Err(RowResult::failed(
-                "MANDATORY_NOT_FOUND",
-                "required field not found",
-                json!({"api_name": field.api_name, "json_path": path(index, field.api_name)}),
-            ));
-        }
-    }
-    let fields = accept(world, module, index, given)?;
-    refuse_duplicate(world, clock, module, index, &fields, None)?;
-    let id = world.fresh_id();
-    let row =
-        Row { id, module, fields, created: now, modified: now, indexed: now + lag, owner: 0, stopped: false };
-    world.note_audit("added", module.api_name, id, display_name(&row), now);
-    world.note_timeline(id, module.api_name, "added", Vec::new(), now);
-    world.rows.insert(id, row);
-    Ok(id)
-}
-
-/// Changes a live row.
-pub(super) fn change(
-    world: &mut World,
-    clock: &EmulatorClock,
-    id: u64,
-    index: usize,
-    given: Map<String, Value>,
-    now: i64,
-    lag: i64,
-) -> Result<(), RowResult> {
-    let Some(module) = world.rows.get(&id).map(|row| row.module) else {
-        return Err(unknown_id(&given, index));
-    };
-    let accepted = accept(world, module, index, given)?;
-    for field in module.fields.iter().filter(|field| field.mandatory) {
-        if accepted.get(field.api_name).is_some_and(Value::is_null) {
-            return Err(invalid(field, index));
-        }
-    }
-    refuse_duplicate(world, clock, module, index, &accepted, Some(id))?;
-    let Some(row) = world.rows.get_mut(&id) else { return Err(unknown_id(&accepted, index)) };
-    let mut changes = Vec::new();
-    for (name, new) in accepted {
-        let old = row.fields.get(&name).cloned().unwrap_or(Value::Null);
-        if old != new {
-            changes.push((name.clone(), old, new.clone()));
-            row.fields.insert(name, new);
-        }
-    }
-    row.modified = now;
-    row.indexed = now + lag;
-    let name = display_name(row);
-    world.note_audit("updated", module.api_name, id, name, now);
-    if !changes.is_empty() {
-        world.note_timeline(id, module.api_name, "updated", changes, now);
-    }
-    Ok(())
-}
-
-/// Checks and keeps what the module has a field for; anything else is silently ignored.
-fn accept(
-    world: &World,
-    module: &ModuleSpec,
-    index: usize,
-    given: Map<String, Value>,
-) -> Result<Map<String, Value>, RowResult> {
-    let mut accepted = Map::new();
-    for (name, value) in given {
-        let Some(field) = module.field(&name) else { continue };
-        if field.read_only || field.kind == Kind::Owner {
-            continue;
-        }
-        if !fits(world, field, &value) {
-            return Err(invalid(field, index));
-        }
-        accepted.insert(name, if value.is_null() { value } else { stored(field, value) });
-    }
-    Ok(accepted)
-}
-
-fn fits(world: &World, field: &FieldSpec, value: &Value) -> bool {
-    if value.is_null() {
-        return true;
-    }
-    match field.kind {
-        Kind::Boolean => value.is_boolean(),
-        Kind::Date => {
-            value.as_str().is_some_and(|text| NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok())
-        }
-        Kind::DateTime => value.as_str().is_some_and(|text| parse_instant(text).is_some()),
-        Kind::Email => value.as_str().is_some_and(|text| {
-            text.chars().count() <= field.length
-                && text.split_once('@').is_some_and(|(local, domain)| {
-                    !local.is_empty() && domain.contains('.') && !text.contains(char::is_whitespace)
-                })
-        }),
-        Kind::Lookup(_) => {
-            linked(value).is_some_and(|id| world.rows.contains_key(&id))
-        }
-        Kind::Owner => true,
-        Kind::Phone | Kind::Picklist | Kind::Text | Kind::TextArea => {
-            value.as_str().is_some_and(|text| text.chars().count() <= field.length)
-        }
-    }
-}
-
-/// A link is kept as an object with its id as text, however it was sent.
-fn stored(field: &FieldSpec, value: Value) -> Value {
-    match (field.kind, linked(&value)) {
-        (Kind::Lookup(_), Some(id)) => {
-            let mut link = json!({"id": id.to_string()});
-            if let Some(module) = value.get("module") {
-                link["module"] = module.clone();
-            }
-            link
-        }
-        _ => value,
-    }
-}
-
-/// The id in a link: alone or in an object.
-fn linked(value: &Value) -> Option<u64> {
-    number(value.get("id").unwrap_or(value))
-}
-
-/// An id; the official client sends some of them as numbers.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
-}
-
-fn refuse_duplicate(
-    world: &World,
-    clock: &EmulatorClock,
-    module: &ModuleSpec,
-    index: usize,
-    fields: &Map<String, Value>,
-    own: Option<u64>,
-) -> Result<(), RowResult> {
-    for field in module.fields.iter().filter(|field| field.unique) {
-        let Some(value) = fields.get(field.api_name).and_then(Value::as_str) else { continue };
-        let taken = world.rows_of(module).find(|row| {
-            Some(row.id) != own && holds_text(row, field.api_name, value)
-        });
-        if let Some(row) = taken {
-            let owner = world.value(row, "Owner", clock).unwrap_or(Value::Null);
-            return Err(RowResult::failed(
-                "DUPLICATE_DATA",
-                "duplicate data",
-                json!({
-                    "api_name": field.api_name, "json_path": path(index, field.api_name),
-                    "duplicate_record": {
-                        "id": row.id.to_string(), "Owner": owner,
-                        "module": {"api_name": module.api_name, "id": module.id.to_string()},
-                    },
-                }),
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// The fields an upsert compares: those named, or the system's own and then the unique ones.
 fn duplicate_checks(
     module: &'static ModuleSpec,
     named: &[String],
 ) -> Result<Vec<&'static str>, ApiError> {
     if named.is_empty() {
-        let unique = module.fields.iter().filter(|field| field.unique).map(|field| field.api_name);
-        return Ok(module.system_duplicate_field.into_iter().chain(unique).collect());
+        let unique = module
+            .fields
+            .iter()
+            .filter(|field| field.unique)
+            .map(|field| field.api_name);
+        return Ok(module
+            .system_duplicate_field
+            .into_iter()
+            .chain(unique)
+            .collect());
     }
     named
         .iter()
         .map(|name| {
             let system = module.system_duplicate_field.filter(|field| field == name);
-            let unique = module.field(name).filter(|field| field.unique).map(|field| field.api_name);
+            let unique = module
+                .field(name)
+                .filter(|field| field.unique)
+                .map(|field| field.api_name);
             system.or(unique).ok_or_else(|| {
-                ApiError::bad("INVALID_DATA", "the given field is not a duplicate check field")
-                    .with(json!({
-                        "api_name": "duplicate_check_fields",
-                        "json_path": "$.duplicate_check_fields[0]",
-                    }))
+                ApiError::bad(
+                    "INVALID_DATA",
+                    "the given field is not a duplicate check field",
+                )
+                .with(json!({
+                    "api_name": "duplicate_check_fields",
+                    "json_path": "$.duplicate_check_fields[0]",
+                }))
             })
         })
         .collect()
@@ -495,15 +398,6 @@ fn duplicate<'a>(
     })
 }
 
-fn holds_text(row: &Row, field: &str, value: &str) -> bool {
-    !value.is_empty()
-        && row
-            .fields
-            .get(field)
-            .and_then(Value::as_str)
-            .is_some_and(|held| held.to_lowercase() == value.to_lowercase())
-}
-
 fn existing(world: &World, module: &ModuleSpec, fields: &Map<String, Value>) -> Option<u64> {
     let id = number(fields.get("id")?)?;
     world.row(module, id).map(|row| row.id)
@@ -515,10 +409,14 @@ fn refuse_when_modified<'a>(
     headers: &HeaderMap,
     targets: impl Iterator<Item = &'a u64>,
 ) -> Result<(), ApiError> {
-    let Some(header) = headers.get("if-unmodified-since") else { return Ok(()) };
+    let Some(header) = headers.get("if-unmodified-since") else {
+        return Ok(());
+    };
     let Some(since) = header.to_str().ok().and_then(parse_instant) else {
-        return Err(ApiError::bad("INVALID_DATA", "the header given seems to be invalid")
-            .with(json!({"api_name": "If-Unmodified-Since"})));
+        return Err(
+            ApiError::bad("INVALID_DATA", "the header given seems to be invalid")
+                .with(json!({"api_name": "If-Unmodified-Since"})),
+        );
     };
     for row in targets.filter_map(|id| world.rows.get(id)) {
         if row.modified > since {
@@ -562,30 +460,6 @@ fn done(
         value["duplicate_field"] = field.into();
     }
     result
-}
-
-fn unknown_id(fields: &Map<String, Value>, index: usize) -> RowResult {
-    let id = fields.get("id").cloned().unwrap_or(Value::Null);
-    RowResult::failed(
-        "INVALID_DATA",
-        "the id given seems to be invalid",
-        json!({"id": id, "api_name": "id", "json_path": path(index, "id")}),
-    )
-}
-
-fn invalid(field: &FieldSpec, index: usize) -> RowResult {
-    RowResult::failed(
-        "INVALID_DATA",
-        "invalid data",
-        json!({
-            "expected_data_type": field.kind.data_type(), "maximum_length": field.length,
-            "api_name": field.api_name, "json_path": path(index, field.api_name),
-        }),
-    )
-}
-
-fn path(index: usize, field: &str) -> String {
-    format!("$.data[{index}].{field}")
 }
 
 const MOST_ROWS: usize = 100;

@@ -22,16 +22,24 @@ pub(super) async fn all(
 ) -> Response {
     let work = || {
         let window = Window::parse(&query)?;
-        let module = query.get("filters").map(|text| filtered_module(text)).transpose()?;
+        let module = query
+            .get("filters")
+            .map(|text| filtered_module(text))
+            .transpose()?;
         let ids: Option<Vec<&str>> = query.get("ids").map(|ids| ids.split(',').collect());
         let world = shared.world();
         let lines: Vec<Value> = world
             .bin
             .iter()
             .rev()
-            .filter(|(_, one)| module.as_deref().is_none_or(|name| name == one.what.module_name()))
+            .filter(|(_, one)| {
+                module
+                    .as_deref()
+                    .is_none_or(|name| name == one.what.module_name())
+            })
             .filter(|(id, _)| {
-                ids.as_ref().is_none_or(|ids| ids.contains(&id.to_string().as_str()))
+                ids.as_ref()
+                    .is_none_or(|ids| ids.contains(&id.to_string().as_str()))
             })
             .map(|(id, one)| shown(&world, &shared, *id, one, false))
             .collect();
@@ -44,7 +52,11 @@ pub(super) async fn all(
 /// `GET /settings/recycle_bin/{id}`
 pub(super) async fn one(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let world = shared.world();
-    match id.parse().ok().and_then(|id: u64| world.bin.get(&id).map(|one| (id, one))) {
+    match id
+        .parse()
+        .ok()
+        .and_then(|id: u64| world.bin.get(&id).map(|one| (id, one)))
+    {
         Some((id, one)) => {
             let line = shown(&world, &shared, id, one, true);
             let info = json!({"per_page": 1, "count": 1, "page": 1, "more_records": false});
@@ -81,7 +93,11 @@ pub(super) async fn delete(
     let Some(ids) = query.get("ids") else {
         return ApiError::missing_param("ids").into_response();
     };
-    let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    let ids: Vec<&str> = ids
+        .split(',')
+        .map(str::trim)
+        .filter(|id| !id.is_empty())
+        .collect();
     if ids.is_empty() || ids.len() > MOST_IDS {
         return ApiError::bad("LIMIT_EXCEEDED", "at most 100 ids")
             .with(json!({"param_name": "ids"}))
@@ -89,8 +105,10 @@ pub(super) async fn delete(
     }
     let mut world = shared.world();
     let now = shared.clock.now();
-    let mut results: Vec<RowResult> =
-        ids.iter().map(|id| delete_row(&mut world, id, now)).collect();
+    let mut results: Vec<RowResult> = ids
+        .iter()
+        .map(|id| delete_row(&mut world, id, now))
+        .collect();
     name_mixed(&mut results, &ids);
     rows("recycle_bin", results, StatusCode::OK, StatusCode::OK)
 }
@@ -126,7 +144,10 @@ pub(super) async fn restore(State(shared): State<Arc<Shared>>, body: Bytes) -> R
     }
     let mut world = shared.world();
     let now = shared.clock.now();
-    let results = ids.into_iter().map(|id| restore_row(&mut world, id, now)).collect();
+    let results = ids
+        .into_iter()
+        .map(|id| restore_row(&mut world, id, now))
+        .collect();
     rows("recycle_bin", results, StatusCode::OK, StatusCode::OK)
 }
 
@@ -134,12 +155,19 @@ fn delete_row(world: &mut World, id: &str, now: i64) -> RowResult {
     if id.parse().is_ok_and(|number| world.purge(number, now)) {
         return RowResult::done("record deleted successfully", json!({"id": id}));
     }
-    RowResult::failed("INVALID_DATA", "the id given seems to be invalid", json!({"id": id}))
+    RowResult::failed(
+        "INVALID_DATA",
+        "the id given seems to be invalid",
+        json!({"id": id}),
+    )
 }
 
 /// A mixed reply names the id of each row once more beside its code.
 fn name_mixed(results: &mut [RowResult], ids: &[&str]) {
-    let failed = results.iter().filter(|row| matches!(row, RowResult::Failed(_))).count();
+    let failed = results
+        .iter()
+        .filter(|row| matches!(row, RowResult::Failed(_)))
+        .count();
     if failed == 0 || failed == results.len() {
         return;
     }
@@ -152,7 +180,11 @@ fn name_mixed(results: &mut [RowResult], ids: &[&str]) {
 
 fn restore_row(world: &mut World, id: &str, now: i64) -> RowResult {
     let Ok(number) = id.parse::<u64>() else {
-        return RowResult::failed("INVALID_DATA", "the id given seems to be invalid", json!({"id": id}));
+        return RowResult::failed(
+            "INVALID_DATA",
+            "the id given seems to be invalid",
+            json!({"id": id}),
+        );
     };
     let orphan = world.bin.get(&number).is_some_and(|one| match &one.what {
         Held::Attachment(attachment) => !world.rows.contains_key(&attachment.parent),
@@ -168,7 +200,11 @@ fn restore_row(world: &mut World, id: &str, now: i64) -> RowResult {
     if world.restore(number, now) {
         return RowResult::done("record restored successfully", json!({"id": id}));
     }
-    RowResult::failed("INVALID_DATA", "the id given seems to be invalid", json!({"id": id}))
+    RowResult::failed(
+        "INVALID_DATA",
+        "the id given seems to be invalid",
+        json!({"id": id}),
+    )
 }
 
 fn shown(world: &World, shared: &Shared, id: u64, one: &Binned, alone: bool) -> Value {
@@ -195,7 +231,10 @@ fn filtered_module(text: &str) -> Result<String, ApiError> {
             .with(json!({"param_name": "filters"}))
     };
     let filter: Value = serde_json::from_str(text).map_err(|_| invalid())?;
-    match (filter["field"]["api_name"].as_str(), filter["value"].as_str()) {
+    match (
+        filter["field"]["api_name"].as_str(),
+        filter["value"].as_str(),
+    ) {
         (Some("module"), Some(module)) => Ok(module.to_owned()),
         _ => Err(invalid()),
     }

@@ -17,7 +17,13 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, details: Some(json!({})), rows_key: None }
+        Self {
+            status,
+            code,
+            message,
+            details: Some(json!({})),
+            rows_key: None,
+        }
     }
 
     pub(super) fn bad(code: &'static str, message: &'static str) -> Self {
@@ -36,8 +42,11 @@ impl ApiError {
     }
 
     pub(super) fn invalid_module() -> Self {
-        Self::bad("INVALID_MODULE", "the module name given seems to be invalid")
-            .with(json!({"resource_path_index": 0}))
+        Self::bad(
+            "INVALID_MODULE",
+            "the module name given seems to be invalid",
+        )
+        .with(json!({"resource_path_index": 0}))
     }
 
     pub(super) fn unknown_related_id(path_index: u8) -> Self {
@@ -46,8 +55,11 @@ impl ApiError {
     }
 
     pub(super) fn missing_param(name: &'static str) -> Self {
-        Self::bad("REQUIRED_PARAM_MISSING", "One of the expected parameter is missing")
-            .with(json!({"param_name": name, "resource_path_index": 0}))
+        Self::bad(
+            "REQUIRED_PARAM_MISSING",
+            "One of the expected parameter is missing",
+        )
+        .with(json!({"param_name": name, "resource_path_index": 0}))
     }
 
     pub(super) fn not_json() -> Self {
@@ -101,7 +113,10 @@ pub(super) fn rows(
     all_done: StatusCode,
     none_done: StatusCode,
 ) -> Response {
-    let failed = results.iter().filter(|row| matches!(row, RowResult::Failed(_))).count();
+    let failed = results
+        .iter()
+        .filter(|row| matches!(row, RowResult::Failed(_)))
+        .count();
     let status = match failed {
         0 => all_done,
         n if n == results.len() => none_done,

@@ -144,7 +144,11 @@ impl FieldSpec {
             }),
             _ => json!({}),
         };
-        let unique = if self.unique { json!({"case_sensitive": false}) } else { json!({}) };
+        let unique = if self.unique {
+            json!({"case_sensitive": false})
+        } else {
+            json!({})
+        };
         json!({
             "associated_module": null, "webhook": true,
             "operation_type": {

@@ -47,24 +47,40 @@ pub(super) fn matches<'a>(
     let now = clock.now();
     let visible = |row: &&Row| row.indexed <= now;
     let of_kind = |row: &Row, kinds: &[Kind], needle: &str| {
-        module.fields.iter().filter(|field| kinds.contains(&field.kind)).any(|field| {
-            world
-                .value(row, field.api_name, clock)
-                .as_ref()
-                .and_then(Value::as_str)
-                .is_some_and(|held| held.to_lowercase().contains(needle))
-        })
+        module
+            .fields
+            .iter()
+            .filter(|field| kinds.contains(&field.kind))
+            .any(|field| {
+                world
+                    .value(row, field.api_name, clock)
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .is_some_and(|held| held.to_lowercase().contains(needle))
+            })
     };
     let mut found: Vec<&Row> = if let Some(criteria) = query.get("criteria") {
         let expression = Criteria::parse(criteria)?;
         expression.check(world, module)?;
-        world.rows_of(module).filter(visible).filter(|r| expression.holds(world, clock, r)).collect()
+        world
+            .rows_of(module)
+            .filter(visible)
+            .filter(|r| expression.holds(world, clock, r))
+            .collect()
     } else if let Some(email) = query.get("email") {
         let needle = email.to_lowercase();
-        world.rows_of(module).filter(visible).filter(|r| of_kind(r, &[Kind::Email], &needle)).collect()
+        world
+            .rows_of(module)
+            .filter(visible)
+            .filter(|r| of_kind(r, &[Kind::Email], &needle))
+            .collect()
     } else if let Some(phone) = query.get("phone") {
         let needle = phone.to_lowercase();
-        world.rows_of(module).filter(visible).filter(|r| of_kind(r, &[Kind::Phone], &needle)).collect()
+        world
+            .rows_of(module)
+            .filter(visible)
+            .filter(|r| of_kind(r, &[Kind::Phone], &needle))
+            .collect()
     } else if let Some(word) = query.get("word") {
         if word.chars().count() < 2 {
             return Err(ApiError::bad("INVALID_DATA", "invalid value for search")
@@ -72,7 +88,11 @@ pub(super) fn matches<'a>(
         }
         let needle = word.to_lowercase();
         let kinds = [Kind::Text, Kind::TextArea, Kind::Email, Kind::Phone];
-        world.rows_of(module).filter(visible).filter(|r| of_kind(r, &kinds, &needle)).collect()
+        world
+            .rows_of(module)
+            .filter(visible)
+            .filter(|r| of_kind(r, &kinds, &needle))
+            .collect()
     } else {
         return Err(ApiError::bad(
             "EXPECTED_PARAM_MISSING",
@@ -89,7 +109,11 @@ pub(super) fn matches<'a>(
 pub(super) enum Criteria {
     And(Box<Criteria>, Box<Criteria>),
     Or(Box<Criteria>, Box<Criteria>),
-    Test { field: String, operator: Operator, values: Vec<String> },
+    Test {
+        field: String,
+        operator: Operator,
+        values: Vec<String>,
+    },
 }
 
 /// How a condition compares.
@@ -118,7 +142,11 @@ impl Criteria {
         if characters.len() > MOST_CHARACTERS {
             return Err(invalid_query("the criteria is too long"));
         }
-        let mut parser = CriteriaParser { text: &characters, at: 0, conditions: 0 };
+        let mut parser = CriteriaParser {
+            text: &characters,
+            at: 0,
+            conditions: 0,
+        };
         let parsed = parser.sequence(0)?;
         if parser.at < characters.len() {
             return Err(invalid_query("something stands after the criteria"));
@@ -139,10 +167,10 @@ impl Criteria {
                 left.check(world, module)?;
                 right.check(world, module)
             }
-            Self::Test { field, .. } if world.is_restricted(module.api_name, field) => {
-                Err(ApiError::bad("INVALID_QUERY", "the field in restricted in GDPR")
-                    .with(json!({"reason": "the field is restricted"})))
-            }
+            Self::Test { field, .. } if world.is_restricted(module.api_name, field) => Err(
+                ApiError::bad("INVALID_QUERY", "the field in restricted in GDPR")
+                    .with(json!({"reason": "the field is restricted"})),
+            ),
             Self::Test { field, .. } if field != "id" && module.field(field).is_none() => {
                 Err(invalid_query("the field is not available for search"))
             }
@@ -158,7 +186,11 @@ impl Criteria {
             Self::Or(left, right) => {
                 left.holds(world, clock, row) || right.holds(world, clock, row)
             }
-            Self::Test { field, operator, values } => {
+            Self::Test {
+                field,
+                operator,
+                values,
+            } => {
                 let held = world.value(row, field, clock).as_ref().and_then(plain_text);
                 test(held.as_deref(), *operator, values)
             }
@@ -251,7 +283,11 @@ impl CriteriaParser<'_> {
                 }
             }
         }
-        Ok(Criteria::Test { field, operator, values })
+        Ok(Criteria::Test {
+            field,
+            operator,
+            values,
+        })
     }
 
     fn until(&mut self, end: char) -> Result<String, ApiError> {
@@ -326,9 +362,10 @@ fn test(held: Option<&str>, operator: Operator, values: &[String]) -> bool {
 
 /// Instants as instants, whole numbers as numbers, everything else as text without case.
 fn order(left: &str, right: &str) -> Ordering {
-    if let (Some(left), Some(right)) =
-        (parse_instant(&left.to_uppercase()), parse_instant(&right.to_uppercase()))
-    {
+    if let (Some(left), Some(right)) = (
+        parse_instant(&left.to_uppercase()),
+        parse_instant(&right.to_uppercase()),
+    ) {
         return left.cmp(&right);
     }
     if let (Ok(left), Ok(right)) = (left.parse::<u64>(), right.parse::<u64>()) {

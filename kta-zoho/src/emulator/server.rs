@@ -38,14 +38,18 @@ pub(super) enum Door {
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, door: Door, router: Router) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         let (shared, router) = (shared.clone(), router.clone());
         connections.spawn(async move {
             let service =
                 service_fn(move |request| answer(shared.clone(), door, router.clone(), request));
             // An error here is a connection that broke, often because the script said so.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -137,10 +141,11 @@ fn instead(failure: &Failure) -> Option<Response> {
         Failure::Redirect(to) => {
             (StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response()
         }
-        Failure::ScopeMismatch => {
-            unauthorised("OAUTH_SCOPE_MISMATCH", "invalid oauth scope to access this URL")
-                .into_response()
-        }
+        Failure::ScopeMismatch => unauthorised(
+            "OAUTH_SCOPE_MISMATCH",
+            "invalid oauth scope to access this URL",
+        )
+        .into_response(),
         Failure::ServerError => ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "INTERNAL_ERROR",
@@ -173,16 +178,23 @@ fn refuse_stranger(shared: &Shared, headers: &HeaderMap) -> Option<Response> {
     if token.is_some_and(|token| shared.world().tokens.is_live(token.trim(), now)) {
         return None;
     }
-    let error =
-        ApiError::new(StatusCode::UNAUTHORIZED, "INVALID_TOKEN", "invalid oauth token");
+    let error = ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        "INVALID_TOKEN",
+        "invalid oauth token",
+    );
     Some(error.into_response())
 }
 
 /// The same head with the full length, and half of the body before the connection breaks.
 async fn cut_off(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let whole = axum::body::to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
-    parts.headers.insert(header::CONTENT_LENGTH, (whole.len() + 1).into());
+    let whole = axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .unwrap_or_default();
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, (whole.len() + 1).into());
     let half: Result<Bytes, Dropped> = Ok(whole.slice(..whole.len() / 2));
     let pieces = futures_util::stream::iter([half, Err(Dropped)]).then(|piece| async {
         if piece.is_err() {
@@ -199,7 +211,10 @@ fn open_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .iter()
         .filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()))
         .map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
         })
         .collect()
 }
@@ -240,10 +255,15 @@ pub(super) fn api_routes(shared: Arc<Shared>) -> Router {
         .route("/{module}/actions/count", get(listing::count))
         .route(
             "/{module}/{id}",
-            get(listing::record).put(records::update_one).delete(records::delete_one),
+            get(listing::record)
+                .put(records::update_one)
+                .delete(records::delete_one),
         )
         .route("/{module}/{id}/__timeline", get(history::timeline))
-        .route("/{module}/{id}/Notes", get(notes::of_record).post(notes::create))
+        .route(
+            "/{module}/{id}/Notes",
+            get(notes::of_record).post(notes::create),
+        )
         .route("/{module}/{id}/Notes/{related}", delete(notes::delete))
         .route(
             "/{module}/{id}/Attachments",
@@ -272,12 +292,24 @@ fn settings_routes() -> Router<Arc<Shared>> {
         .route("/roles", get(people::roles))
         .route("/profiles", get(people::profiles))
         .route("/profiles/{id}", get(people::profile))
-        .route("/recycle_bin", get(recycle_bin::all).delete(recycle_bin::delete))
+        .route(
+            "/recycle_bin",
+            get(recycle_bin::all).delete(recycle_bin::delete),
+        )
         .route("/recycle_bin/actions/count", get(recycle_bin::count))
         .route("/recycle_bin/actions/restore", post(recycle_bin::restore))
-        .route("/recycle_bin/{id}", get(recycle_bin::one).delete(recycle_bin::delete_one))
-        .route("/recycle_bin/{id}/actions/restore", post(recycle_bin::restore_one))
-        .route("/audit_log_export", get(history::exports).post(history::start_export))
+        .route(
+            "/recycle_bin/{id}",
+            get(recycle_bin::one).delete(recycle_bin::delete_one),
+        )
+        .route(
+            "/recycle_bin/{id}/actions/restore",
+            post(recycle_bin::restore_one),
+        )
+        .route(
+            "/audit_log_export",
+            get(history::exports).post(history::start_export),
+        )
         .route("/audit_log_export/{id}", get(history::export))
         .route("/audit_log_export/{id}/file", get(history::download))
 }

@@ -26,9 +26,12 @@ pub(super) async fn fields(
         // The official client asks for the fields of `Attachments` and is content with none.
         return match name.as_str() {
             "Attachments" => StatusCode::NO_CONTENT.into_response(),
-            _ => ApiError::bad("INVALID_MODULE", "the module name given seems to be invalid")
-                .with(json!({"param_name": "module"}))
-                .into_response(),
+            _ => ApiError::bad(
+                "INVALID_MODULE",
+                "the module name given seems to be invalid",
+            )
+            .with(json!({"param_name": "module"}))
+            .into_response(),
         };
     };
     let world = shared.world();
@@ -47,7 +50,11 @@ pub(super) async fn fields(
 
 /// `GET /settings/modules`
 pub(super) async fn modules() -> Response {
-    let rows: Vec<Value> = MODULES.iter().enumerate().map(|(n, m)| m.metadata(n)).collect();
+    let rows: Vec<Value> = MODULES
+        .iter()
+        .enumerate()
+        .map(|(n, m)| m.metadata(n))
+        .collect();
     Json(json!({"modules": rows})).into_response()
 }
 

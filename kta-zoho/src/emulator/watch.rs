@@ -67,7 +67,12 @@ pub(super) async fn enable(State(shared): State<Arc<Shared>>, body: Bytes) -> Re
             RowResult::done("Successfully subscribed for actions-watch of the given module", json!({"events": events}))
         })
         .collect();
-    rows("watch", results, StatusCode::CREATED, StatusCode::BAD_REQUEST)
+    rows(
+        "watch",
+        results,
+        StatusCode::CREATED,
+        StatusCode::BAD_REQUEST,
+    )
 }
 
 /// `GET /actions/watch`
@@ -84,7 +89,10 @@ pub(super) async fn list(
         .filter(|channel| query.get("channel_id").is_none_or(|id| *id == channel.id))
         .filter(|channel| {
             query.get("module").is_none_or(|wanted| {
-                channel.events.iter().any(|event| event.split('.').next() == Some(wanted))
+                channel
+                    .events
+                    .iter()
+                    .any(|event| event.split('.').next() == Some(wanted))
             })
         })
         .flat_map(|channel| {
@@ -120,7 +128,11 @@ pub(super) async fn disable(
                 return RowResult::failed("NOT_SUBSCRIBED", "not subscribed", json!({}));
             };
             let channel = world.channels.remove(position);
-            let event = channel.events.first().map(String::as_str).unwrap_or_default();
+            let event = channel
+                .events
+                .first()
+                .map(String::as_str)
+                .unwrap_or_default();
             let (_, uri, resource_id) = resource(&shared, event);
             RowResult::done(
                 "Successfully un-subscribed for actions-watch of the given module",
@@ -148,7 +160,10 @@ pub(super) async fn extend(State(shared): State<Arc<Shared>>, body: Bytes) -> Re
             };
             channel.expires = expiry(one, now);
             let text = shared.clock.text(channel.expires);
-            RowResult::done("Successfully updated", json!({"events": [{"channel_expiry": text, "channel_id": id}]}))
+            RowResult::done(
+                "Successfully updated",
+                json!({"events": [{"channel_expiry": text, "channel_id": id}]}),
+            )
         })
         .collect();
     rows("watch", results, StatusCode::OK, StatusCode::BAD_REQUEST)
@@ -156,17 +171,32 @@ pub(super) async fn extend(State(shared): State<Arc<Shared>>, body: Bytes) -> Re
 
 fn read(one: &Value, now: i64) -> Result<Channel, &'static str> {
     let id = channel_id(one).ok_or("channel_id")?;
-    let notify_url = one["notify_url"].as_str().filter(|url| url.starts_with("https://"));
+    let notify_url = one["notify_url"]
+        .as_str()
+        .filter(|url| url.starts_with("https://"));
     let events: Vec<String> = one["events"]
         .as_array()
-        .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .map(|list| {
+            list.iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        })
         .unwrap_or_default();
-    let known = |event: &String| event.split('.').next().is_some_and(|name| module(name).is_some());
+    let known = |event: &String| {
+        event
+            .split('.')
+            .next()
+            .is_some_and(|name| module(name).is_some())
+    };
     if events.is_empty() || !events.iter().all(known) {
         return Err("events");
     }
     let token = one["token"].as_str().map(str::to_owned);
-    if token.as_ref().is_some_and(|token| token.len() > LONGEST_TOKEN) {
+    if token
+        .as_ref()
+        .is_some_and(|token| token.len() > LONGEST_TOKEN)
+    {
         return Err("token");
     }
     Ok(Channel {

@@ -138,11 +138,15 @@ impl World {
     }
 
     pub(super) fn row(&self, module: &ModuleSpec, id: u64) -> Option<&Row> {
-        self.rows.get(&id).filter(|row| row.module.api_name == module.api_name)
+        self.rows
+            .get(&id)
+            .filter(|row| row.module.api_name == module.api_name)
     }
 
     pub(super) fn rows_of<'a>(&'a self, module: &'a ModuleSpec) -> impl Iterator<Item = &'a Row> {
-        self.rows.values().filter(|row| row.module.api_name == module.api_name)
+        self.rows
+            .values()
+            .filter(|row| row.module.api_name == module.api_name)
     }
 
     /// What the API shows in the field `api_name` of `row`; `None` for an unknown field.
@@ -208,37 +212,52 @@ impl World {
     }
 
     pub(super) fn is_restricted(&self, module: &str, field: &str) -> bool {
-        self.restricted.contains(&(module.to_owned(), field.to_owned()))
+        self.restricted
+            .contains(&(module.to_owned(), field.to_owned()))
     }
 
     /// Moves a live row to the recycle bin. Its notes and attachments stay where they are.
     pub(super) fn bin_row(&mut self, id: u64, now: i64) -> bool {
-        let Some(row) = self.rows.remove(&id) else { return false };
+        let Some(row) = self.rows.remove(&id) else {
+            return false;
+        };
         self.discard(id, Held::Row(row), now);
         true
     }
 
     pub(super) fn bin_attachment(&mut self, id: u64, now: i64) -> bool {
-        let Some(attachment) = self.attachments.remove(&id) else { return false };
+        let Some(attachment) = self.attachments.remove(&id) else {
+            return false;
+        };
         self.discard(id, Held::Attachment(attachment), now);
         true
     }
 
     /// Deletes an entry of the recycle bin for good.
     pub(super) fn purge(&mut self, id: u64, now: i64) -> bool {
-        let Some(binned) = self.bin.remove(&id) else { return false };
+        let Some(binned) = self.bin.remove(&id) else {
+            return false;
+        };
         if let Some(line) = self.deleted.iter_mut().find(|line| line.id == id) {
             line.permanent = true;
             line.deleted_time = now;
         }
         let name = self.display_name(&binned.what);
-        self.note_audit("permanently_deleted", binned.what.module_name(), id, name, now);
+        self.note_audit(
+            "permanently_deleted",
+            binned.what.module_name(),
+            id,
+            name,
+            now,
+        );
         true
     }
 
     /// Puts an entry of the recycle bin back where it was.
     pub(super) fn restore(&mut self, id: u64, now: i64) -> bool {
-        let Some(binned) = self.bin.remove(&id) else { return false };
+        let Some(binned) = self.bin.remove(&id) else {
+            return false;
+        };
         self.deleted.retain(|line| line.id != id);
         let name = self.display_name(&binned.what);
         self.note_audit("restored", binned.what.module_name(), id, name, now);
@@ -263,7 +282,13 @@ impl World {
         record_name: String,
         at: i64,
     ) {
-        self.audit.push(AuditRow { at, action, module, record, record_name });
+        self.audit.push(AuditRow {
+            at,
+            action,
+            module,
+            record,
+            record_name,
+        });
     }
 
     pub(super) fn note_timeline(
@@ -275,7 +300,14 @@ impl World {
         at: i64,
     ) {
         let id = self.fresh_id();
-        self.timeline.push(TimelineEntry { id, record, module, action, changes, at });
+        self.timeline.push(TimelineEntry {
+            id,
+            record,
+            module,
+            action,
+            changes,
+            at,
+        });
     }
 
     fn discard(&mut self, id: u64, what: Held, now: i64) {
@@ -294,13 +326,23 @@ impl World {
         }
         self.note_audit("deleted", module, id, name, now);
         self.note_timeline(id, module, "deleted", Vec::new(), now);
-        self.bin.insert(id, Binned { what, deleted_time: now });
+        self.bin.insert(
+            id,
+            Binned {
+                what,
+                deleted_time: now,
+            },
+        );
     }
 
     fn shown(&self, spec: &FieldSpec, stored: Value) -> Value {
         match (spec.kind, stored.get("id").and_then(Value::as_str)) {
             (Kind::Lookup(_), Some(id)) => {
-                let name = id.parse().ok().and_then(|id: u64| self.rows.get(&id)).map(display_name);
+                let name = id
+                    .parse()
+                    .ok()
+                    .and_then(|id: u64| self.rows.get(&id))
+                    .map(display_name);
                 json!({"name": name, "id": id})
             }
             _ => stored,
@@ -308,7 +350,9 @@ impl World {
     }
 
     fn note_parent(&self, row: &Row) -> Value {
-        let Some(parent) = row.fields.get("Parent_Id") else { return Value::Null };
+        let Some(parent) = row.fields.get("Parent_Id") else {
+            return Value::Null;
+        };
         let id = parent["id"].as_str().unwrap_or_default();
         let api_name = parent["module"]["api_name"].as_str().unwrap_or_default();
         let name = id
@@ -331,9 +375,14 @@ pub(super) fn display_name(row: &Row) -> String {
 }
 
 fn full_name(row: &Row) -> String {
-    format!("{} {}", text(row, "First_Name"), text(row, "Last_Name")).trim().to_owned()
+    format!("{} {}", text(row, "First_Name"), text(row, "Last_Name"))
+        .trim()
+        .to_owned()
 }
 
 fn text<'a>(row: &'a Row, field: &str) -> &'a str {
-    row.fields.get(field).and_then(Value::as_str).unwrap_or_default()
+    row.fields
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! An office with an emulator, an adapter on it, and a desk that gives permits.
-// Each test file uses its own part of this.
-#![allow(dead_code)]
+// Each test file uses its own part of this; a failing unwrap is a failing test.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,7 @@ use kta_core::conformance::Desk;
 use kta_core::id::{IdempotencyKey, PlacementId, RecordId, SubjectId};
 use kta_core::memory::SeededEntropy;
 use kta_core::pii::placement::CopyOf;
-use kta_core::pii::{
-    Category, Fields, Locator, Placement, PlacementKind, PlacementState, Schema,
-};
+use kta_core::pii::{Category, Fields, Locator, Placement, PlacementKind, PlacementState, Schema};
 use kta_core::policy::{Act, LawfulBasis, Permit, Purpose, Role, Scope, Session};
 use kta_core::ports::crm::Fetched;
 use kta_core::ports::{Crm as _, CrmRecord};
@@ -39,7 +37,11 @@ impl Office {
         let emulator = Emulator::start(options).await.unwrap();
         let crm = adapter(&emulator, emulator.refresh_token());
         // Sessions borrow from the desk; a test's process ends soon enough.
-        Self { crm, emulator, desk: Box::leak(Box::new(Desk::new("zoho"))) }
+        Self {
+            crm,
+            emulator,
+            desk: Box::leak(Box::new(Desk::new("zoho"))),
+        }
     }
 
     pub(crate) fn adapter_as(&self, refresh_token: &str) -> ZohoCrm {
@@ -123,7 +125,9 @@ impl Office {
 
     pub(crate) async fn fetch(&self, locator: &Locator) -> Result<Fetched> {
         let permit = self.permit(Act::Transfer).await;
-        self.crm.fetch(self.desk.beneficiary(), locator, &permit).await
+        self.crm
+            .fetch(self.desk.beneficiary(), locator, &permit)
+            .await
     }
 
     pub(crate) async fn amend(
@@ -134,15 +138,23 @@ impl Office {
         text: &str,
     ) -> Result<Timestamp> {
         let mut fields = Fields::new();
-        fields.set(&Schema::person(), field, text.to_owned()).unwrap();
+        fields
+            .set(&Schema::person(), field, text.to_owned())
+            .unwrap();
         let permit = self.permit(Act::Amend).await;
-        self.crm.amend(self.desk.beneficiary(), locator, expected, &fields, &permit).await
+        self.crm
+            .amend(self.desk.beneficiary(), locator, expected, &fields, &permit)
+            .await
     }
 
     /// Somebody writes into the CRM by hand.
     pub(crate) fn by_hand(&self, locator: &Locator, api_name: &str, text: &str) {
         let fields = [(api_name.to_owned(), text.into())].into_iter().collect();
-        assert!(self.emulator.inspect().edit_by_hand(number(locator), fields));
+        assert!(
+            self.emulator
+                .inspect()
+                .edit_by_hand(number(locator), fields)
+        );
     }
 
     /// The placement of a person's record.

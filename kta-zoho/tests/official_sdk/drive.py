@@ -211,6 +211,7 @@ def note(contact):
     one.set_parent_id(parent)
     wrapper = notes.BodyWrapper()
     wrapper.set_data([one])
+    wrapper.set_trigger([])
     rows = only_success(NotesOperations().create_notes(wrapper), 201, notes.ActionWrapper, notes.SuccessResponse)
     note_id = rows[0].get_details()["id"]
     params = ParameterMap()

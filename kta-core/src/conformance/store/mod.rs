@@ -88,7 +88,7 @@ mod tests {
         use super::{FaultPlan, Flaky, MemoryStore};
 
         async fn fresh() -> Flaky<MemoryStore> {
-            Flaky::new(MemoryStore::new(), &FaultPlan::none())
+            Flaky::of(MemoryStore::new(), &FaultPlan::none())
         }
 
         store_conformance!(

@@ -205,9 +205,23 @@ impl Hierarchy {
     /// # Errors
     /// [`Code::CryKey`] when there is no such key, or not any more. Faults of the ports.
     pub async fn index_key_of(&self, epoch: u32) -> Result<IndexKey> {
-        reread!(self, &[], |head, _rows| self
-            .index_key_in(&head, epoch)
-            .await)
+        if epoch == MARKS {
+            return Err(Code::CryKey.into());
+        }
+        reread!(self, &[], |head, _rows| {
+            self.index_key_in(&head, epoch).await
+        })
+    }
+
+    /// The key of [marks](IndexKey::mark), apart from the index epochs and never changed: a mark
+    /// must be the same for as long as it is kept.
+    ///
+    /// # Errors
+    /// Faults of the ports.
+    pub async fn mark_key(&self) -> Result<IndexKey> {
+        reread!(self, &[], |head, _rows| {
+            self.index_key_in(&head, MARKS).await
+        })
     }
 
     /// Declares a copy of a key outside custodian and table, or updates what is known of it.
@@ -241,8 +255,11 @@ impl Hierarchy {
                 return Ok(head);
             }
             let (epoch, prk) = self.fresh_epoch(1).await?;
-            let secret = SecretKey::random(&*self.entropy);
-            let index = vec![self.wrap_index(&prk, 1, &secret)?];
+            let mut index = Vec::new();
+            for number in [MARKS, 1] {
+                let secret = SecretKey::random(&*self.entropy);
+                index.push(self.wrap_index(&prk, number, &secret)?);
+            }
             let head = KeyHead {
                 revision: 0,
                 fan_out,
@@ -357,6 +374,8 @@ fn conflict(operation: &'static str) -> Error {
     Fault::new(FaultKind::Conflict, Port::KeyTable, operation).into()
 }
 
+/// The index epoch of marks.
+const MARKS: u32 = 0;
 /// Children a branch has, unless the tenant was founded otherwise.
 const FAN_OUT: u16 = 256;
 /// How often a lost race is run again.

@@ -384,6 +384,22 @@ async fn index_keys_survive_turns_and_end_when_retired() {
 }
 
 #[tokio::test]
+async fn the_key_of_marks_is_apart_and_never_changes() {
+    let firm = Firm::new(16);
+    let keys = firm.open().await.unwrap();
+    keys.enroll(person(1)).await.unwrap();
+    let value = Normal::email("testa@example.org").unwrap();
+    let mark = keys.mark_key().await.unwrap().mark("email", &value);
+    assert_ne!(keys.index_key().await.unwrap().mark("email", &value), mark);
+    assert_eq!(code(keys.index_key_of(0).await), Some(Code::CryKey));
+    assert_eq!(code(keys.retire_index(0, now()).await), Some(Code::CryKey));
+    keys.erase(&[person(1)], now()).await.unwrap();
+    keys.rotate_index().await.unwrap();
+    keys.retire_index(1, now()).await.unwrap();
+    assert_eq!(keys.mark_key().await.unwrap().mark("email", &value), mark);
+}
+
+#[tokio::test]
 async fn a_rotated_epoch_changes_nobodys_key() {
     let firm = Firm::new(11);
     let keys = firm.open().await.unwrap();

@@ -21,7 +21,7 @@ use super::super::derive::Prk;
 use super::super::secret::SecretKey;
 use super::super::shred::KeyErased;
 use super::tree::{open_index, open_leaf, open_node};
-use super::{Hierarchy, conflict, corrupt};
+use super::{Hierarchy, MARKS, conflict, corrupt};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::SubjectId;
 use crate::ports::key_table::{
@@ -99,7 +99,7 @@ impl Hierarchy {
     /// ports; calling again finishes what was begun.
     pub async fn retire_index(&self, epoch: u32, now: Timestamp) -> Result<()> {
         reread!(self, &[], |head, _rows| {
-            if !head.index.iter().any(|row| row.epoch == epoch) {
+            if epoch == MARKS || !head.index.iter().any(|row| row.epoch == epoch) {
                 return Err(Code::CryKey.into());
             }
             if head

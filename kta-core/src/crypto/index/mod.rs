@@ -84,9 +84,7 @@ impl IndexKey {
         }
         IndexTag(bytes)
     }
-}
 
-impl IndexKey {
     /// The keyed mark of a value that identifies a person by itself: a whole MAC, not cut
     /// short, because a mark decides and is not checked by opening anything. Marks use labels of
     /// their own, so that no entry of the index is part of one.
@@ -204,6 +202,20 @@ mod tests {
             hex(tag.as_bytes()),
             include_str!("../vectors/index.hex").trim()
         );
+    }
+
+    #[test]
+    fn a_mark_is_whole_and_no_entry_is_part_of_it() {
+        let value = Normal::email("testa@example.org").unwrap();
+        let mark = key().mark("email", &value);
+        assert_eq!(
+            hex(mark.as_bytes()),
+            include_str!("../vectors/mark.hex").trim()
+        );
+        assert_ne!(mark, key().mark("email.second", &value));
+        let plan = IndexPlan::new("email", u64::MAX, u64::MAX).unwrap();
+        let tag = key().tag(&plan, &value);
+        assert_ne!(tag.as_bytes()[5..12], mark.as_bytes()[..7]);
     }
 
     #[test]

@@ -100,6 +100,11 @@ def index():
     return struct.pack(">IB", 3, 14) + bytes([tag[0], tag[1] & 0b1111_1100])
 
 
+def mark():
+    info = b"kta1 suppression mark" + part(TENANT) + part(b"email")
+    return mac(expand(extract(b"\x07" * 32), info), b"testa@example.org")
+
+
 FILES = {
     "envelope-empty": field(b"", 7),
     "envelope-short": field(b"L898902C3", 7),
@@ -108,6 +113,7 @@ FILES = {
     "content": content(b"%PDF-1.7 invented", 12),
     "wrap": sealed(extract(b"\x01" * 32), b"wrap", 0, b"context", b"\x02" * 32, 2),
     "index": index(),
+    "mark": mark(),
 }
 
 

@@ -1,5 +1,9 @@
 //! A document library in memory.
 
+mod erase;
+mod sharing;
+mod shelves;
+
 use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +13,7 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::TryStreamExt as _;
 
-use super::sharing::Shares;
+use sharing::Shares;
 use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, IdempotencyKey, MatterId, SubjectId};
@@ -56,7 +60,11 @@ impl MemoryLibrary {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let state = self.locked();
-        state.files.values().map(|file| format!("{}/{}.bin", file.matter, file.document)).collect()
+        state
+            .files
+            .values()
+            .map(|file| format!("{}/{}.bin", file.matter, file.document))
+            .collect()
     }
 
     /// Forgets every cursor of the inventory that was given out, as libraries do at times.
@@ -71,7 +79,10 @@ impl MemoryLibrary {
         act: impl FnOnce(&mut Shares, SubjectId, Category) -> R,
     ) -> Option<R> {
         let mut state = self.locked();
-        state.files.get_mut(at).map(|file| act(&mut file.shares, file.subject, file.category))
+        state
+            .files
+            .get_mut(at)
+            .map(|file| act(&mut file.shares, file.subject, file.category))
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -100,10 +111,16 @@ impl Documents for MemoryLibrary {
             return Err(denied(permit));
         }
         if category.is_special() && label.is_none() {
-            return Err(Refusal::new(Code::DocLabel).about("document", document.id).into());
+            return Err(Refusal::new(Code::DocLabel)
+                .about("document", document.id)
+                .into());
         }
         if (content.digest(), content.length()) != (document.digest, document.length) {
-            return Err(fault(FaultKind::Corrupt, "put", "the content is not the document's"));
+            return Err(fault(
+                FaultKind::Corrupt,
+                "put",
+                "the content is not the document's",
+            ));
         }
         let mut bytes = Vec::new();
         let mut stream = content.into_stream(permit);
@@ -112,11 +129,24 @@ impl Documents for MemoryLibrary {
         }
         // Only now, with the whole content in hand, does anything change.
         let mut state = self.locked();
-        if state.keys.get(&key).is_some_and(|used| *used != (document.id, document.digest)) {
-            return Err(fault(FaultKind::Protocol, "put", "the key was used for something else"));
+        if state
+            .keys
+            .get(&key)
+            .is_some_and(|used| *used != (document.id, document.digest))
+        {
+            return Err(fault(
+                FaultKind::Protocol,
+                "put",
+                "the key was used for something else",
+            ));
         }
         let at = match state.find(document.matter, document.id) {
-            Some(at) if state.files.get(&at).is_some_and(|file| file.subject != document.subject) => {
+            Some(at)
+                if state
+                    .files
+                    .get(&at)
+                    .is_some_and(|file| file.subject != document.subject) =>
+            {
                 return Err(denied(permit));
             }
             Some(at) => at,
@@ -128,12 +158,24 @@ impl Documents for MemoryLibrary {
         if let Some(label) = label {
             file.label = Some(label.clone());
         }
-        if file.versions.last().is_none_or(|version| version.digest != document.digest) {
+        if file
+            .versions
+            .last()
+            .is_none_or(|version| version.digest != document.digest)
+        {
             file.count += 1;
             let id = Label::new(format!("{}.0", file.count)).map_err(|_| missing())?;
             let length = bytes.len() as u64;
-            let version = Version { id, at: now, length };
-            file.versions.push(Kept { version, digest: document.digest, bytes: bytes.into() });
+            let version = Version {
+                id,
+                at: now,
+                length,
+            };
+            file.versions.push(Kept {
+                version,
+                digest: document.digest,
+                bytes: bytes.into(),
+            });
             state.log.push(at.clone());
         }
         state.stored(&at).ok_or_else(missing)
@@ -150,30 +192,56 @@ impl Documents for MemoryLibrary {
             return Err(denied(permit));
         }
         let state = self.locked();
-        Ok(state.find(matter, document).and_then(|at| state.stored(&at)))
+        Ok(state
+            .find(matter, document)
+            .and_then(|at| state.stored(&at)))
     }
 
-    async fn content(&self, document: &Document, at: &Locator, permit: &Permit<'_>) -> Result<Content> {
+    async fn content(
+        &self,
+        document: &Document,
+        at: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Content> {
         permit.require(READING, document.subject, document.classification.category)?;
         let state = self.locked();
         let file = state.files.get(at).ok_or_else(missing)?;
         if file.subject != document.subject || file.document != document.id {
             return Err(denied(permit));
         }
-        let mut rest = file.versions.last().map(|kept| kept.bytes.clone()).unwrap_or_default();
+        let mut rest = file
+            .versions
+            .last()
+            .map(|kept| kept.bytes.clone())
+            .unwrap_or_default();
         // In pieces, so that whoever reads must be able to go on after the first.
         let pieces = core::iter::from_fn(move || {
             (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(PIECE))))
         });
         let stream = Box::pin(futures_util::stream::iter(pieces));
-        Ok(Content::new(document.length, document.digest, document.media.clone(), stream))
+        Ok(Content::new(
+            document.length,
+            document.digest,
+            document.media.clone(),
+            stream,
+        ))
     }
 
-    async fn versions(&self, subject: SubjectId, at: &Locator, permit: &Permit<'_>) -> Result<Vec<Version>> {
+    async fn versions(
+        &self,
+        subject: SubjectId,
+        at: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Version>> {
         admitted(READING, subject, permit)?;
         let state = self.locked();
         let file = state.file(subject, at, permit)?;
-        Ok(file.versions.iter().rev().map(|kept| kept.version.clone()).collect())
+        Ok(file
+            .versions
+            .iter()
+            .rev()
+            .map(|kept| kept.version.clone())
+            .collect())
     }
 
     async fn remove(&self, subject: SubjectId, at: &Locator, permit: &Permit<'_>) -> Result<()> {
@@ -186,131 +254,11 @@ impl Documents for MemoryLibrary {
         }
         if let Some(file) = state.files.remove(at) {
             state.log.push(at.clone());
-            state.bin.insert(at.clone(), (file, permit.now() + Self::BIN));
+            state
+                .bin
+                .insert(at.clone(), (file, permit.now() + Self::BIN));
         }
         Ok(())
-    }
-}
-
-#[async_trait]
-impl Labels for MemoryLibrary {
-    async fn label(
-        &self,
-        subject: SubjectId,
-        at: &Locator,
-        label: Option<&Label>,
-        permit: &Permit<'_>,
-    ) -> Result<()> {
-        admitted(WRITING, subject, permit)?;
-        let mut state = self.locked();
-        let special = state.file(subject, at, permit)?.category.is_special();
-        if special && label.is_none() {
-            return Err(Code::DocLabel.into());
-        }
-        if let Some(file) = state.files.get_mut(at) {
-            file.label = label.cloned();
-        }
-        Ok(())
-    }
-
-    async fn labelled(&self, subject: SubjectId, at: &Locator, permit: &Permit<'_>) -> Result<Option<Label>> {
-        admitted(READING, subject, permit)?;
-        Ok(self.locked().file(subject, at, permit)?.label.clone())
-    }
-}
-
-#[async_trait]
-impl Inventory for MemoryLibrary {
-    async fn inventory(&self, cursor: Option<&Cursor>, permit: &Permit<'_>) -> Result<InventoryPage> {
-        permit.require_act(LISTING)?;
-        let state = self.locked();
-        let known = cursor.and_then(|cursor| state.place(cursor));
-        let begin = known.unwrap_or(0);
-        let page: Vec<&Locator> = state.log.iter().skip(begin).take(PAGE).collect();
-        let end = begin + page.len();
-        let items = page.iter().map(|at| match state.files.get(*at) {
-            Some(file) => InventoryItem {
-                locator: (*at).clone(),
-                document: Some(file.document),
-                length: file.versions.last().map(|kept| kept.version.length),
-                hash: file.versions.last().map(|kept| kept.digest),
-                deleted: false,
-            },
-            None => InventoryItem {
-                locator: (*at).clone(),
-                document: None,
-                length: None,
-                hash: None,
-                deleted: true,
-            },
-        });
-        Ok(InventoryPage {
-            items: items.collect(),
-            next: Cursor(format!("m1/{}/{end}", state.epoch)),
-            more: end < state.log.len(),
-            restarted: cursor.is_some() && known.is_none(),
-        })
-    }
-}
-
-/// Erases a file with its versions and shares, live or in the recycle bin.
-#[async_trait]
-impl Erase for MemoryLibrary {
-    fn system(&self) -> System {
-        Self::SYSTEM
-    }
-
-    async fn erase(&self, placement: &Placement, _key: IdempotencyKey, permit: &Permit<'_>) -> Result<Erased> {
-        placement.admit(&Self::SYSTEM, Act::Destroy, permit)?;
-        let document = placed(placement)?;
-        let mut state = self.locked();
-        if state.copies(placement, document).any(|(_, file)| file.subject != placement.subject) {
-            return Err(denied(permit));
-        }
-        let found: Vec<Locator> =
-            state.copies(placement, document).map(|(at, _)| at.clone()).collect();
-        let mut steps = Vec::new();
-        for at in found {
-            if state.files.remove(&at).is_some() {
-                state.log.push(at.clone());
-                steps.extend(["shares.revoke", "versions.delete", "file.delete"].map(Label::fixed));
-            }
-            if state.bin.remove(&at).is_some() {
-                steps.push(Label::fixed("recycle_bin.delete"));
-            }
-            if state.window > TimeDelta::zero() {
-                let until = permit.now() + state.window;
-                state.kept.insert(document, until);
-            }
-        }
-        if steps.is_empty() {
-            steps.push(Label::fixed("file.absent"));
-        }
-        state.keys.retain(|_, (used, _)| *used != document);
-        let window = state.kept.get(&document).copied();
-        Ok(Erased { method: Method::ProviderDeletion, steps, window })
-    }
-
-    async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
-        placement.admit(&Self::SYSTEM, Act::Probe, permit)?;
-        let document = placed(placement)?;
-        let state = self.locked();
-        let live = state.files.values().any(|file| file.document == document);
-        let binned = state.bin.values().filter(|(file, _)| file.document == document);
-        let binned = binned.map(|(_, until)| *until).filter(|until| *until > permit.now()).max();
-        let kept = state.kept.get(&document).copied().filter(|until| *until > permit.now());
-        let residue = |what, until| Residue { what: Label::fixed(what), until, content: true };
-        let mut residues = Vec::new();
-        residues.extend(live.then(|| residue("file", None)));
-        residues.extend(binned.map(|until| residue("recycle_bin", Some(until))));
-        residues.extend(kept.map(|until| residue("provider_backup", Some(until))));
-        let evidence = format!("file={live};bin={};kept={}", binned.is_some(), kept.is_some());
-        Ok(Probe {
-            at: permit.now(),
-            asked: vec![Label::fixed("files.list"), Label::fixed("recycle_bin.list")],
-            evidence: Digest::of(evidence.as_bytes()),
-            residues,
-        })
     }
 }
 
@@ -356,7 +304,10 @@ struct Kept {
 impl State {
     fn find(&self, matter: MatterId, document: DocumentId) -> Option<Locator> {
         let ours = |file: &File| file.matter == matter && file.document == document;
-        self.files.iter().find(|(_, file)| ours(file)).map(|(at, _)| at.clone())
+        self.files
+            .iter()
+            .find(|(_, file)| ours(file))
+            .map(|(at, _)| at.clone())
     }
 
     fn create(&mut self, document: &Document) -> Result<Locator> {
@@ -378,33 +329,19 @@ impl State {
 
     fn stored(&self, at: &Locator) -> Option<StoredDocument> {
         let version = &self.files.get(at)?.versions.last()?.version;
-        Some(StoredDocument { locator: at.clone(), version: version.id.clone(), length: version.length })
+        Some(StoredDocument {
+            locator: at.clone(),
+            version: version.id.clone(),
+            length: version.length,
+        })
     }
 
     /// The file at `at`, which must be this person's and in the permit's matter.
     fn file(&self, subject: SubjectId, at: &Locator, permit: &Permit<'_>) -> Result<&File> {
         let file = self.files.get(at).ok_or_else(missing)?;
-        let ours = file.subject == subject && permit.matter().is_none_or(|matter| matter == file.matter);
+        let ours =
+            file.subject == subject && permit.matter().is_none_or(|matter| matter == file.matter);
         if ours { Ok(file) } else { Err(denied(permit)) }
-    }
-
-    /// Where the document is, live or binned.
-    fn copies<'s>(
-        &'s self,
-        placement: &'s Placement,
-        document: DocumentId,
-    ) -> impl Iterator<Item = (&'s Locator, &'s File)> {
-        let binned = self.bin.iter().map(|(at, (file, _))| (at, file));
-        self.files.iter().chain(binned).filter(move |(at, file)| {
-            file.document == document || placement.locator.as_ref() == Some(*at)
-        })
-    }
-
-    /// The place in the log that a cursor of this epoch names.
-    fn place(&self, cursor: &Cursor) -> Option<usize> {
-        let (epoch, place) = cursor.0.strip_prefix("m1/")?.split_once('/')?;
-        let place = place.parse().ok()?;
-        (epoch.parse() == Ok(self.epoch) && place <= self.log.len()).then_some(place)
     }
 }
 
@@ -412,18 +349,17 @@ impl State {
 /// library's id does not say which.
 pub(super) fn admitted(acts: &[Act], subject: SubjectId, permit: &Permit<'_>) -> Result<()> {
     let covers = |category: &Category| permit.require(acts, subject, *category).is_ok();
-    if Category::ALL.iter().any(covers) { Ok(()) } else { Err(denied(permit)) }
+    if Category::ALL.iter().any(covers) {
+        Ok(())
+    } else {
+        Err(denied(permit))
+    }
 }
 
 pub(super) fn denied(permit: &Permit<'_>) -> Error {
-    Refusal::new(Code::AclDeny).about("permit", permit.id()).into()
-}
-
-fn placed(placement: &Placement) -> Result<DocumentId> {
-    match placement.of {
-        CopyOf::Document(document) => Ok(document),
-        CopyOf::Record(_) => Err(fault(FaultKind::Protocol, "erase", "a library holds documents")),
-    }
+    Refusal::new(Code::AclDeny)
+        .about("permit", permit.id())
+        .into()
 }
 
 fn missing() -> Error {
@@ -431,16 +367,15 @@ fn missing() -> Error {
 }
 
 fn fault(kind: FaultKind, operation: &'static str, why: &'static str) -> Error {
-    Fault::new(kind, Port::Documents, operation).because(why).into()
+    Fault::new(kind, Port::Documents, operation)
+        .because(why)
+        .into()
 }
 
-/// Items on a page of the inventory; few, so that nobody can do with one page.
-const PAGE: usize = 3;
 /// Length of a piece in bytes; odd, so that nobody can rely on it.
 const PIECE: usize = 40_009;
 const WRITING: &[Act] = &[Act::Process, Act::Store, Act::Transfer];
 const REMOVING: &[Act] = &[Act::Amend, Act::Destroy, Act::Process, Act::Store];
-const LISTING: &[Act] = &[Act::Probe, Act::Process, Act::Retain, Act::Review, Act::Search, Act::Transfer];
 pub(super) const READING: &[Act] = &[
     Act::Archive,
     Act::Destroy,

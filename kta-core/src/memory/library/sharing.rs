@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::documents::{MemoryLibrary, READING, admitted, denied};
+use super::{MemoryLibrary, READING, admitted, denied};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{IdempotencyKey, SubjectId};
 use crate::pii::{Locator, Pii};
@@ -38,7 +38,10 @@ impl MemoryLibrary {
                 inherited: false,
             };
             let locator = grant.locator.clone();
-            shares.shares.push(Share { grant, recipient: None });
+            shares.shares.push(Share {
+                grant,
+                recipient: None,
+            });
             Some(locator)
         })?
     }
@@ -46,7 +49,12 @@ impl MemoryLibrary {
 
 #[async_trait]
 impl Collaboration for MemoryLibrary {
-    async fn grant(&self, request: &GrantRequest, key: IdempotencyKey, permit: &Permit<'_>) -> Result<Grant> {
+    async fn grant(
+        &self,
+        request: &GrantRequest,
+        key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Grant> {
         admitted(&[Act::Share], request.subject, permit)?;
         let shared = self.with_shares(&request.document, |shares, subject, category| {
             if subject != request.subject {
@@ -58,12 +66,26 @@ impl Collaboration for MemoryLibrary {
         shared.unwrap_or_else(|| Err(missing()))
     }
 
-    async fn grants(&self, subject: SubjectId, at: &Locator, permit: &Permit<'_>) -> Result<Vec<Grant>> {
+    async fn grants(
+        &self,
+        subject: SubjectId,
+        at: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Grant>> {
         admitted(READING, subject, permit)?;
         let listed = self.with_shares(at, |shares, owner, _| {
-            let effective = |share: &&Share| share.grant.expires.is_none_or(|end| end > permit.now());
-            let grants = shares.shares.iter().filter(effective).map(|share| share.grant.clone());
-            if owner == subject { Ok(grants.collect()) } else { Err(denied(permit)) }
+            let effective =
+                |share: &&Share| share.grant.expires.is_none_or(|end| end > permit.now());
+            let grants = shares
+                .shares
+                .iter()
+                .filter(effective)
+                .map(|share| share.grant.clone());
+            if owner == subject {
+                Ok(grants.collect())
+            } else {
+                Err(denied(permit))
+            }
         });
         listed.unwrap_or_else(|| Err(missing()))
     }
@@ -89,13 +111,28 @@ impl Collaboration for MemoryLibrary {
 }
 
 impl Shares {
-    fn grant(&mut self, request: &GrantRequest, key: IdempotencyKey, permit: &Permit<'_>) -> Result<Grant> {
+    fn grant(
+        &mut self,
+        request: &GrantRequest,
+        key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Grant> {
         if let Some(made) = self.keys.get(&key) {
-            let known = self.shares.iter().find(|share| share.grant.locator == *made);
+            let known = self
+                .shares
+                .iter()
+                .find(|share| share.grant.locator == *made);
             let known = known.ok_or_else(|| conflict("the grant of this key was revoked"))?;
             let address = request.recipient.address(permit);
-            let same = known.recipient.as_ref().is_some_and(|bound| bound.bare() == address);
-            return if same { Ok(known.grant.clone()) } else { Err(conflict("the key was used already")) };
+            let same = known
+                .recipient
+                .as_ref()
+                .is_some_and(|bound| bound.bare() == address);
+            return if same {
+                Ok(known.grant.clone())
+            } else {
+                Err(conflict("the key was used already"))
+            };
         }
         if request.expires <= permit.now() {
             return Err(Code::ShrExpiry.into());
@@ -109,7 +146,10 @@ impl Shares {
         };
         let recipient = Some(Pii::new(request.recipient.address(permit).to_owned()));
         self.keys.insert(key, grant.locator.clone());
-        self.shares.push(Share { grant: grant.clone(), recipient });
+        self.shares.push(Share {
+            grant: grant.clone(),
+            recipient,
+        });
         Ok(grant)
     }
 
@@ -124,5 +164,7 @@ fn missing() -> Error {
 }
 
 fn conflict(why: &'static str) -> Error {
-    Fault::new(FaultKind::Conflict, Port::Collaboration, "grant").because(why).into()
+    Fault::new(FaultKind::Conflict, Port::Collaboration, "grant")
+        .because(why)
+        .into()
 }

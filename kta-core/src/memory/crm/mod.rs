@@ -1,5 +1,8 @@
 //! A CRM in memory.
 
+mod erase;
+mod feeds;
+
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +13,12 @@ use chrono::TimeDelta;
 use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, IdempotencyKey, MatterId, RecordId, SubjectId};
-use crate::pii::{
-    Category, FieldName, Fields, Locator, Pii, Placement, Schema, System,
-};
+use crate::pii::{Category, FieldName, Fields, Locator, Pii, Placement, Schema, System};
 use crate::policy::{Act, LawfulBasis, Permit, Purpose};
 use crate::ports::crm::{AuditRow, Change, Fetched};
 use crate::ports::{
-    AccessReview, AuditFeed, ChangeFeed, ChangePage, Crm, CrmRecord, CrmUser, Cursor, Erase, Erased,
-    Method, Probe, Residue,
+    AccessReview, AuditFeed, ChangeFeed, ChangePage, Crm, CrmRecord, CrmUser, Cursor, Erase,
+    Erased, Method, Probe, Residue,
 };
 use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
@@ -133,17 +134,38 @@ impl Crm for MemoryCrm {
         permit: &Permit<'_>,
     ) -> Result<Locator> {
         admit_all(&[Act::Enter], record.subject, &record.fields, permit)?;
-        if permit.matter().is_some_and(|matter| matter != record.matter) {
-            return Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into());
+        if permit
+            .matter()
+            .is_some_and(|matter| matter != record.matter)
+        {
+            return Err(Refusal::new(Code::AclDeny)
+                .about("permit", permit.id())
+                .into());
         }
         let mut state = self.locked();
-        if state.keys.get(&key).is_some_and(|used| *used != record.record) {
-            return Err(fault(FaultKind::Protocol, "enter", "the key was used for another record"));
+        if state
+            .keys
+            .get(&key)
+            .is_some_and(|used| *used != record.record)
+        {
+            return Err(fault(
+                FaultKind::Protocol,
+                "enter",
+                "the key was used for another record",
+            ));
         }
-        if let Some((at, row)) = state.rows.iter().find(|(_, row)| row.record == record.record) {
+        if let Some((at, row)) = state
+            .rows
+            .iter()
+            .find(|(_, row)| row.record == record.record)
+        {
             // Found is entered: a late repetition must not undo what was amended since.
             let ours = row.subject == record.subject && row.matter == record.matter;
-            return if ours { Ok(at.clone()) } else { Err(Code::SynReparent.into()) };
+            return if ours {
+                Ok(at.clone())
+            } else {
+                Err(Code::SynReparent.into())
+            };
         }
         state.count += 1;
         let at = Locator::new(format!("{}", FIRST_ID + state.count))
@@ -168,10 +190,19 @@ impl Crm for MemoryCrm {
     async fn locate(&self, record: RecordId, permit: &Permit<'_>) -> Result<Option<Locator>> {
         permit.require_act(LOCATING)?;
         let state = self.locked();
-        Ok(state.rows.iter().find(|(_, row)| row.record == record).map(|(at, _)| at.clone()))
+        Ok(state
+            .rows
+            .iter()
+            .find(|(_, row)| row.record == record)
+            .map(|(at, _)| at.clone()))
     }
 
-    async fn fetch(&self, subject: SubjectId, at: &Locator, permit: &Permit<'_>) -> Result<Fetched> {
+    async fn fetch(
+        &self,
+        subject: SubjectId,
+        at: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Fetched> {
         let covered = covered(READING, subject, permit)?;
         let state = self.locked();
         let row = state.row(subject, at, permit, "fetch")?;
@@ -208,106 +239,11 @@ impl Crm for MemoryCrm {
         }
         if let Some(row) = state.rows.get_mut(at) {
             for (name, value) in fields.iter() {
-                row.fields.insert(name.clone(), Pii::new(value.bare().clone()));
+                row.fields
+                    .insert(name.clone(), Pii::new(value.bare().clone()));
             }
         }
         Ok(state.touch(at, "update", Some(permit.now())))
-    }
-}
-
-#[async_trait]
-impl ChangeFeed for MemoryCrm {
-    async fn changes(
-        &self,
-        cursor: Option<&Cursor>,
-        limit: usize,
-        permit: &Permit<'_>,
-    ) -> Result<ChangePage> {
-        permit.require_act(FEEDING)?;
-        let state = self.locked();
-        let begin = match cursor {
-            None => 0,
-            Some(cursor) => read_cursor(cursor)
-                .filter(|begin| *begin <= state.changes.len())
-                .ok_or_else(|| fault(FaultKind::Misconfigured, "changes", "not a cursor of this feed"))?,
-        };
-        let changes: Vec<Change> = state.changes.iter().skip(begin).take(limit.max(1)).cloned().collect();
-        let end = begin + changes.len();
-        Ok(ChangePage { changes, next: Cursor(format!("{CURSOR}{end}")), more: end < state.changes.len() })
-    }
-}
-
-#[async_trait]
-impl AccessReview for MemoryCrm {
-    async fn users(&self, permit: &Permit<'_>) -> Result<Vec<CrmUser>> {
-        permit.require_act(&[Act::Manage, Act::Review])?;
-        Ok(self.locked().users.clone())
-    }
-}
-
-#[async_trait]
-impl AuditFeed for MemoryCrm {
-    async fn rows(&self, from: Timestamp, to: Timestamp, permit: &Permit<'_>) -> Result<Vec<AuditRow>> {
-        permit.require_act(&[Act::Manage, Act::Report, Act::Review])?;
-        let within = |row: &&AuditRow| row.at >= from && row.at <= to;
-        Ok(self.locked().audit.iter().filter(within).cloned().collect())
-    }
-}
-
-/// Erases a record, live or in the recycle bin.
-#[async_trait]
-impl Erase for MemoryCrm {
-    fn system(&self) -> System {
-        Self::SYSTEM
-    }
-
-    async fn erase(&self, placement: &Placement, _key: IdempotencyKey, permit: &Permit<'_>) -> Result<Erased> {
-        placement.admit(&Self::SYSTEM, Act::Destroy, permit)?;
-        let record = placement.stored_record()?.record;
-        let mut state = self.locked();
-        state.theirs(placement, record)?;
-        let found: Vec<Locator> = state.copies(placement, record);
-        let mut steps = Vec::new();
-        for at in found {
-            if state.rows.remove(&at).is_some() {
-                state.touch(&at, "delete", Some(permit.now()));
-                steps.push(Label::fixed("record.delete"));
-            }
-            if state.bin.remove(&at).is_some() {
-                steps.push(Label::fixed("recycle_bin.delete"));
-            }
-            if state.window > TimeDelta::zero() {
-                let until = permit.now() + state.window;
-                state.kept.insert(record, until);
-            }
-        }
-        if steps.is_empty() {
-            steps.push(Label::fixed("record.absent"));
-        }
-        state.keys.retain(|_, used| *used != record);
-        let window = state.kept.get(&record).copied();
-        Ok(Erased { method: Method::ProviderDeletion, steps, window })
-    }
-
-    async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
-        placement.admit(&Self::SYSTEM, Act::Probe, permit)?;
-        let record = placement.stored_record()?.record;
-        let state = self.locked();
-        let live = state.rows.values().any(|row| row.record == record);
-        let binned = state.bin.values().any(|row| row.record == record);
-        let kept = state.kept.get(&record).copied().filter(|until| *until > permit.now());
-        let residue = |what, until| Residue { what: Label::fixed(what), until, content: true };
-        let mut residues = Vec::new();
-        residues.extend(live.then(|| residue("record", None)));
-        residues.extend(binned.then(|| residue("recycle_bin", None)));
-        residues.extend(kept.map(|until| residue("provider_backup", Some(until))));
-        let evidence = format!("record={live};bin={binned};kept={}", kept.is_some());
-        Ok(Probe {
-            at: permit.now(),
-            asked: vec![Label::fixed("record.list"), Label::fixed("recycle_bin.list")],
-            evidence: Digest::of(evidence.as_bytes()),
-            residues,
-        })
     }
 }
 
@@ -358,8 +294,17 @@ impl State {
             purpose = Some(row.purpose.as_str());
         }
         let deleted = action == "delete";
-        self.changes.push(Change { locator: at.clone(), record, at: self.last, deleted });
-        let row = format!("{}\t{action}\t{}\t{purpose:?}", crate::time::text(self.last), at.as_str());
+        self.changes.push(Change {
+            locator: at.clone(),
+            record,
+            at: self.last,
+            deleted,
+        });
+        let row = format!(
+            "{}\t{action}\t{}\t{purpose:?}",
+            crate::time::text(self.last),
+            at.as_str()
+        );
         self.audit.push(AuditRow {
             at: self.last,
             action: Label::fixed(action),
@@ -379,35 +324,17 @@ impl State {
         operation: &'static str,
     ) -> Result<&Row> {
         let row = self.rows.get(at);
-        let row = row.ok_or_else(|| Error::from(Fault::new(FaultKind::NotFound, Port::Crm, operation)))?;
+        let row =
+            row.ok_or_else(|| Error::from(Fault::new(FaultKind::NotFound, Port::Crm, operation)))?;
         if row.subject != subject {
-            return Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into());
+            return Err(Refusal::new(Code::AclDeny)
+                .about("permit", permit.id())
+                .into());
         }
         if permit.matter().is_some_and(|matter| matter != row.matter) {
             return Err(Code::SynReparent.into());
         }
         Ok(row)
-    }
-
-    /// Where the record is, live or binned.
-    fn copies(&self, placement: &Placement, record: RecordId) -> Vec<Locator> {
-        let mut all = self.rows.iter().chain(&self.bin);
-        let mut found: Vec<Locator> = all
-            .by_ref()
-            .filter(|(at, row)| row.record == record || placement.locator.as_ref() == Some(*at))
-            .map(|(at, _)| at.clone())
-            .collect();
-        found.dedup();
-        found
-    }
-
-    /// Refuses to touch a record that is somebody else's.
-    fn theirs(&self, placement: &Placement, record: RecordId) -> Result<()> {
-        let foreign = |at: &Locator| {
-            let row = self.rows.get(at).or_else(|| self.bin.get(at));
-            row.is_some_and(|row| row.subject != placement.subject)
-        };
-        if self.copies(placement, record).iter().any(foreign) { Err(Code::AclDeny.into()) } else { Ok(()) }
     }
 }
 
@@ -441,17 +368,26 @@ fn covered(acts: &[Act], subject: SubjectId, permit: &Permit<'_>) -> Result<Vec<
     let covers = |field: &&crate::pii::FieldSpec| {
         mapped(&field.name).is_some_and(|category| permit.require(acts, subject, category).is_ok())
     };
-    let fields: Vec<FieldName> =
-        schema.fields.iter().filter(covers).map(|field| field.name.clone()).collect();
-    if fields.is_empty() { Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into()) } else { Ok(fields) }
+    let fields: Vec<FieldName> = schema
+        .fields
+        .iter()
+        .filter(covers)
+        .map(|field| field.name.clone())
+        .collect();
+    if fields.is_empty() {
+        Err(Refusal::new(Code::AclDeny)
+            .about("permit", permit.id())
+            .into())
+    } else {
+        Ok(fields)
+    }
 }
 
 fn copied(fields: &Fields) -> Fields {
-    fields.iter().map(|(name, value)| (name.clone(), Pii::new(value.bare().clone()))).collect()
-}
-
-fn read_cursor(cursor: &Cursor) -> Option<usize> {
-    cursor.0.strip_prefix(CURSOR)?.parse().ok()
+    fields
+        .iter()
+        .map(|(name, value)| (name.clone(), Pii::new(value.bare().clone())))
+        .collect()
 }
 
 fn fault(kind: FaultKind, operation: &'static str, why: &'static str) -> Error {
@@ -460,11 +396,16 @@ fn fault(kind: FaultKind, operation: &'static str, why: &'static str) -> Error {
 
 /// The vendor's ids are long numbers.
 const FIRST_ID: u64 = 554_023_000_000_000_000;
-const CURSOR: &str = "m1/";
-const READING: &[Act] =
-    &[Act::Amend, Act::Enter, Act::Open, Act::Process, Act::Review, Act::Transfer, Act::Verify];
+const READING: &[Act] = &[
+    Act::Amend,
+    Act::Enter,
+    Act::Open,
+    Act::Process,
+    Act::Review,
+    Act::Transfer,
+    Act::Verify,
+];
 const AMENDING: &[Act] = &[Act::Amend, Act::Enter, Act::Process];
-const FEEDING: &[Act] = &[Act::Process, Act::Retain, Act::Review, Act::Search, Act::Transfer];
 const LOCATING: &[Act] = &[
     Act::Amend,
     Act::Destroy,

@@ -1,0 +1,168 @@
+//! The whole road in memory: end to end, and killed at every step.
+
+mod road;
+
+use kta_core::Code;
+use kta_core::memory::{FaultPlan, MemoryPorts, Strike};
+use kta_core::pii::{Category, PlacementState};
+use kta_core::policy::{Act, Purpose, Role, Scope};
+use kta_core::ports::store::{PlacementQuery, Register, SheetQuery};
+use kta_core::ports::{Ledger as _, Store as _};
+use kta_core::retention::CertificateState;
+
+use road::{drive, end_state, ports};
+
+#[tokio::test]
+async fn a_familys_data_travels_the_whole_road_and_is_provably_gone() {
+    let (ports, cast) = ports(1).await;
+    let house = ports.open().await.unwrap();
+    let disposed = drive(&ports, &house, &cast).await.unwrap();
+    assert_eq!(disposed.certificates().len(), 5);
+    for issued in disposed.certificates() {
+        assert_eq!(issued.certificate.state, CertificateState::Final);
+        assert!(!issued.certificate.keys.is_empty());
+    }
+    let query = PlacementQuery::in_matter(house.tenant(), cast.matter);
+    for placement in ports.store.placements(&query).await.unwrap() {
+        let gone = matches!(placement.state, PlacementState::Absent { .. });
+        assert!(gone, "{placement:?}");
+    }
+    assert!(ports.crm.is_empty() && ports.library.names().is_empty() && ports.blobs.stored().is_empty());
+    let erased = house.sealer.keys().subject_key(cast.people[0]).await;
+    assert_eq!(erased.err().unwrap().refusal().unwrap().code(), Code::CryErased);
+}
+
+#[tokio::test]
+async fn no_value_of_the_family_stands_in_log_register_debug_or_error() {
+    let (ports, cast) = ports(2).await;
+    let house = ports.open().await.unwrap();
+    let disposed = drive(&ports, &house, &cast).await.unwrap();
+    let mut seen = format!("{house:?}{disposed:?}{ports:?}");
+    let size = ports.store.size(house.tenant()).await.unwrap();
+    for entry in ports.store.entries(house.tenant(), 0, size as usize).await.unwrap() {
+        seen.push_str(&String::from_utf8(entry).unwrap());
+    }
+    for register in [Register::Receipts, Register::Documents, Register::Certificates, Register::Disclosures, Register::Subjects, Register::Matters] {
+        for sheet in ports.store.sheets(&SheetQuery::all(house.tenant(), register)).await.unwrap() {
+            seen.push_str(&String::from_utf8(sheet.body).unwrap());
+        }
+    }
+    seen.push_str(&ports.library.names().join("\n"));
+    assert!(seen.len() > 10_000);
+    for canary in road::CANARIES {
+        assert!(!seen.contains(canary), "a personal value leaked");
+    }
+}
+
+/// The loop over steps: the process dies before and after the effect of every single call, is
+/// started again, and reaches the same end.
+#[tokio::test]
+async fn killed_at_any_step_and_started_again_the_end_is_the_same() {
+    let (whole, cast) = ports(3).await;
+    let plan = FaultPlan::none();
+    let house = whole.open_under(&plan).await.unwrap();
+    drive(&whole, &house, &cast).await.unwrap();
+    let (calls, expected) = (plan.calls(), end_state(&whole, &house, &cast).await);
+    assert!(calls > 200, "{calls} calls");
+    // The strikes are offset, so that together they cover neighbouring steps.
+    for (offset, strike) in [Strike::DeadBefore, Strike::DeadAfter].into_iter().enumerate() {
+        for call in (offset as u64..calls).step_by(STRIDE) {
+            let (ports, cast) = ports(3).await;
+            let plan = FaultPlan::at(call, strike);
+            if let Ok(house) = ports.open_under(&plan).await {
+                let died = drive(&ports, &house, &cast).await;
+                assert!(died.is_err() || plan.struck().is_none(), "call {call} {strike:?} was survived unseen");
+            }
+            plan.heal();
+            let house = restart(&ports).await;
+            let disposed = drive(&ports, &house, &cast).await;
+            let disposed = disposed.unwrap_or_else(|error| panic!("call {call} {strike:?}: {error}"));
+            assert_eq!(disposed.certificates().len(), 5, "call {call} {strike:?}");
+            assert_eq!(end_state(&ports, &house, &cast).await, expected, "call {call} {strike:?}");
+        }
+    }
+}
+
+/// An answer that is lost, or a call that fails once, without the process dying.
+#[tokio::test]
+async fn a_lost_answer_at_any_step_doubles_nothing() {
+    let (whole, cast) = ports(4).await;
+    let plan = FaultPlan::none();
+    let house = whole.open_under(&plan).await.unwrap();
+    drive(&whole, &house, &cast).await.unwrap();
+    let (calls, expected) = (plan.calls(), end_state(&whole, &house, &cast).await);
+    for (offset, strike) in [Strike::Before, Strike::After].into_iter().enumerate() {
+        for call in (offset as u64 + 2..calls).step_by(STRIDE) {
+            let (ports, cast) = ports(4).await;
+            let plan = FaultPlan::at(call, strike);
+            let mut last = None;
+            for _ in 0..3 {
+                let Ok(house) = ports.open_under(&plan).await else { continue };
+                kta_core::pipeline::manage::wake(&house).await.ok();
+                if drive(&ports, &house, &cast).await.is_ok() {
+                    last = Some(end_state(&ports, &house, &cast).await);
+                    break;
+                }
+            }
+            assert_eq!(last.as_ref(), Some(&expected), "call {call} {strike:?} at {:?}", plan.struck());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hold_placed_after_the_approvals_stops_the_destruction() {
+    let (ports, cast) = ports(5).await;
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let counsel = house.session(cast.actor(Role::LegalHold), Role::LegalHold, Purpose::Compliance);
+    let reason = kta_core::audit::Label::fixed("litigation.test");
+    kta_core::pipeline::manage::place_hold(&house, &counsel, &cast.people[..1], None, reason).await.unwrap();
+    let refused = road::execute(&house, &cast, approved).await.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().code(), Code::DstHold);
+    assert!(!ports.crm.is_empty(), "something was destroyed under a hold");
+    assert!(house.sealer.keys().subject_key(cast.people[0]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_copy_made_after_the_approvals_stops_the_destruction() {
+    let (ports, cast) = ports(6).await;
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let query = PlacementQuery::in_matter(house.tenant(), cast.matter);
+    let mut copy = ports.store.placements(&query).await.unwrap().remove(0);
+    copy.id = kta_core::id::PlacementId::derived(&[b"another copy"]);
+    let change = kta_core::ports::ChangeSet::new(house.tenant(), house.gate.now());
+    ports.store.commit(change.with(kta_core::ports::Change::PutPlacement(copy))).await.unwrap();
+    let refused = road::execute(&house, &cast, approved).await.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().code(), Code::DspChanged);
+}
+
+#[tokio::test]
+async fn an_erased_person_does_not_come_back() {
+    let (ports, cast) = ports(7).await;
+    let house = ports.open().await.unwrap();
+    drive(&ports, &house, &cast).await.unwrap();
+    let again = road::reimport(&ports, &house, &cast).await.unwrap_err();
+    assert_eq!(again.refusal().unwrap().code(), Code::SupListed);
+}
+
+#[tokio::test]
+async fn a_walled_actor_and_a_stranger_to_the_matter_get_the_same_no() {
+    let (ports, cast) = ports(8).await;
+    let house = ports.open().await.unwrap();
+    road::found(&house, &cast).await.unwrap();
+    let session = house.session(cast.actor(Role::Sysadmin), Role::Sysadmin, Purpose::Representation);
+    let hidden = session.permit(Act::Open, Scope::of(cast.people[0], Category::Identity).in_matter(cast.matter)).await;
+    let nothing = kta_core::id::MatterId::derived(&[b"no such matter"]);
+    let missing = session.permit(Act::Open, Scope::of(cast.people[0], Category::Identity).in_matter(nothing)).await;
+    assert_eq!(hidden.unwrap_err().to_string(), missing.unwrap_err().to_string());
+}
+
+/// How many steps the loops skip; 1 is every step, and what to set when hunting a fault.
+const STRIDE: usize = 5;
+
+async fn restart(ports: &MemoryPorts) -> kta_core::pipeline::House {
+    let house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    house
+}

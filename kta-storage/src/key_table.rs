@@ -1,0 +1,390 @@
+//! The table of wrapped keys in a SQLite file of its own.
+
+use core::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use kta_core::id::{Digest, SubjectId, TenantId};
+use kta_core::ports::key_table::{
+    KeyChange, KeyCopy, KeyHead, KeyRows, KeyTable, NodeId, NodeRow, SubjectRow, Tombstone, Wanted,
+};
+use kta_core::ports::kms::WrappedKey;
+use kta_core::{Code, Error, Fault, FaultKind, Port, Result};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::sqlite::fault::{broken, corrupt};
+use crate::sqlite::open::Form;
+use crate::sqlite::readers::aside;
+use crate::sqlite::scrub;
+
+/// A [`KeyTable`] in one SQLite file, apart from the records. Clones are handles to one table.
+///
+/// Every commit is synchronised to disk before it is answered. A commit with tombstones also
+/// empties the write-ahead log and looks in the files' own bytes for the wrapped keys that it
+/// removed or replaced; should a page still hold one, the file is written anew.
+///
+/// Back it up apart from the store, keep such a backup for a short time, and take a new one
+/// after each erasure.
+#[derive(Clone)]
+pub struct SqliteKeyTable {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    db: Mutex<Connection>,
+}
+
+impl SqliteKeyTable {
+    /// Opens the table at `path`, making it if there is no file.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`](crate::SqliteStore::open).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let db = Mutex::new(FORM.open(&path, None)?);
+        Ok(Self { inner: Arc::new(Inner { path, db }) })
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Connection, &Path) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        aside(Port::KeyTable, operation, move || {
+            // A transaction that a panic interrupted was rolled back when it was dropped.
+            let mut db = inner.db.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut db, &inner.path)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl KeyTable for SqliteKeyTable {
+    async fn read(&self, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
+        let wanted = wanted.to_vec();
+        self.with("read", move |db, _| {
+            let moment = db.transaction().map_err(told("read"))?;
+            let Some(firm) = Firm::of(&moment, tenant)? else { return Ok(KeyRows::default()) };
+            let mut found = KeyRows { head: Some(firm.head.clone()), ..KeyRows::default() };
+            for wanted in wanted {
+                match wanted {
+                    Wanted::Children(node) => firm.children(node, &mut found)?,
+                    Wanted::Node(node) => firm.node(node, &mut found)?,
+                    Wanted::Subject(subject) => firm.subject(subject, &mut found)?,
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn commit(&self, change: KeyChange) -> Result<u64> {
+        self.with("commit", move |db, path| {
+            let mut marks = Vec::new();
+            let transaction =
+                Transaction::new(db, TransactionBehavior::Immediate).map_err(told("commit"))?;
+            let revision = apply(&transaction, &change, &mut marks)?;
+            transaction.commit().map_err(told("commit"))?;
+            if !change.erased.is_empty() {
+                clean(db, path, &marks).map_err(|_| unclean())?;
+            }
+            Ok(revision)
+        })
+        .await
+    }
+
+    async fn copies(&self, tenant: TenantId) -> Result<Vec<KeyCopy>> {
+        self.with("copies", move |db, _| {
+            let find = || -> rusqlite::Result<Vec<Vec<u8>>> {
+                let sql = "SELECT body FROM copy
+                    WHERE firm = (SELECT no FROM head WHERE tenant = ?1) ORDER BY no";
+                db.prepare_cached(sql)?.query_map([tenant.as_bytes()], |row| row.get(0))?.collect()
+            };
+            find().map_err(told("copies"))?.iter().map(|body| json(body)).collect()
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for SqliteKeyTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SqliteKeyTable")
+    }
+}
+
+fn apply(db: &Connection, change: &KeyChange, marks: &mut Vec<u128>) -> Result<u64> {
+    let known = Firm::of(db, change.tenant)?;
+    if known.as_ref().map(|firm| firm.head.revision) != change.expected {
+        return Err(Fault::new(FaultKind::Conflict, Port::KeyTable, "commit").into());
+    }
+    let head = KeyHead { revision: change.expected.unwrap_or(0) + 1, ..change.head.clone() };
+    let no = match known {
+        Some(firm) => firm.no,
+        None => {
+            let row = params![change.tenant.as_bytes(), Vec::<u8>::new()];
+            execute(db, "INSERT INTO head (tenant, revision, body) VALUES (?1, 0, ?2)", row)?;
+            db.last_insert_rowid()
+        }
+    };
+    execute(
+        db,
+        "UPDATE head SET revision = ?2, body = ?3 WHERE no = ?1",
+        params![no, integer(head.revision)?, to_json(&head)?],
+    )?;
+    let firm = Firm { db, no, head };
+    let gone = change.erased.iter().map(|tombstone| tombstone.subject);
+    let gone: std::collections::BTreeSet<_> = gone.collect();
+    for row in &change.subjects {
+        if gone.contains(&row.subject) || firm.tombstone(row.subject)?.is_some() {
+            return Err(Code::CryErased.into());
+        }
+    }
+    for row in &change.nodes {
+        firm.put_node(row, marks)?;
+    }
+    for tombstone in &change.erased {
+        firm.bury(tombstone, marks)?;
+    }
+    for row in &change.subjects {
+        firm.put_subject(row, marks)?;
+    }
+    for evidence in &change.destroyed {
+        let waiting = bodies(
+            db,
+            "SELECT body FROM tombstone WHERE firm = ?1 AND kek = ?2",
+            params![no, evidence.kek.as_str()],
+        )?;
+        for body in waiting {
+            let mut tombstone: Tombstone = json(&body)?;
+            tombstone.kek_destroyed = Some(evidence.clone());
+            firm.put_tombstone(&tombstone)?;
+        }
+    }
+    for copy in &change.copies {
+        let of = to_json(&copy.of)?;
+        let holder = copy.holder.as_str();
+        execute(
+            db,
+            "DELETE FROM copy WHERE firm = ?1 AND of = ?2 AND holder = ?3",
+            params![no, of, holder],
+        )?;
+        execute(
+            db,
+            "INSERT INTO copy (firm, of, holder, body) VALUES (?1, ?2, ?3, ?4)",
+            params![no, of, holder, to_json(copy)?],
+        )?;
+    }
+    Ok(firm.head.revision)
+}
+
+/// One tenant's rows.
+struct Firm<'c> {
+    db: &'c Connection,
+    no: i64,
+    head: KeyHead,
+}
+
+impl<'c> Firm<'c> {
+    fn of(db: &'c Connection, tenant: TenantId) -> Result<Option<Self>> {
+        let find = || -> rusqlite::Result<Option<(i64, Vec<u8>)>> {
+            db.prepare_cached("SELECT no, body FROM head WHERE tenant = ?1")?
+                .query_row([tenant.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        };
+        let found = find().map_err(told("read"))?;
+        found.map(|(no, body)| Ok(Self { db, no, head: json(&body)? })).transpose()
+    }
+
+    fn node(&self, node: NodeId, found: &mut KeyRows) -> Result<()> {
+        let sql = "SELECT level, place, version, wrapped FROM node
+            WHERE firm = ?1 AND level = ?2 AND place = ?3";
+        let rows = self.rows(sql, params![self.no, node.level, node.index], node_row)?;
+        found.nodes.extend(rows.into_iter().map(|row| (row.node, row)));
+        Ok(())
+    }
+
+    fn subject(&self, subject: SubjectId, found: &mut KeyRows) -> Result<()> {
+        if let Some(tombstone) = self.tombstone(subject)? {
+            found.erased.insert(subject, tombstone);
+        }
+        let sql = "SELECT subject, slot, generation, fingerprint, wrapped FROM subject
+            WHERE firm = ?1 AND subject = ?2";
+        for row in self.rows(sql, params![self.no, subject.as_bytes()], subject_row)? {
+            for node in NodeId::above(row.slot, self.head.fan_out) {
+                self.node(node, found)?;
+            }
+            found.subjects.insert(row.subject, row);
+        }
+        Ok(())
+    }
+
+    fn children(&self, parent: NodeId, found: &mut KeyRows) -> Result<()> {
+        let (first, last) = parent.children(self.head.fan_out);
+        if parent.level < NodeId::LOWEST {
+            let sql = "SELECT level, place, version, wrapped FROM node
+                WHERE firm = ?1 AND level = ?2 AND place BETWEEN ?3 AND ?4";
+            let rows = self.rows(sql, params![self.no, parent.level + 1, first, last], node_row)?;
+            found.nodes.extend(rows.into_iter().map(|row| (row.node, row)));
+        } else {
+            let sql = "SELECT subject, slot, generation, fingerprint, wrapped FROM subject
+                WHERE firm = ?1 AND slot BETWEEN ?2 AND ?3";
+            let rows = self.rows(sql, params![self.no, first, last], subject_row)?;
+            found.subjects.extend(rows.into_iter().map(|row| (row.subject, row)));
+        }
+        Ok(())
+    }
+
+    fn tombstone(&self, subject: SubjectId) -> Result<Option<Tombstone>> {
+        let sql = "SELECT body FROM tombstone WHERE firm = ?1 AND subject = ?2";
+        let found = bodies(self.db, sql, params![self.no, subject.as_bytes()])?;
+        found.first().map(|body| json(body)).transpose()
+    }
+
+    fn put_node(&self, row: &NodeRow, marks: &mut Vec<u128>) -> Result<()> {
+        let place = params![self.no, row.node.level, row.node.index];
+        let sql = "SELECT wrapped FROM node WHERE firm = ?1 AND level = ?2 AND place = ?3";
+        mark(bodies(self.db, sql, place)?, row.wrapped.as_bytes(), marks);
+        execute(
+            self.db,
+            "INSERT INTO node (firm, level, place, version, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (firm, level, place) DO UPDATE SET version = excluded.version,
+             wrapped = excluded.wrapped",
+            params![self.no, row.node.level, row.node.index, integer(row.version)?, row.wrapped.as_bytes()],
+        )
+    }
+
+    fn put_subject(&self, row: &SubjectRow, marks: &mut Vec<u128>) -> Result<()> {
+        let sql = "SELECT wrapped FROM subject WHERE firm = ?1 AND subject = ?2";
+        let stored = bodies(self.db, sql, params![self.no, row.subject.as_bytes()])?;
+        mark(stored, row.wrapped.as_bytes(), marks);
+        execute(
+            self.db,
+            "INSERT INTO subject (firm, subject, slot, generation, fingerprint, wrapped)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (firm, subject) DO UPDATE SET slot = excluded.slot,
+             generation = excluded.generation, fingerprint = excluded.fingerprint,
+             wrapped = excluded.wrapped",
+            params![
+                self.no,
+                row.subject.as_bytes(),
+                row.slot,
+                row.generation,
+                row.key.as_bytes(),
+                row.wrapped.as_bytes()
+            ],
+        )
+    }
+
+    /// Removes a person's row and puts the tombstone there; the first one stays.
+    fn bury(&self, tombstone: &Tombstone, marks: &mut Vec<u128>) -> Result<()> {
+        let person = params![self.no, tombstone.subject.as_bytes()];
+        let sql = "SELECT wrapped FROM subject WHERE firm = ?1 AND subject = ?2";
+        mark(bodies(self.db, sql, person)?, &[], marks);
+        execute(self.db, "DELETE FROM subject WHERE firm = ?1 AND subject = ?2", person)?;
+        if self.tombstone(tombstone.subject)?.is_none() {
+            self.put_tombstone(tombstone)?;
+        }
+        Ok(())
+    }
+
+    fn put_tombstone(&self, tombstone: &Tombstone) -> Result<()> {
+        execute(
+            self.db,
+            "INSERT INTO tombstone (firm, subject, kek, body) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (firm, subject) DO UPDATE SET body = excluded.body",
+            params![self.no, tombstone.subject.as_bytes(), tombstone.kek.as_str(), to_json(tombstone)?],
+        )
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        wanted: impl rusqlite::Params,
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let find = || -> rusqlite::Result<Vec<T>> {
+            self.db.prepare_cached(sql)?.query_map(wanted, read)?.collect()
+        };
+        find().map_err(told("read"))
+    }
+}
+
+/// Notes by what to recognise wrapped bytes that are replaced by others: their last 16 bytes.
+fn mark(stored: Vec<Vec<u8>>, next: &[u8], marks: &mut Vec<u128>) {
+    let replaced = stored.iter().filter(|wrapped| **wrapped != next);
+    let ends = replaced.filter_map(|wrapped| wrapped.last_chunk::<16>());
+    marks.extend(ends.map(|end| u128::from_be_bytes(*end)));
+}
+
+fn clean(db: &Connection, path: &Path, marks: &[u128]) -> Result<()> {
+    scrub::empty_log(db)?;
+    if scrub::residues(path, marks)? > 0 {
+        scrub::rewrite(db)?;
+    }
+    Ok(())
+}
+
+fn node_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
+    Ok(NodeRow {
+        node: NodeId { level: row.get(0)?, index: row.get(1)? },
+        version: row.get::<_, i64>(2)?.cast_unsigned(),
+        wrapped: WrappedKey::from_bytes(row.get(3)?),
+    })
+}
+
+fn subject_row(row: &Row<'_>) -> rusqlite::Result<SubjectRow> {
+    Ok(SubjectRow {
+        subject: SubjectId::from_bytes(row.get(0)?),
+        slot: row.get(1)?,
+        generation: row.get(2)?,
+        key: Digest::from_bytes(row.get(3)?),
+        wrapped: WrappedKey::from_bytes(row.get(4)?),
+    })
+}
+
+fn bodies(db: &Connection, sql: &str, wanted: impl rusqlite::Params) -> Result<Vec<Vec<u8>>> {
+    let find = || -> rusqlite::Result<Vec<Vec<u8>>> {
+        db.prepare_cached(sql)?.query_map(wanted, |row| row.get(0))?.collect()
+    };
+    find().map_err(told("read"))
+}
+
+fn execute(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<()> {
+    let run = || db.prepare_cached(sql)?.execute(values);
+    run().map(drop).map_err(told("commit"))
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|_| corrupt(Port::KeyTable, "read"))
+}
+
+fn to_json<T: Serialize>(what: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(what).map_err(|_| corrupt(Port::KeyTable, "commit"))
+}
+
+fn integer(number: u64) -> Result<i64> {
+    let too_large = Fault::new(FaultKind::Protocol, Port::KeyTable, "commit");
+    i64::try_from(number).map_err(|_| too_large.because("a number is too large").into())
+}
+
+fn told(operation: &'static str) -> impl Fn(rusqlite::Error) -> Error {
+    broken(Port::KeyTable, operation)
+}
+
+/// Committed, but the removed bytes may still be in the file.
+fn unclean() -> Error {
+    let fault = Fault::new(FaultKind::OutcomeUnknown, Port::KeyTable, "commit");
+    fault.because("committed, but removed bytes may still be in the file").into()
+}
+
+static FORM: Form = Form {
+    application: i32::from_be_bytes(*b"KTAk"),
+    migrations: &[include_str!("key_table.sql")],
+    port: Port::KeyTable,
+};

@@ -1,0 +1,284 @@
+//! The firm's own memory in one SQLite file.
+
+mod change;
+mod erase;
+pub(crate) mod fault;
+pub(crate) mod open;
+mod query;
+pub(crate) mod readers;
+mod row;
+pub(crate) mod scrub;
+mod writer;
+
+use core::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kta_core::id::{SubjectId, TenantId};
+use kta_core::pii::{Placement, Record, RecordKey};
+use kta_core::ports::store::{
+    ChangeSet, Committed, Durability, HoldQuery, Job, JobState, Jobs, Ledger, PlacementQuery, RecordQuery,
+    Sheet, SheetQuery, Store,
+};
+use kta_core::retention::Hold;
+use kta_core::time::Timestamp;
+use kta_core::{Fault, FaultKind, Port, Result};
+use rusqlite::Connection;
+
+use fault::broken;
+use open::Form;
+use readers::{Readers, aside};
+use writer::Writer;
+
+/// A [`Store`] with its [`Jobs`], [`Ledger`] and [`Erase`](kta_core::ports::Erase) in one SQLite
+/// file with a write-ahead log beside it. Clones are handles to one store; the last one dropped
+/// waits until all is on disk.
+///
+/// # Durability
+/// One thread writes and takes what waits into one transaction (group commit).
+/// - A [durable](Durability::Durable) commit is answered after SQLite has synchronised the
+///   write-ahead log (`synchronous=FULL`): it survives a crash of the machine, as far as the disk
+///   keeps what it acknowledged.
+/// - A [bounded](Durability::Bounded) commit is answered when its transaction is in the
+///   write-ahead log and so in the operating system's hands (`synchronous=NORMAL`): it survives a
+///   killed process. It is on disk with the next durable commit, at the latest after
+///   [`LAG`](Self::LAG).
+///
+/// # Erasure
+/// `secure_delete` overwrites what is removed, and [`Erase`](kta_core::ports::Erase) empties the
+/// write-ahead log and then looks for the erased ciphertext in the files' own bytes. Below the
+/// file (journals of the file system, spare blocks of a solid-state disk, backups) only the
+/// destruction of the person's key reaches.
+///
+/// # Others on the file
+/// Several processes may have the file open; each waits some seconds for the others' commits.
+/// Put it on a local disk: network file systems do not keep SQLite's locks.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    writer: Writer,
+    readers: Readers,
+}
+
+/// How to open a [`SqliteStore`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// The most bytes that the file may take; what does not fit is a transient fault and no
+    /// half-write. Absent: as much as the disk has.
+    pub quota: Option<u64>,
+}
+
+impl SqliteOptions {
+    /// The same with a quota in bytes.
+    #[must_use]
+    pub const fn quota(mut self, bytes: u64) -> Self {
+        self.quota = Some(bytes);
+        self
+    }
+}
+
+impl SqliteStore {
+    /// After how long a bounded commit is on disk at the latest, while the machine runs.
+    pub const LAG: Duration = writer::LAG;
+
+    /// Opens the store at `path`, making it if there is no file.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](FaultKind::Misconfigured) for the file of another program or of a newer
+    /// version of this one, and for a place that cannot be written; [`Corrupt`](FaultKind::Corrupt)
+    /// for a damaged file or a log with a gap at its end.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &SqliteOptions::default())
+    }
+
+    /// Opens the store with options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let db = FORM.open(&path, options.quota)?;
+        check_logs(&db)?;
+        let writer = Writer::start(db)?;
+        let readers = Readers::of(&FORM, path.clone());
+        Ok(Self { inner: Arc::new(Inner { path, writer, readers }) })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Writes everything home into the one file, on disk, and empties the write-ahead log.
+    ///
+    /// # Errors
+    /// [`Unavailable`](FaultKind::Unavailable) when readers of a past state stand in the way for
+    /// seconds; faults of the disk.
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.inner.writer.between("checkpoint", scrub::empty_log).await
+    }
+
+    /// Reads the whole file and checks it, page by page and index by index.
+    ///
+    /// # Errors
+    /// [`Corrupt`](FaultKind::Corrupt) when something is wrong.
+    pub async fn check(&self) -> Result<()> {
+        self.read_aside("check", |db| {
+            let told = broken(Port::Store, "check");
+            let sql = "PRAGMA integrity_check(1)";
+            let verdict: String = db.query_row(sql, [], |row| row.get(0)).map_err(told)?;
+            if verdict == "ok" { Ok(()) } else { Err(FORM.corrupt("the file is damaged")) }
+        })
+        .await
+    }
+
+    /// Writes a copy of the store, as of one moment and without what was removed, into a new
+    /// file. Keep it apart from the key table's: it opens nothing by itself.
+    ///
+    /// # Errors
+    /// A fault when the file is there already or cannot be written.
+    pub async fn back_up(&self, to: impl AsRef<Path>) -> Result<()> {
+        let to = to.as_ref().to_path_buf();
+        if to.exists() {
+            let fault = Fault::new(FaultKind::Misconfigured, Port::Store, "back up");
+            return Err(fault.because("the file is there already").into());
+        }
+        self.inner
+            .writer
+            .between("back up", move |db| {
+                let to = to.to_string_lossy();
+                db.execute("VACUUM INTO ?1", [to]).map(drop).map_err(broken(Port::Store, "back up"))
+            })
+            .await
+    }
+
+    /// Reads a few rows at once: they are nearly always in memory, and going to another thread
+    /// would take longer than reading them.
+    fn read_here<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.inner.readers.read(read)
+    }
+
+    /// Reads what may be many rows.
+    async fn read_aside<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        aside(Port::Store, operation, move || inner.readers.read(read)).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, change: ChangeSet) -> Result<Committed> {
+        change.check()?;
+        let durability = change.durability;
+        self.inner.writer.write("commit", durability, move |db| change::commit(db, &change)).await
+    }
+
+    async fn record(&self, key: &RecordKey) -> Result<Option<Record>> {
+        self.read_here(|db| query::record(db, key))
+    }
+
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>> {
+        let query = query.clone();
+        self.read_aside("records", move |db| query::records(db, &query)).await
+    }
+
+    async fn placements(&self, query: &PlacementQuery) -> Result<Vec<Placement>> {
+        let query = query.clone();
+        self.read_aside("placements", move |db| query::placements(db, &query)).await
+    }
+
+    async fn holds(&self, query: &HoldQuery) -> Result<Vec<Hold>> {
+        self.read_here(|db| query::held(db, query))
+    }
+
+    async fn sheets(&self, query: &SheetQuery) -> Result<Vec<Sheet>> {
+        if query.id.is_some() {
+            return self.read_here(|db| query::sheets(db, query));
+        }
+        let query = query.clone();
+        self.read_aside("sheets", move |db| query::sheets(db, &query)).await
+    }
+}
+
+#[async_trait]
+impl Jobs for SqliteStore {
+    async fn lease(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Job>> {
+        if until <= now {
+            let fault = Fault::new(FaultKind::Protocol, Port::Jobs, "lease");
+            return Err(fault.because("a lease that ends before it begins").into());
+        }
+        // A lease that a crash of the machine forgets was held by nobody who is still there.
+        self.inner
+            .writer
+            .write("lease", Durability::Bounded, move |db| match change::Firm::known(db, tenant)? {
+                Some(firm) => firm.lease(now, until, limit),
+                None => Ok(Vec::new()),
+            })
+            .await
+    }
+
+    async fn jobs(&self, tenant: TenantId, state: Option<JobState>) -> Result<Vec<Job>> {
+        self.read_aside("jobs", move |db| query::jobs(db, tenant, state)).await
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteStore {
+    async fn size(&self, tenant: TenantId) -> Result<u64> {
+        self.read_here(|db| query::size(db, tenant))
+    }
+
+    async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
+        self.read_aside("entries", move |db| query::entries(db, tenant, from, limit)).await
+    }
+
+    async fn trail(
+        &self,
+        tenant: TenantId,
+        subject: SubjectId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<u64>> {
+        self.read_aside("trail", move |db| query::trail(db, tenant, subject, from, to)).await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SqliteStore")
+    }
+}
+
+/// Whether each firm's log ends where its firm says.
+fn check_logs(db: &Connection) -> Result<()> {
+    let sql = "SELECT count(*) FROM firm WHERE size <> (SELECT coalesce(max(place) - (firm.no << 40) + 1, 0)
+        FROM entry WHERE place BETWEEN firm.no << 40 AND (firm.no << 40) + ?1)";
+    let wrong: i64 = db
+        .query_row(sql, [query::LAST_PLACE], |row| row.get(0))
+        .map_err(broken(Port::Store, "open"))?;
+    if wrong == 0 { Ok(()) } else { Err(FORM.corrupt("a log does not end where its firm says")) }
+}
+
+static FORM: Form = Form {
+    application: i32::from_be_bytes(*b"KTAs"),
+    migrations: &[include_str!("schema.sql"), ],
+    port: Port::Store,
+};

@@ -1,0 +1,356 @@
+//! Reading: one statement a question, so that each answer is of one moment.
+
+use kta_core::audit::Label;
+use kta_core::id::{Digest, JobId, MatterId, RecordId, SubjectId, TenantId};
+use kta_core::pii::{Placement, Record, RecordKey};
+use kta_core::ports::store::{
+    HoldQuery, Job, JobState, PlacementQuery, RecordBy, RecordQuery, Sheet, SheetQuery,
+};
+use kta_core::retention::Hold;
+use kta_core::time::Timestamp;
+use kta_core::{Error, Port, Result};
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, named_params, params};
+
+use super::fault::{broken, corrupt};
+use super::row::read_fields;
+
+pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>> {
+    let sql = "SELECT subject, record, matter, revision, schema, class, header, fields FROM record
+        WHERE firm = (SELECT no FROM firm WHERE tenant = ?1) AND subject = ?2 AND record = ?3";
+    let find = || {
+        let key_of = params![key.tenant.as_bytes(), key.subject.as_bytes(), key.record.as_bytes()];
+        db.prepare_cached(sql)?.query_row(key_of, |row| record_of(key.tenant, row)).optional()
+    };
+    find().map_err(broken(Port::Store, "record"))
+}
+
+pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record>> {
+    let columns = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, r.class, r.header, r.fields";
+    let firm = "(SELECT no FROM firm WHERE tenant = :tenant)";
+    let page = "(:after IS NULL OR r.record > :after) ORDER BY r.record, r.subject LIMIT :limit";
+    let sql = match &query.by {
+        RecordBy::Matter(_) => {
+            format!("{columns} FROM record r WHERE r.firm = {firm} AND r.matter = :by AND {page}")
+        }
+        RecordBy::Subject(_) => {
+            format!("{columns} FROM record r WHERE r.firm = {firm} AND r.subject = :by AND {page}")
+        }
+        RecordBy::Tag(..) => format!(
+            "{columns} FROM tag t JOIN record r ON r.no = t.record
+             WHERE t.firm = {firm} AND t.field = :field AND t.tag = :by AND {page}"
+        ),
+    };
+    let by: &[u8] = match &query.by {
+        RecordBy::Matter(matter) => matter.as_bytes(),
+        RecordBy::Subject(subject) => subject.as_bytes(),
+        RecordBy::Tag(_, tag) => tag.as_bytes(),
+    };
+    let after = query.after.as_ref().map(|id| id.as_bytes());
+    let mut values = vec![
+        (":tenant", query.tenant.as_bytes() as &dyn ToSql),
+        (":by", &by),
+        (":after", &after),
+    ];
+    let most = limit(query.limit);
+    values.push((":limit", &most));
+    let field = if let RecordBy::Tag(field, _) = &query.by { field.as_str() } else { "" };
+    if !field.is_empty() {
+        values.push((":field", &field));
+    }
+    let find = || -> rusqlite::Result<Vec<Record>> {
+        let mut statement = db.prepare_cached(&sql)?;
+        statement.query_map(&values[..], |row| record_of(query.tenant, row))?.collect()
+    };
+    find().map_err(broken(Port::Store, "records"))
+}
+
+pub(super) fn placements(db: &Connection, query: &PlacementQuery) -> Result<Vec<Placement>> {
+    let mut sql = String::from(
+        "SELECT body FROM placement WHERE firm = (SELECT no FROM firm WHERE tenant = :tenant)
+         AND (:after IS NULL OR id > :after)",
+    );
+    let (subject, matter) = (query.subject.map(|id| *id.as_bytes()), query.matter.map(|id| *id.as_bytes()));
+    let system = query.system.as_ref().map(Label::as_str);
+    let after = query.after.map(|id| *id.as_bytes());
+    let most = limit(query.limit);
+    let mut values: Vec<(&str, &dyn ToSql)> =
+        vec![(":tenant", query.tenant.as_bytes()), (":after", &after), (":limit", &most)];
+    if subject.is_some() {
+        sql.push_str(" AND subject = :subject");
+        values.push((":subject", &subject));
+    }
+    if matter.is_some() {
+        sql.push_str(" AND matter = :matter");
+        values.push((":matter", &matter));
+    }
+    if system.is_some() {
+        sql.push_str(" AND system = :system");
+        values.push((":system", &system));
+    }
+    sql.push_str(" ORDER BY id LIMIT :limit");
+    bodies(db, &sql, &values).map_err(broken(Port::Store, "placements"))?.iter().map(|body| json(body)).collect()
+}
+
+/// The bodies of a firm's holds, in the order of their ids.
+pub(super) fn holds(db: &Connection, firm: i64, active: bool) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let sql = "SELECT body FROM hold WHERE firm = :firm AND active >= :active ORDER BY id";
+    bodies(db, sql, named_params! { ":firm": firm, ":active": active })
+}
+
+pub(super) fn held(db: &Connection, query: &HoldQuery) -> Result<Vec<Hold>> {
+    let find = || -> rusqlite::Result<_> {
+        match firm(db, query.tenant)? {
+            Some(firm) => holds(db, firm, query.active),
+            None => Ok(Vec::new()),
+        }
+    };
+    let bodies = find().map_err(broken(Port::Store, "holds"))?;
+    let mut found: Vec<Hold> = bodies.iter().map(|body| json(body)).collect::<Result<_>>()?;
+    found.retain(|hold| query.matches(hold));
+    Ok(found)
+}
+
+pub(super) fn sheets(db: &Connection, query: &SheetQuery) -> Result<Vec<Sheet>> {
+    let mut sql = String::from(
+        "SELECT id, subject, matter, revision, body FROM sheet
+         WHERE firm = (SELECT no FROM firm WHERE tenant = :tenant) AND register = :register",
+    );
+    let register = query.register.as_str();
+    let (subject, matter) = (query.subject.map(|id| *id.as_bytes()), query.matter.map(|id| *id.as_bytes()));
+    let (id, after) = (query.id.as_ref().map(Label::as_str), query.after.as_ref().map(Label::as_str));
+    let most = limit(query.limit);
+    let mut values: Vec<(&str, &dyn ToSql)> =
+        vec![(":tenant", query.tenant.as_bytes()), (":register", &register), (":limit", &most)];
+    let mut narrow = |condition: &str, name: &'static str, value| {
+        sql.push_str(condition);
+        values.push((name, value));
+    };
+    if id.is_some() {
+        narrow(" AND id = :id", ":id", &id);
+    }
+    if after.is_some() {
+        narrow(" AND id > :after", ":after", &after);
+    }
+    if subject.is_some() {
+        narrow(" AND subject = :subject", ":subject", &subject);
+    }
+    if matter.is_some() {
+        narrow(" AND matter = :matter", ":matter", &matter);
+    }
+    sql.push_str(" ORDER BY id LIMIT :limit");
+    let find = || -> rusqlite::Result<Vec<Sheet>> {
+        let mut statement = db.prepare_cached(&sql)?;
+        let rows = statement.query_map(&values[..], |row| {
+            Ok(Sheet {
+                register: query.register,
+                id: label(row, 0)?,
+                subject: row.get::<_, Option<[u8; 16]>>(1)?.map(SubjectId::from_bytes),
+                matter: row.get::<_, Option<[u8; 16]>>(2)?.map(MatterId::from_bytes),
+                revision: row.get::<_, i64>(3)?.cast_unsigned(),
+                body: row.get(4)?,
+            })
+        })?;
+        rows.collect()
+    };
+    find().map_err(broken(Port::Store, "sheets"))
+}
+
+pub(super) fn jobs(db: &Connection, tenant: TenantId, state: Option<JobState>) -> Result<Vec<Job>> {
+    let sql = "SELECT id, kind, subject, matter, due, attempts, state, lease, leased_until, reason,
+        payload FROM job WHERE firm = (SELECT no FROM firm WHERE tenant = ?1)
+        AND (?2 IS NULL OR state = ?2) ORDER BY id";
+    let find = || -> rusqlite::Result<Vec<Job>> {
+        let mut statement = db.prepare_cached(sql)?;
+        statement.query_map(params![tenant.as_bytes(), state.map(state_name)], job)?.collect()
+    };
+    find().map_err(broken(Port::Jobs, "jobs"))
+}
+
+pub(super) fn size(db: &Connection, tenant: TenantId) -> Result<u64> {
+    let find = || -> rusqlite::Result<Option<i64>> {
+        let sql = "SELECT size FROM firm WHERE tenant = ?1";
+        db.prepare_cached(sql)?.query_row([tenant.as_bytes()], |row| row.get(0)).optional()
+    };
+    Ok(find().map_err(broken(Port::Ledger, "size"))?.map_or(0, i64::cast_unsigned))
+}
+
+pub(super) fn entries(db: &Connection, tenant: TenantId, from: u64, most: usize) -> Result<Vec<Vec<u8>>> {
+    let from = i64::try_from(from).unwrap_or(i64::MAX).min(LAST_PLACE);
+    let find = || -> rusqlite::Result<_> {
+        let Some(firm) = firm(db, tenant)? else { return Ok(Vec::new()) };
+        let sql = "SELECT bytes FROM entry WHERE place >= :from AND place <= :last ORDER BY place LIMIT :limit";
+        let (from, last) = (place(firm, from), place(firm, LAST_PLACE));
+        bodies(db, sql, named_params! { ":from": from, ":last": last, ":limit": limit(most) })
+    };
+    find().map_err(broken(Port::Ledger, "entries"))
+}
+
+pub(super) fn trail(
+    db: &Connection,
+    tenant: TenantId,
+    subject: SubjectId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<u64>> {
+    // Entries are dated to the millisecond: the first one not before `from` is the one above.
+    let whole = Timestamp::from_timestamp_millis(from.timestamp_millis()) == Some(from);
+    let from = millis(from) + i64::from(!whole);
+    let sql = "SELECT seq FROM trail WHERE firm = (SELECT no FROM firm WHERE tenant = ?1)
+        AND subject = ?2 AND at >= ?3 AND at <= ?4 ORDER BY seq";
+    let find = || -> rusqlite::Result<Vec<u64>> {
+        let mut statement = db.prepare_cached(sql)?;
+        let wanted = params![tenant.as_bytes(), subject.as_bytes(), from, millis(to)];
+        statement.query_map(wanted, |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?.collect()
+    };
+    find().map_err(broken(Port::Ledger, "trail"))
+}
+
+/// Whether a record is there and how many index entries lead to it or, when it was removed for
+/// this placement, still lead to where it was; and by what to recognise its bytes.
+pub(super) fn traces(db: &Connection, placement: &Placement, key: &RecordKey) -> Result<Traces> {
+    let find = || -> rusqlite::Result<Traces> {
+        let Some(firm) = firm(db, key.tenant)? else { return Ok(Traces::default()) };
+        let row = db
+            .query_row(
+                "SELECT no FROM record WHERE firm = ?1 AND subject = ?2 AND record = ?3",
+                params![firm, key.subject.as_bytes(), key.record.as_bytes()],
+                |row| row.get::<_, i64>(0),
+            )
+            .optional()?;
+        let gone = db
+            .query_row(
+                "SELECT record, marks FROM mark WHERE firm = ?1 AND placement = ?2",
+                params![firm, placement.id.as_bytes()],
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)),
+            )
+            .optional()?;
+        let tags = |no: i64| {
+            db.query_row("SELECT count(*) FROM tag WHERE record = ?1", [no], |row| row.get::<_, u32>(0))
+        };
+        let mut found = Traces { record: row.is_some(), ..Traces::default() };
+        if let Some(no) = row {
+            found.tags += tags(no)?;
+        }
+        if let Some((no, marks)) = gone {
+            // The row's number may have gone to another record since; then the tags are its own.
+            let taken: bool =
+                db.query_row("SELECT EXISTS (SELECT 1 FROM record WHERE no = ?1)", [no], |row| row.get(0))?;
+            if !taken {
+                found.tags += tags(no)?;
+            }
+            let (marks, _) = marks.as_chunks::<16>();
+            found.marks = marks.iter().map(|mark| !u128::from_be_bytes(*mark)).collect();
+        }
+        Ok(found)
+    };
+    find().map_err(broken(Port::Erase, "probe"))
+}
+
+/// What is left of a record.
+#[derive(Default)]
+pub(super) struct Traces {
+    pub(super) record: bool,
+    pub(super) tags: u32,
+    pub(super) marks: Vec<u128>,
+}
+
+/// The number under which a tenant's rows stand.
+fn firm(db: &Connection, tenant: TenantId) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT no FROM firm WHERE tenant = ?1";
+    db.prepare_cached(sql)?.query_row([tenant.as_bytes()], |row| row.get(0)).optional()
+}
+
+fn bodies(db: &Connection, sql: &str, values: &[(&str, &dyn ToSql)]) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let mut statement = db.prepare_cached(sql)?;
+    statement.query_map(values, |row| row.get(0))?.collect()
+}
+
+fn record_of(tenant: TenantId, row: &Row<'_>) -> rusqlite::Result<Record> {
+    let key = RecordKey {
+        tenant,
+        subject: SubjectId::from_bytes(row.get(0)?),
+        record: RecordId::from_bytes(row.get(1)?),
+    };
+    let fields = row.get_ref(7)?.as_blob().map_err(|error| unreadable(7, error))?;
+    Ok(Record {
+        key,
+        matter: row.get::<_, Option<[u8; 16]>>(2)?.map(MatterId::from_bytes),
+        revision: row.get::<_, i64>(3)?.cast_unsigned(),
+        schema: label(row, 4)?,
+        class: Digest::from_bytes(row.get(5)?),
+        header: row.get(6)?,
+        fields: read_fields(fields).ok_or_else(|| unreadable(7, FromSqlError::InvalidType))?,
+    })
+}
+
+pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let at = |column| -> rusqlite::Result<Option<Timestamp>> {
+        let Some(micros) = row.get::<_, Option<i64>>(column)? else { return Ok(None) };
+        let at = Timestamp::from_timestamp_micros(micros);
+        at.map(Some).ok_or_else(|| unreadable(column, FromSqlError::OutOfRange(micros)))
+    };
+    let state = row.get_ref(6)?.as_str().ok().and_then(state_of);
+    let reason = row.get::<_, Option<String>>(9)?.map(|code| code.parse());
+    Ok(Job {
+        id: JobId::from_bytes(row.get(0)?),
+        kind: label(row, 1)?,
+        subject: row.get::<_, Option<[u8; 16]>>(2)?.map(SubjectId::from_bytes),
+        matter: row.get::<_, Option<[u8; 16]>>(3)?.map(MatterId::from_bytes),
+        due: at(4)?.ok_or_else(|| unreadable(4, FromSqlError::InvalidType))?,
+        attempts: row.get(5)?,
+        state: state.ok_or_else(|| unreadable(6, FromSqlError::InvalidType))?,
+        lease: row.get::<_, i64>(7)?.cast_unsigned(),
+        leased_until: at(8)?,
+        reason: reason.transpose().map_err(|_| unreadable(9, FromSqlError::InvalidType))?,
+        payload: row.get(10)?,
+    })
+}
+
+fn label(row: &Row<'_>, column: usize) -> rusqlite::Result<Label> {
+    Label::new(row.get::<_, String>(column)?).map_err(|_| unreadable(column, FromSqlError::InvalidType))
+}
+
+fn unreadable(column: usize, error: FromSqlError) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
+}
+
+pub(super) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|_| corrupt(Port::Store, "read"))
+}
+
+pub(super) const fn state_name(state: JobState) -> &'static str {
+    match state {
+        JobState::Dead => "dead",
+        JobState::Done => "done",
+        JobState::Leased => "leased",
+        JobState::Waiting => "waiting",
+    }
+}
+
+fn state_of(name: &str) -> Option<JobState> {
+    let all = [JobState::Dead, JobState::Done, JobState::Leased, JobState::Waiting];
+    all.into_iter().find(|state| state_name(*state) == name)
+}
+
+/// Milliseconds since 1970; every instant has them.
+pub(super) const fn millis(at: Timestamp) -> i64 {
+    at.timestamp_millis()
+}
+
+/// Microseconds since 1970; every instant has them.
+pub(super) const fn micros(at: Timestamp) -> i64 {
+    at.timestamp_micros()
+}
+
+pub(super) fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
+
+/// Where an entry stands in the table of all firms' logs.
+pub(super) const fn place(firm: i64, seq: i64) -> i64 {
+    firm << 40 | seq
+}
+
+/// The highest sequence number that a place can hold: a million million entries.
+pub(super) const LAST_PLACE: i64 = (1 << 40) - 1;

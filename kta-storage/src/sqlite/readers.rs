@@ -1,0 +1,57 @@
+//! Connections for reading, as many as are wanted at once.
+
+use core::fmt;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use kta_core::{Error, Fault, FaultKind, Port, Result};
+use rusqlite::Connection;
+
+use super::open::Form;
+
+/// A pool of read-only connections; a reader never waits for the writer nor for another reader.
+pub(super) struct Readers {
+    form: &'static Form,
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) const fn of(form: &'static Form, path: PathBuf) -> Self {
+        Self { form, path, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Reads on a connection that nobody else uses meanwhile.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let db = idle.map_or_else(|| self.form.open_reader(&self.path), Ok)?;
+        let outcome = read(&db);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE && db.is_autocommit() {
+            idle.push(db);
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readers")
+    }
+}
+
+/// Runs what may take long beside the runtime's own threads, or here when there is no runtime.
+pub(crate) async fn aside<T: Send + 'static>(
+    port: Port,
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return work();
+    }
+    let died = |_| Error::from(Fault::new(FaultKind::OutcomeUnknown, port, operation));
+    tokio::task::spawn_blocking(work).await.map_err(died)?
+}
+
+/// How many connections are kept for the next reader.
+const IDLE: usize = 8;

@@ -1,0 +1,288 @@
+//! What is in the files: no plaintext ever, and no ciphertext of what was erased.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kta_core::conformance::Desk;
+use kta_core::conformance::store::Samples;
+use kta_core::crypto::Hierarchy;
+use kta_core::id::{DocumentId, IdempotencyKey, PlacementId, RecordId};
+use kta_core::memory::{MemoryKms, SeededEntropy};
+use kta_core::pii::placement::CopyOf;
+use kta_core::pii::{
+    Category, Fields, Placement, PlacementKind, PlacementState, Record, RecordKey, Schema,
+};
+use kta_core::policy::{Act, Form, Role, Sealer};
+use kta_core::ports::blobs::BlobId;
+use kta_core::ports::store::{Change, ChangeSet, Expected};
+use kta_core::ports::{Blobs as _, Erase, Probe, Store as _};
+use kta_core::retention::Hold;
+use kta_core::{Code, FaultKind};
+use kta_storage::{DiskBlobs, SqliteKeyTable, SqliteStore};
+
+const CANARIES: [&str; 4] = ["Testa Canaria", "XC1234567", "testa.canaria@example.org", "canary medical note"];
+
+#[tokio::test]
+async fn no_file_ever_holds_a_plaintext_and_no_file_holds_what_was_erased() {
+    let folder = common::folder("canary");
+    let desk = Desk::new("canary");
+    let store = SqliteStore::open(folder.join("firm.db")).unwrap();
+    let record = seal(&desk, &folder).await;
+    let set = ChangeSet::new(desk.tenant(), desk.now()).with(Change::PutRecord {
+        record: record.clone(),
+        index: Vec::new(),
+        expected: Expected::Absent,
+    });
+    store.commit(set).await.unwrap();
+    for canary in CANARIES {
+        assert!(!common::in_any_file(&folder, canary.as_bytes()));
+    }
+    let sealed: Vec<_> = record.fields.values().map(|field| field.sealed.as_bytes()).collect();
+    assert!(sealed.iter().all(|bytes| common::in_any_file(&folder, bytes)), "the search finds what is there");
+
+    let copy = placement(&desk, PlacementKind::StoreRecord, record.key.record);
+    assert_eq!(found(&probe(&store, &desk, &copy).await), ["record"]);
+    erase(&store, &desk, &copy).await.unwrap();
+    assert!(!sealed.iter().any(|bytes| common::in_any_file(&folder, bytes)));
+    assert!(probe(&store, &desk, &copy).await.is_clean());
+    // And again: no error, the same kind of answer.
+    let again = erase(&store, &desk, &copy).await.unwrap();
+    assert_eq!(again.steps[0].as_str(), "record.delete");
+    assert!(probe(&store, &desk, &copy).await.is_clean());
+}
+
+#[tokio::test]
+async fn a_probe_finds_bytes_that_stayed_in_the_log_of_the_file() {
+    let folder = common::folder("stayed");
+    let desk = Desk::new("stayed");
+    let file = folder.join("firm.db");
+    let store = SqliteStore::open(&file).unwrap();
+    let rows = Samples { tenant: desk.tenant() };
+    let (record, copy) = (of_beneficiary(&desk, &rows, 1), placement_of(&desk, 1));
+    put(&store, &desk, &record).await;
+    erase(&store, &desk, &copy).await.unwrap();
+    assert!(probe(&store, &desk, &copy).await.is_clean());
+    // Somebody put the ciphertext back behind our back: not as a row, only as bytes.
+    let bytes = record.fields.values().next().unwrap().sealed.as_bytes().to_vec();
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("CREATE TABLE hidden (bytes BLOB)").unwrap();
+    other.execute("INSERT INTO hidden VALUES (?1)", [bytes]).unwrap();
+    assert_eq!(found(&probe(&store, &desk, &copy).await), ["file.bytes"]);
+}
+
+#[tokio::test]
+async fn many_records_of_all_lengths_leave_no_ciphertext_behind() {
+    let folder = common::folder("churn");
+    let desk = Desk::new("churn");
+    let store = SqliteStore::open(folder.join("firm.db")).unwrap();
+    let rows = Samples { tenant: desk.tenant() };
+    let all: Vec<_> = (1..=120).map(|number| of_beneficiary(&desk, &rows, number)).collect();
+    for record in &all {
+        put(&store, &desk, record).await;
+    }
+    for number in (1..=120_u8).filter(|number| number % 3 != 0) {
+        erase(&store, &desk, &placement_of(&desk, number)).await.unwrap();
+    }
+    store.check().await.unwrap();
+    let mut windows = std::collections::HashSet::new();
+    for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        windows.extend(bytes.windows(16).map(|window| <[u8; 16]>::try_from(window).unwrap()));
+    }
+    for (number, record) in (1_u8..).zip(&all) {
+        let ends = record.fields.values().filter_map(|field| field.sealed.as_bytes().last_chunk::<16>());
+        for end in ends {
+            assert_eq!(windows.contains(end), number % 3 == 0, "record {number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_index_entry_is_erased_without_its_record() {
+    let desk = Desk::new("index");
+    let store = SqliteStore::open(common::folder("index").join("firm.db")).unwrap();
+    let rows = Samples { tenant: desk.tenant() };
+    put(&store, &desk, &of_beneficiary(&desk, &rows, 1)).await;
+    let copy = Placement { kind: PlacementKind::IndexEntry, ..placement_of(&desk, 1) };
+    assert_eq!(found(&probe(&store, &desk, &copy).await), ["index"]);
+    erase(&store, &desk, &copy).await.unwrap();
+    assert!(probe(&store, &desk, &copy).await.is_clean());
+    let key = of_beneficiary(&desk, &rows, 1).key;
+    assert!(store.record(&key).await.unwrap().is_some());
+    assert_eq!(found(&probe(&store, &desk, &placement_of(&desk, 1)).await), ["record"]);
+}
+
+#[tokio::test]
+async fn a_hold_placed_after_the_permit_stops_the_erasure_in_the_store_itself() {
+    let desk = Desk::new("late hold");
+    let store = SqliteStore::open(common::folder("late-hold").join("firm.db")).unwrap();
+    let rows = Samples { tenant: desk.tenant() };
+    put(&store, &desk, &of_beneficiary(&desk, &rows, 1)).await;
+    let hold = Hold { subjects: [desk.beneficiary()].into(), ..rows.hold(1, Some(1), None) };
+    let set = ChangeSet::new(desk.tenant(), desk.now()).with(Change::PlaceHold(hold));
+    // The desk's gate asks its own store, which knows nothing of this hold: it gives the permit.
+    store.commit(set).await.unwrap();
+    let refused = erase(&store, &desk, &placement_of(&desk, 1)).await.unwrap_err();
+    assert_eq!(refused.refusal().map(kta_core::Refusal::code), Some(Code::DstHold));
+    assert_eq!(found(&probe(&store, &desk, &placement_of(&desk, 1)).await), ["index", "record"]);
+}
+
+#[tokio::test]
+async fn erasing_wants_its_own_act_person_and_system() {
+    let desk = Desk::new("permits");
+    let folder = common::folder("permits");
+    let store = SqliteStore::open(folder.join("firm.db")).unwrap();
+    let blobs = DiskBlobs::open(folder.join("blobs")).unwrap();
+    let (record, blob) = (placement_of(&desk, 1), blob_placement(&desk, 1));
+    let session = desk.session(Role::ServiceDestroy);
+    let scope = || desk.scope(desk.beneficiary(), Category::Case);
+    let destroy = session.permit(Act::Destroy, scope()).await.unwrap();
+    let probing = session.permit(Act::Probe, scope()).await.unwrap();
+    let key = IdempotencyKey::derived("test", &[]);
+    for (eraser, mine, other) in [(&store as &dyn Erase, &record, &blob), (&blobs, &blob, &record)] {
+        let denied = |error: kta_core::Error| error.refusal().map(kta_core::Refusal::code) == Some(Code::AclDeny);
+        assert!(denied(eraser.erase(mine, key, &probing).await.unwrap_err()));
+        assert!(denied(eraser.probe(mine, &destroy).await.unwrap_err()));
+        let stranger = Placement { subject: desk.stranger(), ..mine.clone() };
+        assert!(denied(eraser.erase(&stranger, key, &destroy).await.unwrap_err()));
+        let elsewhere = eraser.erase(other, key, &destroy).await.unwrap_err();
+        assert_eq!(elsewhere.fault().map(kta_core::Fault::kind), Some(FaultKind::Protocol));
+    }
+}
+
+#[tokio::test]
+async fn an_erased_blob_leaves_no_file_and_no_bytes() {
+    let desk = Desk::new("blob");
+    let folder = common::folder("blob");
+    let blobs = DiskBlobs::open(&folder).unwrap();
+    let document = DocumentId::from_bytes([1; 16]);
+    let id = BlobId { tenant: desk.tenant(), subject: desk.beneficiary(), document };
+    let sealed = b"MARKED-CIPHERTEXT of a blob".repeat(5_000);
+    let session = desk.session(Role::Paralegal);
+    let permit = session.permit(Act::Store, desk.scope(id.subject, Category::Case)).await.unwrap();
+    let stream = futures_util::stream::iter([Ok(sealed.clone().into())]);
+    blobs.put(&id, Box::pin(stream), &permit).await.unwrap();
+    assert!(common::in_any_file(&folder, b"MARKED-CIPHERTEXT"));
+    let copy = blob_placement(&desk, 1);
+    assert_eq!(found(&probe(&blobs, &desk, &copy).await), ["blob"]);
+    // A second name for the same bytes shows whether they were overwritten before the unlinking.
+    let file = find_file(&folder);
+    let second = folder.join("second-name");
+    std::fs::hard_link(&file, &second).unwrap();
+    for _ in 0..2 {
+        erase(&blobs, &desk, &copy).await.unwrap();
+        assert!(probe(&blobs, &desk, &copy).await.is_clean());
+    }
+    assert!(!file.exists());
+    assert_eq!(std::fs::read(&second).unwrap(), vec![0; sealed.len()]);
+}
+
+/// An invented person's record, really sealed.
+async fn seal(desk: &Desk, folder: &Path) -> Record {
+    let entropy = Arc::new(SeededEntropy::new(7));
+    let table = Arc::new(SqliteKeyTable::open(folder.join("keys.db")).unwrap());
+    let kms = Arc::new(MemoryKms::new(entropy.clone()));
+    let keys = Hierarchy::open(desk.tenant(), kms, table, entropy.clone(), desk.now()).await.unwrap();
+    keys.enroll(desk.beneficiary()).await.unwrap();
+    let sealer = Sealer::new(Arc::new(keys), entropy);
+    let schema = Schema::person();
+    let mut fields = Fields::new();
+    for (name, value) in ["family_name", "passport_number", "email", "medical_note"].iter().zip(CANARIES) {
+        fields.set(&schema, name, value.to_owned()).unwrap();
+    }
+    let session = desk.session(Role::Paralegal);
+    let permit = session.permit(Act::Store, desk.whole(desk.beneficiary())).await.unwrap();
+    let key = RecordKey {
+        tenant: desk.tenant(),
+        subject: desk.beneficiary(),
+        record: RecordId::from_bytes([1; 16]),
+    };
+    let class = kta_core::id::Digest::of(b"invented class");
+    let form = Form { key, matter: Some(desk.matter()), schema: &schema, class, revision: 1, minor: false };
+    sealer.seal(form, &fields, &permit).await.unwrap()
+}
+
+/// A record of the beneficiary with ciphertext that looks random and has every length.
+fn of_beneficiary(desk: &Desk, rows: &Samples, number: u8) -> Record {
+    let mut record = rows.record(1, number, 1);
+    record.key.subject = desk.beneficiary();
+    record.matter = Some(desk.matter());
+    let entropy = SeededEntropy::new(u64::from(number));
+    for (at, field) in (0_usize..).zip(record.fields.values_mut()) {
+        let mut bytes = vec![0; 126 + usize::from(number) * (at * at * 17 + 1)];
+        kta_core::time::Entropy::fill(&entropy, &mut bytes);
+        field.sealed = kta_core::pii::Sealed::from_bytes(bytes);
+    }
+    record
+}
+
+async fn put(store: &SqliteStore, desk: &Desk, record: &Record) {
+    let rows = Samples { tenant: desk.tenant() };
+    let index = vec![rows.tag(1), rows.tag(2)];
+    let put = Change::PutRecord { record: record.clone(), index, expected: Expected::Absent };
+    store.commit(ChangeSet::new(desk.tenant(), desk.now()).with(put)).await.unwrap();
+}
+
+async fn erase(eraser: &dyn Erase, desk: &Desk, copy: &Placement) -> kta_core::Result<kta_core::ports::Erased> {
+    let session = desk.session(Role::ServiceDestroy);
+    let scope = desk.scope(desk.beneficiary(), Category::Case);
+    let permit = session.permit(Act::Destroy, scope).await.unwrap();
+    eraser.erase(copy, IdempotencyKey::derived("erase", &[copy.id.as_bytes()]), &permit).await
+}
+
+async fn probe(eraser: &dyn Erase, desk: &Desk, copy: &Placement) -> Probe {
+    let session = desk.session(Role::ServiceDestroy);
+    let scope = desk.scope(desk.beneficiary(), Category::Case);
+    let permit = session.permit(Act::Probe, scope).await.unwrap();
+    eraser.probe(copy, &permit).await.unwrap()
+}
+
+fn found(probe: &Probe) -> Vec<&str> {
+    let mut what: Vec<_> = probe.residues.iter().map(|residue| residue.what.as_str()).collect();
+    what.sort_unstable();
+    what
+}
+
+fn placement(desk: &Desk, kind: PlacementKind, record: RecordId) -> Placement {
+    Placement {
+        tenant: desk.tenant(),
+        id: PlacementId::derived(&[record.as_bytes()]),
+        subject: desk.beneficiary(),
+        matter: Some(desk.matter()),
+        system: Placement::STORE,
+        kind,
+        of: CopyOf::Record(record),
+        category: Category::Case,
+        locator: None,
+        state: PlacementState::Present,
+        since: desk.now(),
+    }
+}
+
+fn placement_of(desk: &Desk, number: u8) -> Placement {
+    placement(desk, PlacementKind::StoreRecord, RecordId::from_bytes([number; 16]))
+}
+
+fn blob_placement(desk: &Desk, number: u8) -> Placement {
+    Placement {
+        system: Placement::BLOBS,
+        kind: PlacementKind::Blob,
+        of: CopyOf::Document(DocumentId::from_bytes([number; 16])),
+        ..placement_of(desk, number)
+    }
+}
+
+fn find_file(folder: &Path) -> std::path::PathBuf {
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_file() {
+                return entry.path();
+            }
+            folders.push(entry.path());
+        }
+    }
+    panic!("no file")
+}
