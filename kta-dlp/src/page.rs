@@ -227,9 +227,8 @@ impl Page {
     /// A label behind the value that ends before token `end`, when it can only belong to it:
     /// `123-45-6789 (SSN)`, `123-45-6789 is my SSN`.
     pub(crate) fn right(&self, end: usize) -> Option<Label> {
-        let mut at = end;
         let mut belongs = false;
-        for _ in 0..6 {
+        for at in end..end + 6 {
             let token = self.token(at)?;
             if token.gap >= Gap::Line {
                 return None;
@@ -254,7 +253,6 @@ impl Page {
                 TokenKind::Word if token.word.is(Role::CONNECTOR) => belongs = true,
                 _ => return None,
             }
-            at += 1;
         }
         None
     }

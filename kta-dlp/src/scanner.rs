@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use kta_core::audit::Label;
 use kta_core::pii::{Content, ContentStream, Pii};
-use kta_core::policy::Permit;
+use kta_core::policy::{Act, Permit};
 use kta_core::ports::{Finding, FindingKind, Inspection, Scanner};
 use kta_core::{Fault, FaultKind, Port, Result};
 use zeroize::Zeroizing;
@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 /// Looks into content by itself, without any service.
 ///
 /// Text passes as a stream in constant memory. Word documents and pages are read whole, up to
-/// [`DlpScanner::LARGEST_FILE`]; everything else is opaque.
+/// [`DlpScanner::LARGEST_FILE`]; everything else is opaque. The permit must be for an act in whose
+/// course content is looked at, and must not have ended (else `ACL-DENY`).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DlpScanner;
 
@@ -36,6 +37,7 @@ impl DlpScanner {
 #[async_trait]
 impl Scanner for DlpScanner {
     async fn inspect(&self, content: Content, permit: &Permit<'_>) -> Result<Inspection> {
+        permit.require_act(LOOKING)?;
         let media = content.media().as_str().to_owned();
         let small = content.length() <= Self::LARGEST_FILE;
         let mut stream = content.into_stream(permit);
@@ -75,6 +77,7 @@ impl Scanner for DlpScanner {
         kinds: &[FindingKind],
         permit: &Permit<'_>,
     ) -> Result<Pii<String>> {
+        permit.require_act(LOOKING)?;
         let kinds = kinds
             .iter()
             .map(|kind| {
@@ -124,6 +127,25 @@ fn note(seen: &mut Inspection, finding: crate::Finding) {
         confidence: finding.confidence,
     });
 }
+
+/// Acts in whose course content is looked at.
+const LOOKING: &[Act] = &[
+    Act::Amend,
+    Act::Archive,
+    Act::Enter,
+    Act::Export,
+    Act::Open,
+    Act::Process,
+    Act::Receive,
+    Act::Release,
+    Act::Review,
+    Act::Scan,
+    Act::Share,
+    Act::Store,
+    Act::Transfer,
+    Act::Transmit,
+    Act::Verify,
+];
 
 /// Bytes by which a file is told from text.
 const HEAD: usize = 4096;

@@ -6,4 +6,7 @@ async fn fresh() -> DlpScanner {
     DlpScanner::new()
 }
 
-kta_core::scanner_conformance!(#[tokio::test] fresh);
+kta_core::scanner_conformance!(
+    #[tokio::test]
+    fresh
+);

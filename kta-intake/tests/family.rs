@@ -152,7 +152,7 @@ fn every_message_has_the_verdict_its_manifest_expects() {
         assert_eq!(letter.recipients, ["intake@kta.example"]);
         if text(delivery, "id") == "04-forged-sender" {
             assert!(facts.foreign_results && matches!(verdict, Verdict::Insecure(_)));
-            assert_eq!(letter.sender, text(&person(&manifest, "noam"), "email"));
+            assert_eq!(letter.sender, text(&person(&manifest, "noam"), "mail"));
             // Were the forger's own host our gateway, its header would count: trust is the id.
             let his = Gateway {
                 authserv_id: "mail.example.net".into(),

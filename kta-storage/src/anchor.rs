@@ -25,7 +25,9 @@ impl AnchorFile {
     /// The anchor at `path`, which need not exist yet.
     #[must_use]
     pub fn at(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_path_buf() }
+        Self {
+            path: path.as_ref().to_path_buf(),
+        }
     }
 
     /// What is remembered, if anything is.
@@ -40,7 +42,9 @@ impl AnchorFile {
             Err(_) => return Err(fault(FaultKind::Misconfigured, "the anchor cannot be read")),
         };
         let anchor = text.strip_suffix('\n').and_then(|line| line.parse().ok());
-        anchor.map(Some).ok_or_else(|| fault(FaultKind::Corrupt, "the anchor is damaged"))
+        anchor
+            .map(Some)
+            .ok_or_else(|| fault(FaultKind::Corrupt, "the anchor is damaged"))
     }
 
     /// Remembers `next`, on disk when this returns.
@@ -54,7 +58,8 @@ impl AnchorFile {
                 return Ok(());
             }
         }
-        self.write(next).map_err(|_| fault(FaultKind::Unavailable, "the anchor cannot be written"))
+        self.write(next)
+            .map_err(|_| fault(FaultKind::Unavailable, "the anchor cannot be written"))
     }
 
     /// Reads a firm's log from `ledger` and refuses it if it is not the whole story: shorter
@@ -91,10 +96,14 @@ impl AnchorFile {
             }
         }
         if checkpoint.is_some_and(|own| own.size > log.size()) {
-            return Err(Refusal::new(Code::AudTrunc).about("entries", log.size()).into());
+            return Err(Refusal::new(Code::AudTrunc)
+                .about("entries", log.size())
+                .into());
         }
         if known.is_some_and(|known| known.size > log.size()) {
-            return Err(Refusal::new(Code::AudFork).about("entries", log.size()).into());
+            return Err(Refusal::new(Code::AudFork)
+                .about("entries", log.size())
+                .into());
         }
         Ok(log)
     }
@@ -104,11 +113,18 @@ impl AnchorFile {
         let mut beside = self.path.as_os_str().to_owned();
         beside.push(".new");
         let beside = PathBuf::from(beside);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&beside)?;
         file.write_all(format!("{anchor}\n").as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
     }
 }
@@ -119,16 +135,22 @@ fn compare(log: &Log, checkpoint: Option<Anchor>, known: Option<Anchor>) -> Resu
         anchor.is_some_and(|anchor| anchor.size == log.size() && anchor.root != log.root())
     };
     if differs(known) {
-        return Err(Refusal::new(Code::AudFork).about("entries", log.size()).into());
+        return Err(Refusal::new(Code::AudFork)
+            .about("entries", log.size())
+            .into());
     }
     if differs(checkpoint) {
-        return Err(Refusal::new(Code::AudChain).about("entries", log.size()).into());
+        return Err(Refusal::new(Code::AudChain)
+            .about("entries", log.size())
+            .into());
     }
     Ok(())
 }
 
 fn fault(kind: FaultKind, detail: &'static str) -> Error {
-    Fault::new(kind, Port::Ledger, "anchor").because(detail).into()
+    Fault::new(kind, Port::Ledger, "anchor")
+        .because(detail)
+        .into()
 }
 
 /// Entries read at once.

@@ -54,15 +54,22 @@ impl DiskBlobs {
             Error::from(fault.because("the folder cannot be used"))
         };
         std::fs::create_dir_all(root.join(INCOMING)).map_err(unusable)?;
-        for left in std::fs::read_dir(root.join(INCOMING)).map_err(unusable)?.flatten() {
+        for left in std::fs::read_dir(root.join(INCOMING))
+            .map_err(unusable)?
+            .flatten()
+        {
             let modified = left.metadata().and_then(|data| data.modified());
-            let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+            let age = modified
+                .ok()
+                .and_then(|at| SystemTime::now().duration_since(at).ok());
             if age.is_some_and(|age| age > STALE) {
                 // What cannot be cleared away now is tried again at the next start.
                 drop(std::fs::remove_file(left.path()));
             }
         }
-        Ok(Self { root: Arc::new(root) })
+        Ok(Self {
+            root: Arc::new(root),
+        })
     }
 
     fn path(&self, id: &BlobId) -> PathBuf {
@@ -118,7 +125,12 @@ impl DiskBlobs {
 
 #[async_trait]
 impl Blobs for DiskBlobs {
-    async fn put(&self, id: &BlobId, sealed: ContentStream, permit: &Permit<'_>) -> Result<(u64, Digest)> {
+    async fn put(
+        &self,
+        id: &BlobId,
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<(u64, Digest)> {
         id.admit(BlobId::HANDLING, permit)?;
         let (incoming, length, digest) = self.take_in(sealed).await?;
         let path = self.path(id);
@@ -142,7 +154,10 @@ impl Blobs for DiskBlobs {
         };
         Ok(Box::pin(stream::try_unfold(file, async |mut file| {
             let mut piece = vec![0; PIECE];
-            let length = file.read(&mut piece).await.map_err(|error| broken("stream", &error))?;
+            let length = file
+                .read(&mut piece)
+                .await
+                .map_err(|error| broken("stream", &error))?;
             piece.truncate(length);
             Ok((length > 0).then(|| (Bytes::from(piece), file)))
         })))
@@ -154,7 +169,9 @@ impl Blobs for DiskBlobs {
     }
 
     async fn contains(&self, id: &BlobId) -> Result<bool> {
-        fs::try_exists(self.path(id)).await.map_err(|error| broken("contains", &error))
+        fs::try_exists(self.path(id))
+            .await
+            .map_err(|error| broken("contains", &error))
     }
 }
 
@@ -174,7 +191,11 @@ impl Erase for DiskBlobs {
         placement.admit(&self.system(), Act::Destroy, permit)?;
         self.erase_file(&placement.stored_blob()?).await?;
         let steps = ["file.overwrite", "file.unlink"].map(Label::fixed).to_vec();
-        Ok(Erased { method: Method::Overwrite, steps, window: None })
+        Ok(Erased {
+            method: Method::Overwrite,
+            steps,
+            window: None,
+        })
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
@@ -195,12 +216,19 @@ impl Erase for DiskBlobs {
             Err(error) => return Err(told(error)),
         }
         let there = fs::try_exists(&path).await.map_err(told)?;
-        let residue = Residue { what: Label::fixed("blob"), until: None, content: true };
+        let residue = Residue {
+            what: Label::fixed("blob"),
+            until: None,
+            content: true,
+        };
         Ok(Probe {
             at: permit.now(),
             asked: ["file.stat", "folder.list"].map(Label::fixed).to_vec(),
             evidence: Digest::of(format!("stat={there};listed={listed}").as_bytes()),
-            residues: (there || listed > 0).then_some(residue).into_iter().collect(),
+            residues: (there || listed > 0)
+                .then_some(residue)
+                .into_iter()
+                .collect(),
         })
     }
 }
@@ -225,7 +253,10 @@ impl Incoming {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanos = since.map_or(0, |since| since.as_nanos());
         let name = format!("{}-{number}-{nanos}", std::process::id());
-        Self { path: folder.join(name), in_place: false }
+        Self {
+            path: folder.join(name),
+            in_place: false,
+        }
     }
 
     async fn rename(mut self, to: &Path) -> std::io::Result<()> {
@@ -275,23 +306,29 @@ fn broken(operation: &'static str, error: &std::io::Error) -> Error {
         }
         _ => FaultKind::Unavailable,
     };
-    Fault::new(kind, Port::Blobs, operation).because(detail(error)).into()
+    Fault::new(kind, Port::Blobs, operation)
+        .because(detail(error))
+        .into()
 }
 
 fn detail(error: &std::io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full",
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "the folder cannot be written",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "the folder cannot be written"
+        }
         _ => "the disk failed",
     }
 }
 
 fn hex(bytes: &[u8; 16]) -> String {
-    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(32), |mut text, byte| {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+            text
+        })
 }
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -46,7 +46,9 @@ impl SqliteKeyTable {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let db = Mutex::new(FORM.open(&path, None)?);
-        Ok(Self { inner: Arc::new(Inner { path, db }) })
+        Ok(Self {
+            inner: Arc::new(Inner { path, db }),
+        })
     }
 
     async fn with<T: Send + 'static>(
@@ -70,8 +72,13 @@ impl KeyTable for SqliteKeyTable {
         let wanted = wanted.to_vec();
         self.with("read", move |db, _| {
             let moment = db.transaction().map_err(told("read"))?;
-            let Some(firm) = Firm::of(&moment, tenant)? else { return Ok(KeyRows::default()) };
-            let mut found = KeyRows { head: Some(firm.head.clone()), ..KeyRows::default() };
+            let Some(firm) = Firm::of(&moment, tenant)? else {
+                return Ok(KeyRows::default());
+            };
+            let mut found = KeyRows {
+                head: Some(firm.head.clone()),
+                ..KeyRows::default()
+            };
             for wanted in wanted {
                 match wanted {
                     Wanted::Children(node) => firm.children(node, &mut found)?,
@@ -104,9 +111,15 @@ impl KeyTable for SqliteKeyTable {
             let find = || -> rusqlite::Result<Vec<Vec<u8>>> {
                 let sql = "SELECT body FROM copy
                     WHERE firm = (SELECT no FROM head WHERE tenant = ?1) ORDER BY no";
-                db.prepare_cached(sql)?.query_map([tenant.as_bytes()], |row| row.get(0))?.collect()
+                db.prepare_cached(sql)?
+                    .query_map([tenant.as_bytes()], |row| row.get(0))?
+                    .collect()
             };
-            find().map_err(told("copies"))?.iter().map(|body| json(body)).collect()
+            find()
+                .map_err(told("copies"))?
+                .iter()
+                .map(|body| json(body))
+                .collect()
         })
         .await
     }
@@ -123,12 +136,19 @@ fn apply(db: &Connection, change: &KeyChange, marks: &mut Vec<u128>) -> Result<u
     if known.as_ref().map(|firm| firm.head.revision) != change.expected {
         return Err(Fault::new(FaultKind::Conflict, Port::KeyTable, "commit").into());
     }
-    let head = KeyHead { revision: change.expected.unwrap_or(0) + 1, ..change.head.clone() };
+    let head = KeyHead {
+        revision: change.expected.unwrap_or(0) + 1,
+        ..change.head.clone()
+    };
     let no = match known {
         Some(firm) => firm.no,
         None => {
             let row = params![change.tenant.as_bytes(), Vec::<u8>::new()];
-            execute(db, "INSERT INTO head (tenant, revision, body) VALUES (?1, 0, ?2)", row)?;
+            execute(
+                db,
+                "INSERT INTO head (tenant, revision, body) VALUES (?1, 0, ?2)",
+                row,
+            )?;
             db.last_insert_rowid()
         }
     };
@@ -198,14 +218,24 @@ impl<'c> Firm<'c> {
                 .optional()
         };
         let found = find().map_err(told("read"))?;
-        found.map(|(no, body)| Ok(Self { db, no, head: json(&body)? })).transpose()
+        found
+            .map(|(no, body)| {
+                Ok(Self {
+                    db,
+                    no,
+                    head: json(&body)?,
+                })
+            })
+            .transpose()
     }
 
     fn node(&self, node: NodeId, found: &mut KeyRows) -> Result<()> {
         let sql = "SELECT level, place, version, wrapped FROM node
             WHERE firm = ?1 AND level = ?2 AND place = ?3";
         let rows = self.rows(sql, params![self.no, node.level, node.index], node_row)?;
-        found.nodes.extend(rows.into_iter().map(|row| (row.node, row)));
+        found
+            .nodes
+            .extend(rows.into_iter().map(|row| (row.node, row)));
         Ok(())
     }
 
@@ -229,13 +259,21 @@ impl<'c> Firm<'c> {
         if parent.level < NodeId::LOWEST {
             let sql = "SELECT level, place, version, wrapped FROM node
                 WHERE firm = ?1 AND level = ?2 AND place BETWEEN ?3 AND ?4";
-            let rows = self.rows(sql, params![self.no, parent.level + 1, first, last], node_row)?;
-            found.nodes.extend(rows.into_iter().map(|row| (row.node, row)));
+            let rows = self.rows(
+                sql,
+                params![self.no, parent.level + 1, first, last],
+                node_row,
+            )?;
+            found
+                .nodes
+                .extend(rows.into_iter().map(|row| (row.node, row)));
         } else {
             let sql = "SELECT subject, slot, generation, fingerprint, wrapped FROM subject
                 WHERE firm = ?1 AND slot BETWEEN ?2 AND ?3";
             let rows = self.rows(sql, params![self.no, first, last], subject_row)?;
-            found.subjects.extend(rows.into_iter().map(|row| (row.subject, row)));
+            found
+                .subjects
+                .extend(rows.into_iter().map(|row| (row.subject, row)));
         }
         Ok(())
     }
@@ -255,7 +293,13 @@ impl<'c> Firm<'c> {
             "INSERT INTO node (firm, level, place, version, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (firm, level, place) DO UPDATE SET version = excluded.version,
              wrapped = excluded.wrapped",
-            params![self.no, row.node.level, row.node.index, integer(row.version)?, row.wrapped.as_bytes()],
+            params![
+                self.no,
+                row.node.level,
+                row.node.index,
+                integer(row.version)?,
+                row.wrapped.as_bytes()
+            ],
         )
     }
 
@@ -286,7 +330,11 @@ impl<'c> Firm<'c> {
         let person = params![self.no, tombstone.subject.as_bytes()];
         let sql = "SELECT wrapped FROM subject WHERE firm = ?1 AND subject = ?2";
         mark(bodies(self.db, sql, person)?, &[], marks);
-        execute(self.db, "DELETE FROM subject WHERE firm = ?1 AND subject = ?2", person)?;
+        execute(
+            self.db,
+            "DELETE FROM subject WHERE firm = ?1 AND subject = ?2",
+            person,
+        )?;
         if self.tombstone(tombstone.subject)?.is_none() {
             self.put_tombstone(tombstone)?;
         }
@@ -298,7 +346,12 @@ impl<'c> Firm<'c> {
             self.db,
             "INSERT INTO tombstone (firm, subject, kek, body) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (firm, subject) DO UPDATE SET body = excluded.body",
-            params![self.no, tombstone.subject.as_bytes(), tombstone.kek.as_str(), to_json(tombstone)?],
+            params![
+                self.no,
+                tombstone.subject.as_bytes(),
+                tombstone.kek.as_str(),
+                to_json(tombstone)?
+            ],
         )
     }
 
@@ -309,7 +362,10 @@ impl<'c> Firm<'c> {
         read: fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
         let find = || -> rusqlite::Result<Vec<T>> {
-            self.db.prepare_cached(sql)?.query_map(wanted, read)?.collect()
+            self.db
+                .prepare_cached(sql)?
+                .query_map(wanted, read)?
+                .collect()
         };
         find().map_err(told("read"))
     }
@@ -332,7 +388,10 @@ fn clean(db: &Connection, path: &Path, marks: &[u128]) -> Result<()> {
 
 fn node_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
     Ok(NodeRow {
-        node: NodeId { level: row.get(0)?, index: row.get(1)? },
+        node: NodeId {
+            level: row.get(0)?,
+            index: row.get(1)?,
+        },
         version: row.get::<_, i64>(2)?.cast_unsigned(),
         wrapped: WrappedKey::from_bytes(row.get(3)?),
     })
@@ -350,7 +409,9 @@ fn subject_row(row: &Row<'_>) -> rusqlite::Result<SubjectRow> {
 
 fn bodies(db: &Connection, sql: &str, wanted: impl rusqlite::Params) -> Result<Vec<Vec<u8>>> {
     let find = || -> rusqlite::Result<Vec<Vec<u8>>> {
-        db.prepare_cached(sql)?.query_map(wanted, |row| row.get(0))?.collect()
+        db.prepare_cached(sql)?
+            .query_map(wanted, |row| row.get(0))?
+            .collect()
     };
     find().map_err(told("read"))
 }
@@ -380,7 +441,9 @@ fn told(operation: &'static str) -> impl Fn(rusqlite::Error) -> Error {
 /// Committed, but the removed bytes may still be in the file.
 fn unclean() -> Error {
     let fault = Fault::new(FaultKind::OutcomeUnknown, Port::KeyTable, "commit");
-    fault.because("committed, but removed bytes may still be in the file").into()
+    fault
+        .because("committed, but removed bytes may still be in the file")
+        .into()
 }
 
 static FORM: Form = Form {

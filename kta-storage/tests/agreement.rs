@@ -7,10 +7,9 @@ use kta_core::conformance::store::{Firm, Samples};
 use kta_core::crypto::IndexTag;
 use kta_core::memory::MemoryStore;
 use kta_core::ports::store::{
-    Change, Durability, Expected, HoldQuery, Job, PlacementQuery, RecordBy, RecordQuery, Register, Settled,
-    SheetQuery,
+    Change, Durability, Expected, HoldQuery, Job, PlacementQuery, RecordBy, RecordQuery, Register,
+    Settled, SheetQuery,
 };
-use kta_core::ports::{Jobs as _, Store as _};
 use kta_core::time::Timestamp;
 use kta_core::{Code, pii::FieldName};
 use kta_storage::SqliteStore;
@@ -44,8 +43,16 @@ proptest! {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Commit { at: i64, ops: Vec<Op>, events: Vec<Option<u8>> },
-    Lease { now: i64, length: i64, limit: usize },
+    Commit {
+        at: i64,
+        ops: Vec<Op>,
+        events: Vec<Option<u8>>,
+    },
+    Lease {
+        now: i64,
+        length: i64,
+        limit: usize,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -83,17 +90,31 @@ fn op() -> impl Strategy<Value = Op> {
     let want = || prop_oneof![Just(Want::Absent), Just(Want::Any), Just(Want::Before)];
     prop_oneof![
         (0_u8..4, 0_i64..60).prop_map(|(job, due)| Op::Enqueue(job, due)),
-        (0_u8..4, 1_u64..4, want()).prop_map(|(sheet, revision, want)| Op::File(sheet, revision, want)),
+        (0_u8..4, 1_u64..4, want())
+            .prop_map(|(sheet, revision, want)| Op::File(sheet, revision, want)),
         Just(Op::Intern),
         (0_u8..3, 0_u8..4).prop_map(|(subject, id)| Op::Place(subject, id)),
-        (0_u8..3, prop::option::of(0_u8..3), prop::option::of(0_u8..3))
+        (
+            0_u8..3,
+            prop::option::of(0_u8..3),
+            prop::option::of(0_u8..3)
+        )
             .prop_map(|(id, subject, matter)| Op::PlaceHold(id, subject, matter)),
-        (0_u8..3, 0_u8..4, 1_u64..4, prop::collection::vec(0_u8..3, 0..3), want())
-            .prop_map(|(subject, record, revision, tags, want)| Op::Put(subject, record, revision, tags, want)),
+        (
+            0_u8..3,
+            0_u8..4,
+            1_u64..4,
+            prop::collection::vec(0_u8..3, 0..3),
+            want()
+        )
+            .prop_map(|(subject, record, revision, tags, want)| Op::Put(
+                subject, record, revision, tags, want
+            )),
         (0_u8..3).prop_map(Op::Release),
         (0_u8..3, 0_u8..4).prop_map(|(subject, record)| Op::Remove(subject, record)),
         (0_u8..4).prop_map(Op::RemoveSheet),
-        (0_u8..4, prop::option::of(0_u64..3), 0_u8..4).prop_map(|(job, lease, how)| Op::Settle(job, lease, how)),
+        (0_u8..4, prop::option::of(0_u64..3), 0_u8..4)
+            .prop_map(|(job, lease, how)| Op::Settle(job, lease, how)),
     ]
 }
 
@@ -111,18 +132,28 @@ impl Op {
                 expected: expected(*want, *revision),
             },
             Self::Intern => Change::Intern(rows.class()),
-            Self::Place(subject, id) => Change::PutPlacement(rows.placement(*subject, *id, "kta-store")),
-            Self::PlaceHold(id, subject, matter) => Change::PlaceHold(rows.hold(*id, *subject, *matter)),
-            Self::Put(subject, record, revision, tags, want) => {
-                rows.put(*subject, *record, *revision, tags, expected(*want, *revision))
+            Self::Place(subject, id) => {
+                Change::PutPlacement(rows.placement(*subject, *id, "kta-store"))
             }
-            Self::Release(id) => {
-                Change::ReleaseHold { hold: rows.hold(*id, None, None).id, by: rows.actor() }
+            Self::PlaceHold(id, subject, matter) => {
+                Change::PlaceHold(rows.hold(*id, *subject, *matter))
             }
+            Self::Put(subject, record, revision, tags, want) => rows.put(
+                *subject,
+                *record,
+                *revision,
+                tags,
+                expected(*want, *revision),
+            ),
+            Self::Release(id) => Change::ReleaseHold {
+                hold: rows.hold(*id, None, None).id,
+                by: rows.actor(),
+            },
             Self::Remove(subject, record) => Change::RemoveRecord(rows.key(*subject, *record)),
-            Self::RemoveSheet(sheet) => {
-                Change::RemoveSheet(Register::Receipts, rows.sheet(Register::Receipts, *sheet, 1).id)
-            }
+            Self::RemoveSheet(sheet) => Change::RemoveSheet(
+                Register::Receipts,
+                rows.sheet(Register::Receipts, *sheet, 1).id,
+            ),
             Self::Settle(job, lease, how) => {
                 let outcome = match how {
                     0 => Settled::Done,
@@ -130,7 +161,11 @@ impl Op {
                     2 => Settled::Dead(Some(Code::DstHold)),
                     _ => Settled::Retry(rows.set(20_000).at),
                 };
-                Change::Settle { job: rows.job(*job, 0).id, lease: *lease, outcome }
+                Change::Settle {
+                    job: rows.job(*job, 0).id,
+                    lease: *lease,
+                    outcome,
+                }
             }
         }
     }
@@ -147,7 +182,10 @@ async fn play(store: &dyn Firm, rows: &Samples, step: &Step) -> String {
         }
         Step::Lease { now, length, limit } => {
             let (now, until) = (second(rows, *now), second(rows, now + length));
-            store.lease(rows.tenant, now, until, *limit).await.map(|jobs| format!("{jobs:?}"))
+            store
+                .lease(rows.tenant, now, until, *limit)
+                .await
+                .map(|jobs| format!("{jobs:?}"))
         }
     };
     match said {
@@ -170,25 +208,54 @@ async fn state(store: &dyn Firm, rows: &Samples) -> String {
         by.push(RecordBy::Tag(field, tag));
     }
     for by in by {
-        let query = RecordQuery { tenant, by, after: None, limit: usize::MAX };
+        let query = RecordQuery {
+            tenant,
+            by,
+            after: None,
+            limit: usize::MAX,
+        };
         said += &format!("{:?}\n", store.records(&query).await.unwrap());
     }
     for subject in 0..3 {
         for record in 0..4 {
-            said += &format!("{:?}\n", store.record(&rows.key(subject, record)).await.unwrap());
+            said += &format!(
+                "{:?}\n",
+                store.record(&rows.key(subject, record)).await.unwrap()
+            );
         }
         let of = PlacementQuery::of(tenant, rows.subject(subject));
         said += &format!("{:?}\n", store.placements(&of).await.unwrap());
-        let covering = HoldQuery::covering(tenant, rows.subject(subject), Some(rows.matter(subject)));
+        let covering =
+            HoldQuery::covering(tenant, rows.subject(subject), Some(rows.matter(subject)));
         said += &format!("{:?}\n", store.holds(&covering).await.unwrap());
         let (from, to) = (rows.set(0).at, rows.set(150).at);
-        said += &format!("{:?}\n", store.trail(tenant, rows.subject(subject), from, to).await.unwrap());
-        let sheets = SheetQuery { subject: Some(rows.subject(subject)), ..SheetQuery::all(tenant, Register::Receipts) };
+        said += &format!(
+            "{:?}\n",
+            store
+                .trail(tenant, rows.subject(subject), from, to)
+                .await
+                .unwrap()
+        );
+        let sheets = SheetQuery {
+            subject: Some(rows.subject(subject)),
+            ..SheetQuery::all(tenant, Register::Receipts)
+        };
         said += &format!("{:?}\n", store.sheets(&sheets).await.unwrap());
     }
-    let holds = HoldQuery { tenant, subject: None, matter: None, active: false };
+    let holds = HoldQuery {
+        tenant,
+        subject: None,
+        matter: None,
+        active: false,
+    };
     said += &format!("{:?}\n", store.holds(&holds).await.unwrap());
-    said += &format!("{:?}\n", store.sheets(&SheetQuery::all(tenant, Register::Classes)).await.unwrap());
+    said += &format!(
+        "{:?}\n",
+        store
+            .sheets(&SheetQuery::all(tenant, Register::Classes))
+            .await
+            .unwrap()
+    );
     let jobs: Vec<Job> = store.jobs(tenant, None).await.unwrap();
     said += &format!("{jobs:?}\n{}\n", store.size(tenant).await.unwrap());
     for entry in store.entries(tenant, 0, usize::MAX).await.unwrap() {

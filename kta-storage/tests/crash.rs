@@ -35,24 +35,43 @@ async fn a_killed_process_loses_nothing_it_was_told_and_leaves_no_half_commit() 
             // `append` refuses a gap, a repetition and a step back in time.
             log.append(&entry).unwrap();
             let entry = Entry::parse(&entry).unwrap();
-            let number = entry.event.facts[&Label::fixed("number")].to_string().parse().unwrap();
+            let number = entry.event.facts[&Label::fixed("number")]
+                .to_string()
+                .parse()
+                .unwrap();
             assert!(written.insert(number), "one commit, one entry");
         }
         assert_eq!(log.size(), store.size(rows().tenant).await.unwrap());
         let lost: Vec<_> = told.difference(&written).collect();
         assert!(lost.is_empty(), "round {round} lost {lost:?}");
         for number in &written {
-            assert!(store.record(&key(*number)).await.unwrap().is_some(), "an entry without its record");
+            assert!(
+                store.record(&key(*number)).await.unwrap().is_some(),
+                "an entry without its record"
+            );
         }
-        assert_eq!(records(&store).await, written.len(), "a record without its entry");
+        assert_eq!(
+            records(&store).await,
+            written.len(),
+            "a record without its entry"
+        );
     }
-    assert!(told.len() > 100, "the process was killed before it did anything: {}", told.len());
+    assert!(
+        told.len() > 100,
+        "the process was killed before it did anything: {}",
+        told.len()
+    );
 }
 
 /// Runs the child until a random moment; gives the numbers of the commits it was answered.
 fn run_and_kill(file: &std::path::Path, round: u64) -> BTreeSet<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["the_process_that_is_killed", "--exact", "--ignored", "--nocapture"])
+        .args([
+            "the_process_that_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(FILE, file)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -68,21 +87,34 @@ fn run_and_kill(file: &std::path::Path, round: u64) -> BTreeSet<u64> {
         child.kill().unwrap();
         child.wait().unwrap();
     });
-    let told = first.into_iter().chain(lines.map_while(Result::ok).filter_map(number_of)).collect();
+    let told = first
+        .into_iter()
+        .chain(lines.map_while(Result::ok).filter_map(number_of))
+        .collect();
     killer.join().unwrap();
     told
 }
 
 fn number_of(line: impl AsRef<str>) -> Option<u64> {
     // The last line may have been cut: it counts only with its end.
-    line.as_ref().split_once("told ")?.1.strip_suffix(" .")?.parse().ok()
+    line.as_ref()
+        .split_once("told ")?
+        .1
+        .strip_suffix(" .")?
+        .parse()
+        .ok()
 }
 
 #[test]
 #[ignore = "the other test runs it as a process of its own and kills it"]
 fn the_process_that_is_killed() {
-    let Ok(file) = std::env::var(FILE) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let Ok(file) = std::env::var(FILE) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let store = SqliteStore::open(file).unwrap();
         let begin = store.size(rows().tenant).await.unwrap();
@@ -111,7 +143,11 @@ fn set(number: u64) -> ChangeSet {
     record.key = key(number);
     let mut set = rows
         .set(0)
-        .with(Change::PutRecord { record, index: vec![rows.tag(1)], expected: Expected::Absent })
+        .with(Change::PutRecord {
+            record,
+            index: vec![rows.tag(1)],
+            expected: Expected::Absent,
+        })
         .event(rows.event(Some(1)).with("number", number));
     if number % 3 == 0 {
         set.durability = Durability::Bounded;
@@ -122,15 +158,25 @@ fn set(number: u64) -> ChangeSet {
 async fn records(store: &SqliteStore) -> usize {
     use kta_core::ports::store::{RecordBy, RecordQuery};
     let by = RecordBy::Subject(rows().subject(1));
-    let query = RecordQuery { tenant: rows().tenant, by, after: None, limit: usize::MAX };
+    let query = RecordQuery {
+        tenant: rows().tenant,
+        by,
+        after: None,
+        limit: usize::MAX,
+    };
     store.records(&query).await.unwrap().len()
 }
 
 fn rows() -> Samples {
-    Samples { tenant: TenantId::derived(&[b"invented firm that crashes"]) }
+    Samples {
+        tenant: TenantId::derived(&[b"invented firm that crashes"]),
+    }
 }
 
 fn key(number: u64) -> RecordKey {
     let record = RecordId::derived(&[&number.to_be_bytes()]);
-    RecordKey { record, ..rows().key(1, 1) }
+    RecordKey {
+        record,
+        ..rows().key(1, 1)
+    }
 }

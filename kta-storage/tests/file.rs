@@ -20,7 +20,9 @@ use rusqlite::Connection;
 fn the_file_of_another_program_is_refused_and_left_alone() {
     let file = common::folder("foreign").join("other.db");
     let other = Connection::open(&file).unwrap();
-    other.execute_batch("CREATE TABLE theirs (what TEXT); INSERT INTO theirs VALUES ('kept')").unwrap();
+    other
+        .execute_batch("CREATE TABLE theirs (what TEXT); INSERT INTO theirs VALUES ('kept')")
+        .unwrap();
     drop(other);
     let before = std::fs::read(&file).unwrap();
     assert_eq!(kind(SqliteStore::open(&file)), FaultKind::Misconfigured);
@@ -33,15 +35,24 @@ fn a_key_table_is_no_store_and_a_store_no_key_table() {
     let folder = common::folder("mixed");
     drop(SqliteStore::open(folder.join("firm.db")).unwrap());
     drop(SqliteKeyTable::open(folder.join("keys.db")).unwrap());
-    assert_eq!(kind(SqliteStore::open(folder.join("keys.db"))), FaultKind::Misconfigured);
-    assert_eq!(kind(SqliteKeyTable::open(folder.join("firm.db"))), FaultKind::Misconfigured);
+    assert_eq!(
+        kind(SqliteStore::open(folder.join("keys.db"))),
+        FaultKind::Misconfigured
+    );
+    assert_eq!(
+        kind(SqliteKeyTable::open(folder.join("firm.db"))),
+        FaultKind::Misconfigured
+    );
 }
 
 #[test]
 fn the_file_of_a_newer_version_is_refused() {
     let file = common::folder("newer").join("firm.db");
     drop(SqliteStore::open(&file).unwrap());
-    Connection::open(&file).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(&file)
+        .unwrap()
+        .pragma_update(None, "user_version", 2)
+        .unwrap();
     assert_eq!(kind(SqliteStore::open(&file)), FaultKind::Misconfigured);
 }
 
@@ -52,7 +63,10 @@ fn what_is_no_database_is_corrupt_and_what_is_no_file_is_misconfigured() {
     std::fs::write(&file, "Testa Garbage ".repeat(1000)).unwrap();
     assert_eq!(kind(SqliteStore::open(&file)), FaultKind::Corrupt);
     assert_eq!(kind(SqliteStore::open(&folder)), FaultKind::Misconfigured);
-    assert_eq!(kind(SqliteStore::open(folder.join("no").join("folder.db"))), FaultKind::Misconfigured);
+    assert_eq!(
+        kind(SqliteStore::open(folder.join("no").join("folder.db"))),
+        FaultKind::Misconfigured
+    );
 }
 
 #[tokio::test]
@@ -61,7 +75,13 @@ async fn a_damaged_page_is_found_when_the_file_is_opened() {
     let store = SqliteStore::open(&file).unwrap();
     let rows = rows();
     for number in 1..=40 {
-        store.commit(rows.set(0).with(rows.put(1, number, 1, &[], Expected::Absent))).await.unwrap();
+        store
+            .commit(
+                rows.set(0)
+                    .with(rows.put(1, number, 1, &[], Expected::Absent)),
+            )
+            .await
+            .unwrap();
     }
     store.checkpoint().await.unwrap();
     drop(store);
@@ -79,7 +99,12 @@ async fn a_log_that_lost_its_end_is_found_when_the_file_is_opened() {
     let file = common::folder("lost-end").join("firm.db");
     fill(&file, 5).await;
     let thief = Connection::open(&file).unwrap();
-    thief.execute("DELETE FROM entry WHERE place = (SELECT max(place) FROM entry)", []).unwrap();
+    thief
+        .execute(
+            "DELETE FROM entry WHERE place = (SELECT max(place) FROM entry)",
+            [],
+        )
+        .unwrap();
     drop(thief);
     assert_eq!(kind(SqliteStore::open(&file)), FaultKind::Corrupt);
 }
@@ -91,7 +116,10 @@ async fn a_full_store_refuses_whole_sets_and_stays_usable() {
     let rows = rows();
     let mut kept = 0;
     let full = loop {
-        let set = rows.set(0).with(rows.put(1, kept + 1, 1, &[1], Expected::Absent)).event(rows.event(None));
+        let set = rows
+            .set(0)
+            .with(rows.put(1, kept + 1, 1, &[1], Expected::Absent))
+            .event(rows.event(None));
         match store.commit(set).await {
             Ok(_) => kept += 1,
             Err(error) => break error,
@@ -99,15 +127,27 @@ async fn a_full_store_refuses_whole_sets_and_stays_usable() {
         assert!(kept < 200, "the quota does not bind");
     };
     let fault = full.fault().unwrap();
-    assert_eq!((fault.kind(), fault.detail()), (FaultKind::Unavailable, Some("the disk is full")));
+    assert_eq!(
+        (fault.kind(), fault.detail()),
+        (FaultKind::Unavailable, Some("the disk is full"))
+    );
     assert!(fault.is_transient());
     assert_eq!(store.size(rows.tenant).await.unwrap(), u64::from(kept));
-    assert!(store.record(&rows.key(1, kept + 1)).await.unwrap().is_none());
+    assert!(
+        store
+            .record(&rows.key(1, kept + 1))
+            .await
+            .unwrap()
+            .is_none()
+    );
     store.check().await.unwrap();
     // Room again: it goes on.
     let remove = kta_core::ports::Change::RemoveRecord(rows.key(1, 1));
     store.commit(rows.set(0).with(remove)).await.unwrap();
-    store.commit(rows.set(0).with(rows.put(1, 1, 1, &[], Expected::Absent))).await.unwrap();
+    store
+        .commit(rows.set(0).with(rows.put(1, 1, 1, &[], Expected::Absent)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -116,7 +156,9 @@ async fn a_bounded_commit_is_carried_to_disk_within_the_stated_lag() {
     let store = SqliteStore::open(&file).unwrap();
     let ticks = || -> i64 {
         let other = Connection::open(&file).unwrap();
-        other.query_row("SELECT count FROM tick", [], |row| row.get(0)).unwrap()
+        other
+            .query_row("SELECT count FROM tick", [], |row| row.get(0))
+            .unwrap()
     };
     let rows = rows();
     let bounded = || {
@@ -130,7 +172,10 @@ async fn a_bounded_commit_is_carried_to_disk_within_the_stated_lag() {
     assert_eq!(ticks(), 1);
     // A durable commit takes earlier bounded ones along: nothing is left to carry.
     store.commit(bounded()).await.unwrap();
-    store.commit(rows.set(0).event(rows.event(None))).await.unwrap();
+    store
+        .commit(rows.set(0).event(rows.event(None)))
+        .await
+        .unwrap();
     tokio::time::sleep(SqliteStore::LAG + Duration::from_millis(400)).await;
     assert_eq!(ticks(), 1);
 }
@@ -138,16 +183,22 @@ async fn a_bounded_commit_is_carried_to_disk_within_the_stated_lag() {
 #[tokio::test]
 async fn two_processes_worth_of_handles_number_one_log() {
     let file = common::folder("shared").join("firm.db");
-    let stores = [SqliteStore::open(&file).unwrap(), SqliteStore::open(&file).unwrap()];
+    let stores = [
+        SqliteStore::open(&file).unwrap(),
+        SqliteStore::open(&file).unwrap(),
+    ];
     let rows = rows();
-    let commits = (0..60).map(|number| stores[number % 2].commit(rows.set(0).event(rows.event(None))));
+    let commits =
+        (0..60).map(|number| stores[number % 2].commit(rows.set(0).event(rows.event(None))));
     for done in futures_util::future::join_all(commits).await {
         done.unwrap();
     }
     for store in &stores {
         let entries = store.entries(rows.tenant, 0, usize::MAX).await.unwrap();
         let mut log = kta_core::audit::Log::new("shared.example");
-        entries.iter().for_each(|entry| drop(log.append(entry).unwrap()));
+        for entry in &entries {
+            log.append(entry).unwrap();
+        }
         assert_eq!(log.size(), 60);
     }
 }
@@ -157,11 +208,24 @@ async fn a_backup_opens_and_holds_the_same_log() {
     let folder = common::folder("backup");
     let store = SqliteStore::open(folder.join("firm.db")).unwrap();
     let rows = rows();
-    store.commit(rows.set(0).with(rows.put(1, 1, 1, &[1], Expected::Absent)).event(rows.event(None))).await.unwrap();
+    store
+        .commit(
+            rows.set(0)
+                .with(rows.put(1, 1, 1, &[1], Expected::Absent))
+                .event(rows.event(None)),
+        )
+        .await
+        .unwrap();
     store.back_up(folder.join("copy.db")).await.unwrap();
-    assert_eq!(fault(store.back_up(folder.join("copy.db")).await).kind(), FaultKind::Misconfigured);
+    assert_eq!(
+        fault(store.back_up(folder.join("copy.db")).await).kind(),
+        FaultKind::Misconfigured
+    );
     let copy = SqliteStore::open(folder.join("copy.db")).unwrap();
-    assert_eq!(copy.record(&rows.key(1, 1)).await.unwrap(), Some(rows.record(1, 1, 1)));
+    assert_eq!(
+        copy.record(&rows.key(1, 1)).await.unwrap(),
+        Some(rows.record(1, 1, 1))
+    );
     let all = |store: SqliteStore| async move { store.entries(rows.tenant, 0, 9).await.unwrap() };
     assert_eq!(all(copy).await, all(store).await);
 }
@@ -176,7 +240,9 @@ async fn an_older_copy_of_the_store_put_back_is_a_fork() {
     fill(&file, 3).await;
     let open = async |file: &Path| {
         let store = SqliteStore::open(file).unwrap();
-        anchor.open_log(&store, rows().tenant, "firm.example", None).await
+        anchor
+            .open_log(&store, rows().tenant, "firm.example", None)
+            .await
     };
     anchor.advance(open(&file).await.unwrap().anchor()).unwrap();
     assert_eq!(open(&file).await.unwrap().size(), 8);
@@ -195,14 +261,23 @@ fn an_anchor_never_goes_back_and_a_damaged_one_is_not_believed() {
     let anchor = AnchorFile::at(&file);
     assert_eq!(anchor.known().unwrap(), None);
     let (five, six) = (
-        Anchor { size: 5, root: Digest::of(b"five") },
-        Anchor { size: 6, root: Digest::of(b"six") },
+        Anchor {
+            size: 5,
+            root: Digest::of(b"five"),
+        },
+        Anchor {
+            size: 6,
+            root: Digest::of(b"six"),
+        },
     );
     anchor.advance(five).unwrap();
     anchor.advance(six).unwrap();
     anchor.advance(six).unwrap();
     assert_eq!(code(anchor.advance(five)), Code::AudFork);
-    let other = Anchor { root: Digest::of(b"other"), ..six };
+    let other = Anchor {
+        root: Digest::of(b"other"),
+        ..six
+    };
     assert_eq!(code(anchor.advance(other)), Code::AudFork);
     assert_eq!(AnchorFile::at(&file).known().unwrap(), Some(six));
     std::fs::write(&file, "6 zz\n").unwrap();
@@ -221,13 +296,23 @@ async fn an_erased_persons_wrapped_key_is_in_no_file() {
     let entropy = Arc::new(SeededEntropy::new(1));
     let kms = Arc::new(MemoryKms::new(entropy.clone()));
     let (rows, now) = (rows(), rows().set(0).at);
-    let keys = Hierarchy::open(rows.tenant, kms, Arc::new(table.clone()), entropy, now).await.unwrap();
+    let keys = Hierarchy::open(rows.tenant, kms, Arc::new(table.clone()), entropy, now)
+        .await
+        .unwrap();
     let people: Vec<_> = (1..=60).map(|number| rows.subject(number)).collect();
     keys.enroll_all(&people).await.unwrap();
-    let wanted: Vec<_> = people.iter().map(|subject| Wanted::Subject(*subject)).collect();
+    let wanted: Vec<_> = people
+        .iter()
+        .map(|subject| Wanted::Subject(*subject))
+        .collect();
     let before = table.read(rows.tenant, &wanted).await.unwrap();
     let held = |wrapped: &[u8]| common::in_any_file(&folder, wrapped);
-    assert!(before.subjects.values().all(|row| held(row.wrapped.as_bytes())));
+    assert!(
+        before
+            .subjects
+            .values()
+            .all(|row| held(row.wrapped.as_bytes()))
+    );
     keys.erase(&people[..20], now).await.unwrap();
     for subject in &people[..20] {
         assert!(!held(before.subjects[subject].wrapped.as_bytes()));
@@ -250,7 +335,14 @@ fn files_are_readable_by_their_owner_only() {
     drop(SqliteStore::open(folder.join("firm.db")).unwrap());
     drop(SqliteKeyTable::open(folder.join("keys.db")).unwrap());
     for file in ["firm.db", "keys.db"] {
-        assert_eq!(std::fs::metadata(folder.join(file)).unwrap().permissions().mode() & 0o077, 0);
+        assert_eq!(
+            std::fs::metadata(folder.join(file))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o077,
+            0
+        );
     }
 }
 
@@ -264,8 +356,14 @@ async fn faults_of_the_file_tell_no_value() {
     let file = common::folder("telling").join("firm.db");
     let store = SqliteStore::open(&file).unwrap();
     let rows = rows();
-    store.commit(rows.set(0).with(rows.put(1, 1, 1, &[1], Expected::Absent))).await.unwrap();
-    Connection::open(&file).unwrap().execute("UPDATE record SET fields = x'0102'", []).unwrap();
+    store
+        .commit(rows.set(0).with(rows.put(1, 1, 1, &[1], Expected::Absent)))
+        .await
+        .unwrap();
+    Connection::open(&file)
+        .unwrap()
+        .execute("UPDATE record SET fields = x'0102'", [])
+        .unwrap();
     let error = store.record(&rows.key(1, 1)).await.unwrap_err();
     assert_eq!(error.fault().map(Fault::kind), Some(FaultKind::Corrupt));
     let told = format!("{error} {error:?} {store:?}");
@@ -278,13 +376,18 @@ async fn fill(file: &Path, entries: u8) {
     for _ in 0..entries {
         let size = store.size(rows.tenant).await.unwrap();
         // The length of the file's name tells two files' stories apart.
-        let event = rows.event(None).with("number", size).with("file", file.as_os_str().len());
+        let event = rows
+            .event(None)
+            .with("number", size)
+            .with("file", file.as_os_str().len());
         store.commit(rows.set(0).event(event)).await.unwrap();
     }
 }
 
 fn rows() -> Samples {
-    Samples { tenant: TenantId::derived(&[b"invented firm of one file"]) }
+    Samples {
+        tenant: TenantId::derived(&[b"invented firm of one file"]),
+    }
 }
 
 fn fault<T>(outcome: Result<T, Error>) -> Fault {

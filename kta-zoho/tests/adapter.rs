@@ -428,8 +428,6 @@ async fn the_change_feed_tells_every_change_and_deletion_whatever_the_page_size(
             if !page.more {
                 break;
             }
-            // The second in which all were entered must be over before it can be left behind.
-            office.emulator.clock().advance(Duration::from_secs(2));
         }
         assert!(
             entered.iter().all(|locator| seen.contains(locator)),

@@ -11,12 +11,14 @@ invisible text (rendering mode 3) over the picture, in an uncompressed content s
 written here from the same string that is drawn into the picture; no OCR took place.
 """
 
+import io
 import pathlib
 import subprocess
 import sys
 import tomllib
 
 from reportlab.lib.units import mm
+from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
 
 HERE = pathlib.Path(__file__).parent
@@ -90,7 +92,8 @@ def passport(p, out):
                         invariant=1, pageCompression=0)
     pdf.setTitle("scan")
     pdf.setProducer("specimen scanner")
-    pdf.drawImage(str(image), 0, 0, width, height)
+    # by content, not by path: ReportLab names the picture after what it is given
+    pdf.drawImage(ImageReader(io.BytesIO(image.read_bytes())), 0, 0, width, height)
     for i, line in enumerate((line1, line2)):
         text = pdf.beginText(5 * mm, (10.5 - i * 6.5) * mm)
         text.setFont(MONO, 11)
@@ -155,7 +158,7 @@ def main():
 title: {full(noam)}
 ---
 
-{noam['email']}, {noam['phone']}
+{noam['mail']}, {noam['phone']}
 
 # Work
 

@@ -24,7 +24,7 @@ import tomllib
 HERE = pathlib.Path(__file__).parent
 FRONT, BACK = 25543, 25580
 PERSONAL = ("family_name", "given_names", "native_name", "birth_date", "sex", "nationality",
-            "passport_number", "passport_expiry", "national_id", "email", "phone",
+            "passport_number", "passport_expiry", "national_id", "phone",
             "address", "occupation")
 
 
@@ -60,10 +60,11 @@ def main():
     fields = [("csrf_token", token(firm, int(time.time()) + 7200, nonce)),
               ("form_version", firm["form_version"]),
               ("matter", data["matter"]["reference"]),
-              ("submitter", spouse["email"])]
+              ("submitter", spouse["mail"])]
     for p in data["person"]:
         r = p["role"]
         fields += [(f"{r}.{key}", str(p[key])) for key in PERSONAL if key in p]
+        fields += [(f"{r}.email", p["mail"])] if "mail" in p else []
     files = [("child2.passport_page", "ofir-passport.pdf", "passport Ofir.pdf"),
              ("child2.birth_certificate", "ofir-birth.pdf", "תעודת לידה אופיר.pdf"),
              ("marriage_certificate", "marriage.pdf", "marriage certificate.pdf")]

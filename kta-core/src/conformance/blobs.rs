@@ -38,7 +38,10 @@ conformance_cases! {$
 pub async fn what_was_put_comes_back_byte_for_byte(port: &dyn Blobs) {
     let house = House::new("bytes");
     for (number, length) in [1, 65_536, 65_537, 3_000_017].into_iter().enumerate() {
-        let (id, bytes) = (house.blob(u8::try_from(number).unwrap()), sealed(number, length));
+        let (id, bytes) = (
+            house.blob(u8::try_from(number).unwrap()),
+            sealed(number, length),
+        );
         let stored = put(port, &house, &id, &bytes).await;
         assert_eq!(stored, (length as u64, Digest::of(&bytes)));
         assert_eq!(read(port, &house, &id).await, Some(bytes));
@@ -108,7 +111,9 @@ pub async fn a_cancelled_put_leaves_what_was_there(port: &dyn Blobs) {
 pub async fn of_concurrent_puts_one_stands_whole(port: &dyn Blobs) {
     let house = House::new("concurrent");
     let id = house.blob(1);
-    let all: Vec<_> = (0..6).map(|number| sealed(number, 150_000 + number)).collect();
+    let all: Vec<_> = (0..6)
+        .map(|number| sealed(number, 150_000 + number))
+        .collect();
     join_all(all.iter().map(|bytes| put(port, &house, &id, bytes))).await;
     let stands = read(port, &house, &id).await.unwrap();
     assert!(all.contains(&stands));
@@ -170,13 +175,22 @@ pub async fn a_permit_that_does_not_cover_the_person_is_refused(port: &dyn Blobs
     let house = House::new("uncovered");
     let id = house.blob(1);
     put(port, &house, &id, b"sealed").await;
-    let stranger = BlobId { subject: house.desk.stranger(), ..id };
+    let stranger = BlobId {
+        subject: house.desk.stranger(),
+        ..id
+    };
     let session = house.desk.session(Role::Paralegal);
     let handling = permit(&house, &session, Act::Store).await;
     let destroyer = house.desk.session(Role::ServiceDestroy);
     let removing = permit(&house, &destroyer, Act::Destroy).await;
-    assert_eq!(code(port.put(&stranger, content(b"x"), &handling).await), Code::AclDeny);
-    assert_eq!(code(port.stream(&stranger, &handling).await.map(drop)), Code::AclDeny);
+    assert_eq!(
+        code(port.put(&stranger, content(b"x"), &handling).await),
+        Code::AclDeny
+    );
+    assert_eq!(
+        code(port.stream(&stranger, &handling).await.map(drop)),
+        Code::AclDeny
+    );
     assert_eq!(code(port.remove(&stranger, &removing).await), Code::AclDeny);
     assert!(!port.contains(&stranger).await.unwrap());
 }
@@ -191,8 +205,14 @@ pub async fn a_permit_for_another_act_is_refused(port: &dyn Blobs) {
     let destroyer = house.desk.session(Role::ServiceDestroy);
     let removing = permit(&house, &destroyer, Act::Destroy).await;
     assert_eq!(code(port.remove(&id, &handling).await), Code::AclDeny);
-    assert_eq!(code(port.put(&id, content(b"x"), &removing).await), Code::AclDeny);
-    assert_eq!(code(port.stream(&id, &removing).await.map(drop)), Code::AclDeny);
+    assert_eq!(
+        code(port.put(&id, content(b"x"), &removing).await),
+        Code::AclDeny
+    );
+    assert_eq!(
+        code(port.stream(&id, &removing).await.map(drop)),
+        Code::AclDeny
+    );
     assert_eq!(read(port, &house, &id).await, Some(b"sealed".to_vec()));
 }
 
@@ -204,8 +224,14 @@ pub async fn a_permit_that_has_ended_is_refused(port: &dyn Blobs) {
     let session = house.desk.session(Role::Paralegal);
     let permit = permit(&house, &session, Act::Store).await;
     house.desk.clock().advance(chrono::TimeDelta::minutes(16));
-    assert_eq!(code(port.put(&id, content(b"x"), &permit).await), Code::AclDeny);
-    assert_eq!(code(port.stream(&id, &permit).await.map(drop)), Code::AclDeny);
+    assert_eq!(
+        code(port.put(&id, content(b"x"), &permit).await),
+        Code::AclDeny
+    );
+    assert_eq!(
+        code(port.stream(&id, &permit).await.map(drop)),
+        Code::AclDeny
+    );
 }
 
 /// A permit of another firm is refused, even for a person of the same id.
@@ -213,11 +239,20 @@ pub async fn a_permit_of_another_firm_is_refused(port: &dyn Blobs) {
     let (house, other) = (House::new("ours"), House::new("theirs"));
     let id = house.blob(1);
     put(port, &house, &id, b"sealed").await;
-    let theirs = BlobId { subject: other.desk.beneficiary(), ..id };
+    let theirs = BlobId {
+        subject: other.desk.beneficiary(),
+        ..id
+    };
     let session = other.desk.session(Role::Paralegal);
     let permit = permit(&other, &session, Act::Store).await;
-    assert_eq!(code(port.put(&theirs, content(b"x"), &permit).await), Code::AclDeny);
-    assert_eq!(code(port.stream(&theirs, &permit).await.map(drop)), Code::AclDeny);
+    assert_eq!(
+        code(port.put(&theirs, content(b"x"), &permit).await),
+        Code::AclDeny
+    );
+    assert_eq!(
+        code(port.stream(&theirs, &permit).await.map(drop)),
+        Code::AclDeny
+    );
 }
 
 /// Errors and `Debug` contain no stored byte.
@@ -228,7 +263,11 @@ pub async fn errors_and_debug_hold_no_stored_byte(port: &dyn Blobs) {
     let session = house.desk.session(Role::Paralegal);
     let permit = permit(&house, &session, Act::Open).await;
     let refused = port.remove(&id, &permit).await.unwrap_err();
-    let missing = port.stream(&house.blob(2), &permit).await.map(drop).unwrap_err();
+    let missing = port
+        .stream(&house.blob(2), &permit)
+        .await
+        .map(drop)
+        .unwrap_err();
     let told = format!("{port:?} {refused} {refused:?} {missing} {missing:?}");
     assert!(!told.contains("MARKED"), "{told}");
 }
@@ -239,7 +278,9 @@ struct House {
 
 impl House {
     fn new(case: &str) -> Self {
-        Self { desk: Desk::new(case) }
+        Self {
+            desk: Desk::new(case),
+        }
     }
 
     fn blob(&self, number: u8) -> BlobId {
@@ -255,8 +296,15 @@ impl House {
     }
 }
 
-async fn permit<'s>(house: &House, session: &'s crate::policy::Session<'_>, act: Act) -> Permit<'s> {
-    session.permit(act, house.desk.scope(house.subject(), Category::Case)).await.unwrap()
+async fn permit<'s>(
+    house: &House,
+    session: &'s crate::policy::Session<'_>,
+    act: Act,
+) -> Permit<'s> {
+    session
+        .permit(act, house.desk.scope(house.subject(), Category::Case))
+        .await
+        .unwrap()
 }
 
 async fn put(port: &dyn Blobs, house: &House, id: &BlobId, bytes: &[u8]) -> (u64, Digest) {
@@ -288,12 +336,17 @@ async fn remove(port: &dyn Blobs, house: &House, id: &BlobId) {
 
 /// Bytes in chunks of uneven length.
 fn content(bytes: &[u8]) -> ContentStream {
-    let chunks: Vec<_> = bytes.chunks(30_011).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+    let chunks: Vec<_> = bytes
+        .chunks(30_011)
+        .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+        .collect();
     Box::pin(stream::iter(chunks))
 }
 
 fn sealed(number: usize, length: usize) -> Vec<u8> {
-    (0..length).map(|at| ((at * 31 + at / 251 + number * 97) % 256) as u8).collect()
+    (0..length)
+        .map(|at| ((at * 31 + at / 251 + number * 97) % 256) as u8)
+        .collect()
 }
 
 #[cfg(test)]

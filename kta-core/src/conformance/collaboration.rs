@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use chrono::{SubsecRound as _, TimeDelta};
 
 use super::documents::{LibraryBench, put};
-use super::papers::{content, document};
 use super::marks::{MARK, assert_unmarked, effect, ordinary, wrong_permits_are_refused};
+use super::papers::{content, document};
 use super::{Desk, cancelled, code};
 use crate::Code;
 use crate::error::{Fault, Result};

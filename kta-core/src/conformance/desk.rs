@@ -65,7 +65,8 @@ impl Desk {
             Arc::new(SeededEntropy::new(u64::from_be_bytes(seed))),
         );
         let desk = Self { gate, clock, store };
-        desk.gate.amend_directory(|directory| *directory = desk.directory());
+        desk.gate
+            .amend_directory(|directory| *directory = desk.directory());
         desk
     }
 
@@ -115,7 +116,9 @@ impl Desk {
     /// A session of the actor in this role, for this purpose.
     #[must_use]
     pub fn session_for(&self, role: Role, purpose: Purpose) -> Session<'_> {
-        self.gate.session(self.actor(role), role, purpose).through(Label::fixed("desk"))
+        self.gate
+            .session(self.actor(role), role, purpose)
+            .through(Label::fixed("desk"))
     }
 
     /// The actor in this role.
@@ -170,7 +173,11 @@ impl Desk {
     #[must_use]
     pub fn scope(&self, subject: SubjectId, category: Category) -> Scope {
         let other = subject == self.stranger();
-        let matter = if other { self.other_matter() } else { self.matter() };
+        let matter = if other {
+            self.other_matter()
+        } else {
+            self.matter()
+        };
         Scope::of(subject, category).in_matter(matter)
     }
 
@@ -178,7 +185,11 @@ impl Desk {
     #[must_use]
     pub fn whole(&self, subject: SubjectId) -> Scope {
         let other = subject == self.stranger();
-        let matter = if other { self.other_matter() } else { self.matter() };
+        let matter = if other {
+            self.other_matter()
+        } else {
+            self.matter()
+        };
         Scope::over([subject], Category::ALL).in_matter(matter)
     }
 

@@ -6,16 +6,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
+use super::marks::{assert_unmarked, effect, wrong_permits_are_refused};
 use super::papers::{broken_off, content, document, scope, special, whole, whole_content};
-use super::marks::{MARK, assert_unmarked, effect, wrong_permits_are_refused};
 use super::{Desk, cancelled, code, fault};
 use crate::Code;
 use crate::audit::Label;
-use crate::error::{Fault, FaultKind, Port, Result};
-use crate::id::{Digest, DocumentId, SubjectId};
-use crate::pii::{
-    Category, Classification, Content, ContentStream, Document, DocumentKind, Locator, MediaType,
-};
+use crate::error::{Fault, FaultKind, Result};
+use crate::pii::{Category, Content, ContentStream, Document, Locator, MediaType};
 use crate::policy::{Act, Role};
 use crate::ports::documents::{Documents, StoredDocument, Version};
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::Desk;
 use super::documents::{LibraryBench, put, remove};
-use super::papers::{content, document};
 use super::marks::{assert_unmarked, ended_permits_are_refused};
+use super::papers::{content, document};
 use crate::error::Result;
 use crate::id::Digest;
 use crate::pii::Locator;

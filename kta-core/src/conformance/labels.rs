@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::documents::{LibraryBench, put};
-use super::papers::{content, document};
 use super::marks::{ordinary, wrong_permits_are_refused};
+use super::papers::{content, document};
 use super::{Desk, cancelled};
 use crate::audit::Label;
 use crate::error::Result;

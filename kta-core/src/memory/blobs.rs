@@ -30,7 +30,10 @@ impl MemoryBlobs {
     /// Every blob as it is stored, for tests that look for what must not be there.
     #[must_use]
     pub fn stored(&self) -> Vec<(BlobId, Bytes)> {
-        self.locked().iter().map(|(id, bytes)| (*id, bytes.clone())).collect()
+        self.locked()
+            .iter()
+            .map(|(id, bytes)| (*id, bytes.clone()))
+            .collect()
     }
 
     pub(super) fn take(&self, id: &BlobId) -> Option<Bytes> {

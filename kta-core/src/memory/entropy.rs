@@ -21,7 +21,10 @@ impl SeededEntropy {
     /// The stream of this seed, from its beginning.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { seed: seed.to_be_bytes(), block: AtomicU64::new(0) }
+        Self {
+            seed: seed.to_be_bytes(),
+            block: AtomicU64::new(0),
+        }
     }
 }
 
@@ -57,7 +60,11 @@ mod tests {
 
     #[test]
     fn one_seed_gives_one_stream_without_repetition() {
-        let (one, same, other) = (SeededEntropy::new(1), SeededEntropy::new(1), SeededEntropy::new(2));
+        let (one, same, other) = (
+            SeededEntropy::new(1),
+            SeededEntropy::new(1),
+            SeededEntropy::new(2),
+        );
         let first = draw(&one, 100);
         assert_eq!(first, draw(&same, 100));
         assert_ne!(first, draw(&one, 100));

@@ -33,10 +33,15 @@ impl Erase for MemoryStore {
         } else {
             let event = placement.erased(permit);
             let change = ChangeSet::new(placement.tenant, permit.now());
-            self.commit(change.with(Change::RemoveRecord(key)).event(event)).await?;
+            self.commit(change.with(Change::RemoveRecord(key)).event(event))
+                .await?;
             "record.delete"
         };
-        Ok(Erased { method: Method::Overwrite, steps: vec![Label::fixed(step)], window: None })
+        Ok(Erased {
+            method: Method::Overwrite,
+            steps: vec![Label::fixed(step)],
+            window: None,
+        })
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
@@ -44,10 +49,18 @@ impl Erase for MemoryStore {
         let (record, tags) = self.traces(&placement.stored_record()?);
         let mut residues = Vec::new();
         if record && placement.kind != PlacementKind::IndexEntry {
-            residues.push(Residue { what: Label::fixed("record"), until: None, content: true });
+            residues.push(Residue {
+                what: Label::fixed("record"),
+                until: None,
+                content: true,
+            });
         }
         if tags > 0 {
-            residues.push(Residue { what: Label::fixed("index"), until: None, content: true });
+            residues.push(Residue {
+                what: Label::fixed("index"),
+                until: None,
+                content: true,
+            });
         }
         Ok(Probe {
             at: permit.now(),
@@ -74,14 +87,22 @@ impl Erase for MemoryBlobs {
         placement.admit(&self.system(), Act::Destroy, permit)?;
         self.take(&placement.stored_blob()?);
         let steps = vec![Label::fixed("blob.delete")];
-        Ok(Erased { method: Method::Overwrite, steps, window: None })
+        Ok(Erased {
+            method: Method::Overwrite,
+            steps,
+            window: None,
+        })
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
         placement.admit(&self.system(), Act::Probe, permit)?;
         let id = placement.stored_blob()?;
         let there = self.stored().iter().any(|(stored, _)| *stored == id);
-        let residue = Residue { what: Label::fixed("blob"), until: None, content: true };
+        let residue = Residue {
+            what: Label::fixed("blob"),
+            until: None,
+            content: true,
+        };
         Ok(Probe {
             at: permit.now(),
             asked: vec![Label::fixed("blob.list")],

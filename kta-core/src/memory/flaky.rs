@@ -9,8 +9,12 @@ use async_trait::async_trait;
 use crate::audit::Label;
 use crate::crypto::SecretKey;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
-use crate::id::{DeliveryId, Digest, DocumentId, IdempotencyKey, MatterId, RecordId, SubjectId, TenantId};
-use crate::pii::{Content, ContentStream, Document, Fields, Locator, Placement, Record, RecordKey, System};
+use crate::id::{
+    DeliveryId, Digest, DocumentId, IdempotencyKey, MatterId, RecordId, SubjectId, TenantId,
+};
+use crate::pii::{
+    Content, ContentStream, Document, Fields, Locator, Placement, Record, RecordKey, System,
+};
 use crate::policy::Permit;
 use crate::ports::channel::{Channel, Package, Submission};
 use crate::ports::collaboration::{Collaboration, Grant, GrantRequest};
@@ -20,8 +24,8 @@ use crate::ports::intake::{Delivery, Intake};
 use crate::ports::key_table::{KeyChange, KeyCopy, KeyRows, KeyTable, Wanted};
 use crate::ports::kms::{KekDestroyed, KekId, KekState, Kms, WrappedKey};
 use crate::ports::store::{
-    ChangeSet, Committed, HoldQuery, Job, JobState, Jobs, Ledger, PlacementQuery, RecordQuery, Sheet,
-    SheetQuery, Store,
+    ChangeSet, Committed, HoldQuery, Job, JobState, Jobs, Ledger, PlacementQuery, RecordQuery,
+    Sheet, SheetQuery, Store,
 };
 use crate::ports::{BlobId, Blobs, Erase, Erased, Probe};
 use crate::retention::Hold;
@@ -97,14 +101,23 @@ impl FaultPlan {
     /// Nothing fails; calls are counted.
     #[must_use]
     pub fn none() -> Arc<Self> {
-        Arc::new(Self { calls: AtomicU64::new(0), state: Mutex::default() })
+        Arc::new(Self {
+            calls: AtomicU64::new(0),
+            state: Mutex::default(),
+        })
     }
 
     /// The call number `call`, from 0 on, fails in this way; it happens once.
     #[must_use]
     pub fn at(call: u64, strike: Strike) -> Arc<Self> {
-        let state = State { planned: Some((call, strike)), ..State::default() };
-        Arc::new(Self { calls: AtomicU64::new(0), state: Mutex::new(state) })
+        let state = State {
+            planned: Some((call, strike)),
+            ..State::default()
+        };
+        Arc::new(Self {
+            calls: AtomicU64::new(0),
+            state: Mutex::new(state),
+        })
     }
 
     /// How many calls were made.
@@ -116,7 +129,10 @@ impl FaultPlan {
     /// The call that failed, if it did.
     #[must_use]
     pub fn struck(&self) -> Option<(Port, &'static str)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).struck
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .struck
     }
 
     /// The process was started again: nothing is planned any more.
@@ -175,7 +191,10 @@ impl<P: ?Sized> Flaky<P> {
     /// `port`, which may be a `dyn` port, under `plan`.
     #[must_use]
     pub fn new(port: Arc<P>, plan: &Arc<FaultPlan>) -> Self {
-        Self { plan: Arc::clone(plan), port }
+        Self {
+            plan: Arc::clone(plan),
+            port,
+        }
     }
 
     async fn call<T>(
@@ -194,7 +213,10 @@ impl<P: ?Sized> Flaky<P> {
 
 impl<P: ?Sized> Clone for Flaky<P> {
     fn clone(&self) -> Self {
-        Self { plan: Arc::clone(&self.plan), port: Arc::clone(&self.port) }
+        Self {
+            plan: Arc::clone(&self.plan),
+            port: Arc::clone(&self.port),
+        }
     }
 }
 

@@ -51,7 +51,9 @@ use Act::{
 pub const GRANTS: &[Grants] = &[
     Grants {
         role: Role::Attorney,
-        firm: &[Close, Hold, Improve, Manage, Open, Receive, Report, Review, Search, Train],
+        firm: &[
+            Close, Hold, Improve, Manage, Open, Receive, Report, Review, Search, Train,
+        ],
         personal: MATTER_LEAD,
         special: MATTER_LEAD,
     },
@@ -63,17 +65,24 @@ pub const GRANTS: &[Grants] = &[
     },
     Grants {
         role: Role::Ciso,
-        firm: &[Certify, Improve, Manage, Open, Probe, Report, Review, Search, Train],
+        firm: &[
+            Certify, Improve, Manage, Open, Probe, Report, Review, Search, Train,
+        ],
         personal: &[Report],
         special: &[Report],
     },
     Grants {
         role: Role::Dpo,
         firm: &[
-            Approve, Certify, Close, Export, Improve, Manage, Open, Report, Retain, Review, Search, Train,
+            Approve, Certify, Close, Export, Improve, Manage, Open, Report, Retain, Review, Search,
+            Train,
         ],
-        personal: &[Approve, Certify, Export, Open, Probe, Report, Retain, Review, Search],
-        special: &[Approve, Certify, Export, Open, Probe, Report, Retain, Review, Search],
+        personal: &[
+            Approve, Certify, Export, Open, Probe, Report, Retain, Review, Search,
+        ],
+        special: &[
+            Approve, Certify, Export, Open, Probe, Report, Retain, Review, Search,
+        ],
     },
     Grants {
         role: Role::Intake,
@@ -101,7 +110,10 @@ pub const GRANTS: &[Grants] = &[
     },
     Grants {
         role: Role::Records,
-        firm: &[Approve, Archive, Certify, Improve, Open, Probe, Propose, Report, Retain, Review, Search, Train],
+        firm: &[
+            Approve, Archive, Certify, Improve, Open, Probe, Propose, Report, Retain, Review,
+            Search, Train,
+        ],
         personal: &[Approve, Archive, Certify, Probe, Propose, Report, Retain],
         special: &[Approve, Archive, Certify, Probe, Propose, Report, Retain],
     },
@@ -117,8 +129,18 @@ pub const GRANTS: &[Grants] = &[
         personal: &[Destroy, Probe],
         special: &[Destroy, Probe],
     },
-    Grants { role: Role::ServiceDlp, firm: &[Scan], personal: &[Scan], special: &[Scan] },
-    Grants { role: Role::ServiceRetention, firm: &[Retain], personal: &[Retain], special: &[Retain] },
+    Grants {
+        role: Role::ServiceDlp,
+        firm: &[Scan],
+        personal: &[Scan],
+        special: &[Scan],
+    },
+    Grants {
+        role: Role::ServiceRetention,
+        firm: &[Retain],
+        personal: &[Retain],
+        special: &[Retain],
+    },
     Grants {
         role: Role::ServiceSync,
         firm: &[Enter, Store, Transfer],
@@ -131,19 +153,24 @@ pub const GRANTS: &[Grants] = &[
         personal: &[Export, Open, Receive, Report, Review],
         special: &[Export, Open, Receive, Report, Review],
     },
-    Grants { role: Role::Sysadmin, firm: &[Improve, Report], personal: &[], special: &[] },
+    Grants {
+        role: Role::Sysadmin,
+        firm: &[Improve, Report],
+        personal: &[],
+        special: &[],
+    },
 ];
 
 /// What whoever leads a matter may do in it.
 const MATTER_LEAD: &[Act] = &[
-    Amend, Approve, Archive, Close, Enter, Export, Hold, Manage, Open, Process, Receive, Release, Report,
-    Review, Revoke, Scan, Search, Share, Store, Transfer, Transmit, Verify,
+    Amend, Approve, Archive, Close, Enter, Export, Hold, Manage, Open, Process, Receive, Release,
+    Report, Review, Revoke, Scan, Search, Share, Store, Transfer, Transmit, Verify,
 ];
 
 /// What a case worker may do: no filing, no bulk export, no disposition.
 const CASE_WORK: &[Act] = &[
-    Amend, Enter, Open, Process, Receive, Report, Review, Revoke, Scan, Search, Share, Store, Transfer,
-    Verify,
+    Amend, Enter, Open, Process, Receive, Report, Review, Revoke, Scan, Search, Share, Store,
+    Transfer, Verify,
 ];
 
 /// Acts that look at content; a sealed item is carried, never looked at.
@@ -155,11 +182,16 @@ pub const TAKING_IN: &[Act] = &[Manage, Receive, Release, Report, Scan, Search, 
 /// Acts that use data and so need a ground where it is special; the others guard it, count it
 /// or end it.
 pub const USING: &[Act] = &[
-    Amend, Archive, Enter, Export, Open, Process, Review, Scan, Search, Share, Store, Transfer, Transmit,
+    Amend, Archive, Enter, Export, Open, Process, Review, Scan, Search, Share, Store, Transfer,
+    Transmit,
 ];
 
 /// Purposes that the law itself gives the firm.
-pub const LEGAL: &[Purpose] = &[Purpose::Compliance, Purpose::Disposition, Purpose::Retention];
+pub const LEGAL: &[Purpose] = &[
+    Purpose::Compliance,
+    Purpose::Disposition,
+    Purpose::Retention,
+];
 
 /// How many days after the end of a training ordinary personal data may still be opened.
 pub const GRACE: i64 = 30;
@@ -216,7 +248,9 @@ impl RulesPolicy {
     pub fn new() -> Self {
         let table = format!("{GRANTS:?}{LOOKING:?}{TAKING_IN:?}{USING:?}{LEGAL:?}{GRACE}{GLASS}");
         let rules: Vec<_> = RULES.iter().map(|rule| (&rule.id, rule.text)).collect();
-        Self { digest: Digest::of(format!("{table}{rules:?}").as_bytes()) }
+        Self {
+            digest: Digest::of(format!("{table}{rules:?}").as_bytes()),
+        }
     }
 }
 
@@ -271,102 +305,197 @@ impl Rule {
         text: &'static str,
         breaks: fn(&AccessRequest<'_>, Reach) -> bool,
     ) -> Self {
-        Self { id: Label::fixed(id), code, text, breaks }
+        Self {
+            id: Label::fixed(id),
+            code,
+            text,
+            breaks,
+        }
     }
 
     fn reason(&self) -> Reason {
-        Reason { rule: self.id.clone(), text: self.text.to_owned() }
+        Reason {
+            rule: self.id.clone(),
+            text: self.text.to_owned(),
+        }
     }
 }
 
 const RULES: &[Rule] = &[
-    Rule::new("acl.listed", Code::AclDeny, "the actor is not on the access list in this role", |request, _| {
-        request.actor.revoked || !request.actor.roles.contains(&request.role)
-    }),
-    Rule::new("acl.wall", Code::AclDeny, "the actor is walled off from the matter", |request, _| {
-        request.object.matter.is_some_and(|matter| matter.walled.contains(&request.actor.id))
-    }),
-    Rule::new("acl.glass", Code::AclDeny, "no emergency access of this kind", |request, _| {
-        let now = request.context.now;
-        request.context.break_glass.is_some_and(|glass| {
-            request.role != Role::Attorney
-                || glass.until <= now
-                || glass.until - now > TimeDelta::hours(GLASS)
-        })
-    }),
-    Rule::new("acl.role", Code::AclDeny, "the role does not include this act", |request, reach| {
-        let row = GRANTS.iter().find(|row| row.role == request.role);
-        !row.is_some_and(|row| {
-            let acts = match reach {
-                Reach::Firm => row.firm,
-                Reach::Personal => row.personal,
-                Reach::Special => row.special,
+    Rule::new(
+        "acl.listed",
+        Code::AclDeny,
+        "the actor is not on the access list in this role",
+        |request, _| request.actor.revoked || !request.actor.roles.contains(&request.role),
+    ),
+    Rule::new(
+        "acl.wall",
+        Code::AclDeny,
+        "the actor is walled off from the matter",
+        |request, _| {
+            request
+                .object
+                .matter
+                .is_some_and(|matter| matter.walled.contains(&request.actor.id))
+        },
+    ),
+    Rule::new(
+        "acl.glass",
+        Code::AclDeny,
+        "no emergency access of this kind",
+        |request, _| {
+            let now = request.context.now;
+            request.context.break_glass.is_some_and(|glass| {
+                request.role != Role::Attorney
+                    || glass.until <= now
+                    || glass.until - now > TimeDelta::hours(GLASS)
+            })
+        },
+    ),
+    Rule::new(
+        "acl.role",
+        Code::AclDeny,
+        "the role does not include this act",
+        |request, reach| {
+            let row = GRANTS.iter().find(|row| row.role == request.role);
+            !row.is_some_and(|row| {
+                let acts = match reach {
+                    Reach::Firm => row.firm,
+                    Reach::Personal => row.personal,
+                    Reach::Special => row.special,
+                };
+                acts.contains(&request.act)
+            })
+        },
+    ),
+    Rule::new(
+        "acl.sealed",
+        Code::AclDeny,
+        "a sealed item is carried, never opened",
+        |request, _| {
+            request.object.category == Category::SpecialSealed && LOOKING.contains(&request.act)
+        },
+    ),
+    Rule::new(
+        "acl.party",
+        Code::AclDeny,
+        "the person is not a party of the matter",
+        |request, _| {
+            let (Some(matter), Some(subject)) = (request.object.matter, request.object.subject)
+            else {
+                return false;
             };
-            acts.contains(&request.act)
-        })
-    }),
-    Rule::new("acl.sealed", Code::AclDeny, "a sealed item is carried, never opened", |request, _| {
-        request.object.category == Category::SpecialSealed && LOOKING.contains(&request.act)
-    }),
-    Rule::new("acl.party", Code::AclDeny, "the person is not a party of the matter", |request, _| {
-        let (Some(matter), Some(subject)) = (request.object.matter, request.object.subject) else {
-            return false;
-        };
-        !matter.parties.contains_key(&subject) && !TAKING_IN.contains(&request.act)
-    }),
-    Rule::new("acl.team", Code::AclDeny, "the actor is not on the matter's team", |request, reach| {
-        let bound = matches!(request.role, Role::Attorney | Role::Paralegal);
-        let assigned = match request.object.matter {
-            Some(matter) => {
-                matter.team.get(&request.actor.id) == Some(&request.role)
-                    || request.context.break_glass.is_some()
-            }
-            None => reach == Reach::Firm || request.object.subject.is_none(),
-        };
-        bound && !assigned
-    }),
-    Rule::new("acl.own", Code::AclDeny, "clients see their own data only", |request, reach| {
-        request.role == Role::Subject
-            && reach != Reach::Firm
-            && (request.object.subject.is_none() || request.object.subject != request.actor.subject)
-    }),
-    Rule::new("acl.petition", Code::AclDeny, "petitioners see the petition side of their petition", |request, reach| {
-        request.role == Role::Petitioner && reach != Reach::Firm && !petition_side(request)
-    }),
-    Rule::new("sep.disposition", Code::DspSelf, "whoever took part before does not approve", |request, _| {
-        matches!(request.act, Approve | Certify)
-            && request.context.other_than == Some(request.actor.id)
-    }),
-    Rule::new("sep.review", Code::RevSelf, "whoever submitted does not review", |request, _| {
-        matches!(request.act, Review | Release)
-            && request.context.other_than == Some(request.actor.id)
-    }),
-    Rule::new("trn.special", Code::TrnExpired, "special categories need valid training", |request, reach| {
-        reach == Reach::Special && is_staff(request.role) && days_untrained(request) > 0
-    }),
-    Rule::new("trn.grace", Code::TrnExpired, "the grace after the training's end is over", |request, reach| {
-        reach != Reach::Firm
-            && is_staff(request.role)
-            && request.act == Open
-            && days_untrained(request) > GRACE
-    }),
-    Rule::new("prc.purpose", Code::PrcPurpose, "the matter has no lawful basis for the purpose", |request, reach| {
-        let taken_in = request.object.matter.is_none()
-            && (LEGAL.contains(&request.purpose) || TAKING_IN.contains(&request.act))
-            && request.purpose != Purpose::Marketing;
-        reach != Reach::Firm && request.basis.is_none() && !taken_in
-    }),
-    Rule::new("prc.ground", Code::PrcNoGround, "no ground for special categories is recorded", |request, reach| {
-        reach == Reach::Special
-            && USING.contains(&request.act)
-            && request.object.matter.is_none_or(|matter| matter.ground.is_none())
-    }),
-    Rule::new("prc.restricted", Code::PrcRestricted, "processing of the person is restricted", |request, _| {
-        request.object.restricted && !LEGAL.contains(&request.purpose)
-    }),
-    Rule::new("dst.hold", Code::DstHold, "a legal hold stands", |request, _| {
-        request.object.held && matches!(request.act, Approve | Destroy)
-    }),
+            !matter.parties.contains_key(&subject) && !TAKING_IN.contains(&request.act)
+        },
+    ),
+    Rule::new(
+        "acl.team",
+        Code::AclDeny,
+        "the actor is not on the matter's team",
+        |request, reach| {
+            let bound = matches!(request.role, Role::Attorney | Role::Paralegal);
+            let assigned = match request.object.matter {
+                Some(matter) => {
+                    matter.team.get(&request.actor.id) == Some(&request.role)
+                        || request.context.break_glass.is_some()
+                }
+                None => reach == Reach::Firm || request.object.subject.is_none(),
+            };
+            bound && !assigned
+        },
+    ),
+    Rule::new(
+        "acl.own",
+        Code::AclDeny,
+        "clients see their own data only",
+        |request, reach| {
+            request.role == Role::Subject
+                && reach != Reach::Firm
+                && (request.object.subject.is_none()
+                    || request.object.subject != request.actor.subject)
+        },
+    ),
+    Rule::new(
+        "acl.petition",
+        Code::AclDeny,
+        "petitioners see the petition side of their petition",
+        |request, reach| {
+            request.role == Role::Petitioner && reach != Reach::Firm && !petition_side(request)
+        },
+    ),
+    Rule::new(
+        "sep.disposition",
+        Code::DspSelf,
+        "whoever took part before does not approve",
+        |request, _| {
+            matches!(request.act, Approve | Certify)
+                && request.context.other_than == Some(request.actor.id)
+        },
+    ),
+    Rule::new(
+        "sep.review",
+        Code::RevSelf,
+        "whoever submitted does not review",
+        |request, _| {
+            matches!(request.act, Review | Release)
+                && request.context.other_than == Some(request.actor.id)
+        },
+    ),
+    Rule::new(
+        "trn.special",
+        Code::TrnExpired,
+        "special categories need valid training",
+        |request, reach| {
+            reach == Reach::Special && is_staff(request.role) && days_untrained(request) > 0
+        },
+    ),
+    Rule::new(
+        "trn.grace",
+        Code::TrnExpired,
+        "the grace after the training's end is over",
+        |request, reach| {
+            reach != Reach::Firm
+                && is_staff(request.role)
+                && request.act == Open
+                && days_untrained(request) > GRACE
+        },
+    ),
+    Rule::new(
+        "prc.purpose",
+        Code::PrcPurpose,
+        "the matter has no lawful basis for the purpose",
+        |request, reach| {
+            let taken_in = request.object.matter.is_none()
+                && (LEGAL.contains(&request.purpose) || TAKING_IN.contains(&request.act))
+                && request.purpose != Purpose::Marketing;
+            reach != Reach::Firm && request.basis.is_none() && !taken_in
+        },
+    ),
+    Rule::new(
+        "prc.ground",
+        Code::PrcNoGround,
+        "no ground for special categories is recorded",
+        |request, reach| {
+            reach == Reach::Special
+                && USING.contains(&request.act)
+                && request
+                    .object
+                    .matter
+                    .is_none_or(|matter| matter.ground.is_none())
+        },
+    ),
+    Rule::new(
+        "prc.restricted",
+        Code::PrcRestricted,
+        "processing of the person is restricted",
+        |request, _| request.object.restricted && !LEGAL.contains(&request.purpose),
+    ),
+    Rule::new(
+        "dst.hold",
+        Code::DstHold,
+        "a legal hold stands",
+        |request, _| request.object.held && matches!(request.act, Approve | Destroy),
+    ),
 ];
 
 /// Services and outside parties need no training of the firm's.
@@ -377,12 +506,17 @@ const fn is_staff(role: Role) -> bool {
 /// Days since the last day of valid training; forever when there never was one.
 fn days_untrained(request: &AccessRequest<'_>) -> i64 {
     let today: NaiveDate = request.context.now.date_naive();
-    request.actor.trained_until.map_or(i64::MAX, |until| (today - until).num_days())
+    request
+        .actor
+        .trained_until
+        .map_or(i64::MAX, |until| (today - until).num_days())
 }
 
 /// Whether the actor speaks for the petitioner of this matter and the data is of that side.
 fn petition_side(request: &AccessRequest<'_>) -> bool {
-    let Some(matter) = request.object.matter else { return false };
+    let Some(matter) = request.object.matter else {
+        return false;
+    };
     let is_petitioner = |subject| matter.parties.get(&subject) == Some(&Party::Petitioner);
     let speaks_for_it = request.actor.party == Some(Party::Petitioner)
         && (matter.team.get(&request.actor.id) == Some(&Role::Petitioner)

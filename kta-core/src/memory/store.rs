@@ -40,7 +40,9 @@ impl MemoryStore {
     /// A store of its own with the same rows, as they are now.
     #[must_use]
     pub fn copied(&self) -> Self {
-        Self { firms: Arc::new(Mutex::new(self.locked().clone())) }
+        Self {
+            firms: Arc::new(Mutex::new(self.locked().clone())),
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<TenantId, Firm>> {
@@ -83,7 +85,9 @@ impl Store for MemoryStore {
 
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>> {
         Ok(self.read(key.tenant, |firm| {
-            firm.records.get(&(key.record, key.subject)).map(|row| row.record.clone())
+            firm.records
+                .get(&(key.record, key.subject))
+                .map(|row| row.record.clone())
         }))
     }
 
@@ -94,27 +98,48 @@ impl Store for MemoryStore {
             RecordBy::Tag(field, tag) => row.tags.contains(&(field.clone(), tag.clone())),
         };
         Ok(self.read(query.tenant, |firm| {
-            let rows = firm.records.iter().filter(|((id, _), _)| Some(*id) > query.after);
+            let rows = firm
+                .records
+                .iter()
+                .filter(|((id, _), _)| Some(*id) > query.after);
             let rows = rows.map(|(_, row)| row).filter(found);
-            rows.take(query.limit).map(|row| row.record.clone()).collect()
+            rows.take(query.limit)
+                .map(|row| row.record.clone())
+                .collect()
         }))
     }
 
     async fn placements(&self, query: &PlacementQuery) -> Result<Vec<Placement>> {
         let found = |placement: &&Placement| {
-            query.subject.is_none_or(|subject| placement.subject == subject)
-                && query.matter.is_none_or(|matter| placement.matter == Some(matter))
-                && query.system.as_ref().is_none_or(|system| placement.system == *system)
+            query
+                .subject
+                .is_none_or(|subject| placement.subject == subject)
+                && query
+                    .matter
+                    .is_none_or(|matter| placement.matter == Some(matter))
+                && query
+                    .system
+                    .as_ref()
+                    .is_none_or(|system| placement.system == *system)
                 && Some(placement.id) > query.after
         };
         Ok(self.read(query.tenant, |firm| {
-            firm.placements.values().filter(found).take(query.limit).cloned().collect()
+            firm.placements
+                .values()
+                .filter(found)
+                .take(query.limit)
+                .cloned()
+                .collect()
         }))
     }
 
     async fn holds(&self, query: &HoldQuery) -> Result<Vec<Hold>> {
         Ok(self.read(query.tenant, |firm| {
-            firm.holds.values().filter(|hold| query.matches(hold)).cloned().collect()
+            firm.holds
+                .values()
+                .filter(|hold| query.matches(hold))
+                .cloned()
+                .collect()
         }))
     }
 
@@ -122,12 +147,21 @@ impl Store for MemoryStore {
         let found = |sheet: &&Sheet| {
             sheet.register == query.register
                 && query.id.as_ref().is_none_or(|id| sheet.id == *id)
-                && query.subject.is_none_or(|subject| sheet.subject == Some(subject))
-                && query.matter.is_none_or(|matter| sheet.matter == Some(matter))
+                && query
+                    .subject
+                    .is_none_or(|subject| sheet.subject == Some(subject))
+                && query
+                    .matter
+                    .is_none_or(|matter| sheet.matter == Some(matter))
                 && query.after.as_ref().is_none_or(|after| sheet.id > *after)
         };
         Ok(self.read(query.tenant, |firm| {
-            firm.sheets.values().filter(found).take(query.limit).cloned().collect()
+            firm.sheets
+                .values()
+                .filter(found)
+                .take(query.limit)
+                .cloned()
+                .collect()
         }))
     }
 }
@@ -146,7 +180,9 @@ impl Jobs for MemoryStore {
             return Err(fault.because("a lease that ends before it begins").into());
         }
         let mut firms = self.locked();
-        let Some(firm) = firms.get_mut(&tenant) else { return Ok(Vec::new()) };
+        let Some(firm) = firms.get_mut(&tenant) else {
+            return Ok(Vec::new());
+        };
         let mut ready: Vec<(Timestamp, JobId)> = firm
             .jobs
             .values()
@@ -167,7 +203,9 @@ impl Jobs for MemoryStore {
 
     async fn jobs(&self, tenant: TenantId, state: Option<JobState>) -> Result<Vec<Job>> {
         let found = |job: &&Job| state.is_none_or(|state| job.state == state);
-        Ok(self.read(tenant, |firm| firm.jobs.values().filter(found).cloned().collect()))
+        Ok(self.read(tenant, |firm| {
+            firm.jobs.values().filter(found).cloned().collect()
+        }))
     }
 }
 
@@ -180,7 +218,12 @@ impl Ledger for MemoryStore {
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         Ok(self.read(tenant, |firm| {
-            firm.entries.iter().skip(from).take(limit).map(|entry| entry.bytes.clone()).collect()
+            firm.entries
+                .iter()
+                .skip(from)
+                .take(limit)
+                .map(|entry| entry.bytes.clone())
+                .collect()
         }))
     }
 
@@ -249,14 +292,19 @@ impl Firm {
         let result = self.try_commit(change, &mut undo);
         if result.is_err() {
             self.entries.truncate(first);
-            undo.into_iter().rev().for_each(|before| self.restore(before));
+            undo.into_iter()
+                .rev()
+                .for_each(|before| self.restore(before));
         }
         result
     }
 
     fn try_commit(&mut self, change: ChangeSet, undo: &mut Vec<Before>) -> Result<Committed> {
         // The instant of the whole set: a clock that was set back meanwhile does not count.
-        let now = self.entries.last().map_or(change.at, |last| last.at.max(change.at));
+        let now = self
+            .entries
+            .last()
+            .map_or(change.at, |last| last.at.max(change.at));
         for change in change.changes {
             undo.push(self.apply(change, now)?);
         }
@@ -266,11 +314,20 @@ impl Firm {
             let entry = event.into_entry(self.entries.len() as u64, now);
             let bytes = entry.canonical();
             if bytes.is_empty() || bytes.len() > LONGEST_ENTRY {
-                return Err(Refusal::new(Code::AudDown).about("length", bytes.len()).into());
+                return Err(Refusal::new(Code::AudDown)
+                    .about("length", bytes.len())
+                    .into());
             }
-            self.entries.push(EntryRow { at: entry.at, names, bytes });
+            self.entries.push(EntryRow {
+                at: entry.at,
+                names,
+                bytes,
+            });
         }
-        Ok(Committed { first, entries: self.entries.len() as u64 - first })
+        Ok(Committed {
+            first,
+            entries: self.entries.len() as u64 - first,
+        })
     }
 
     /// Applies one change, or leaves everything as it was.
@@ -281,9 +338,13 @@ impl Firm {
                 self.jobs.entry(id).or_insert_with(|| job.kept());
                 Before::Job(id, known)
             }
-            Change::File { mut sheet, expected } => {
+            Change::File {
+                mut sheet,
+                expected,
+            } => {
                 let key = (sheet.register, sheet.id.clone());
-                sheet.revision = expected.over(self.sheets.get(&key).map(|sheet| sheet.revision))?;
+                sheet.revision =
+                    expected.over(self.sheets.get(&key).map(|sheet| sheet.revision))?;
                 let known = self.sheets.insert(key.clone(), sheet);
                 Before::Sheet(key, known)
             }
@@ -304,21 +365,33 @@ impl Firm {
             }
             Change::PutPlacement(placement) => {
                 let id = placement.id;
-                self.placements.get(&id).map_or(Ok(()), |known| known.may_become(&placement))?;
+                self.placements
+                    .get(&id)
+                    .map_or(Ok(()), |known| known.may_become(&placement))?;
                 Before::Placement(id, self.placements.insert(id, placement))
             }
-            Change::PutRecord { record, index, expected } => {
+            Change::PutRecord {
+                record,
+                index,
+                expected,
+            } => {
                 let key = (record.key.record, record.key.subject);
                 let stored = self.records.get(&key).map(|row| row.record.revision);
                 expected.over(stored)?;
                 if Some(record.revision) < stored {
                     return Err(conflict("a later revision is stored"));
                 }
-                let row = RecordRow { record, tags: index.into_iter().collect() };
+                let row = RecordRow {
+                    record,
+                    tags: index.into_iter().collect(),
+                };
                 Before::Record(key, self.records.insert(key, row))
             }
             Change::ReleaseHold { hold: id, by } => {
-                let hold = self.holds.get_mut(&id).ok_or_else(|| missing("no hold of this id"))?;
+                let hold = self
+                    .holds
+                    .get_mut(&id)
+                    .ok_or_else(|| missing("no hold of this id"))?;
                 let known = Some(hold.clone());
                 if hold.released.is_some() {
                     return Err(conflict("the hold was released already"));
@@ -329,7 +402,10 @@ impl Firm {
             Change::RemoveRecord(key) => {
                 let key = (key.record, key.subject);
                 if let Some(RecordRow { record, .. }) = self.records.get(&key)
-                    && self.holds.values().any(|hold| hold.covers(record.key.subject, record.matter))
+                    && self
+                        .holds
+                        .values()
+                        .any(|hold| hold.covers(record.key.subject, record.matter))
                 {
                     return Err(Code::DstHold.into());
                 }
@@ -340,8 +416,15 @@ impl Firm {
                 let known = self.sheets.remove(&key);
                 Before::Sheet(key, known)
             }
-            Change::Settle { job: id, lease, outcome } => {
-                let job = self.jobs.get_mut(&id).ok_or_else(|| missing("no job of this id"))?;
+            Change::Settle {
+                job: id,
+                lease,
+                outcome,
+            } => {
+                let job = self
+                    .jobs
+                    .get_mut(&id)
+                    .ok_or_else(|| missing("no job of this id"))?;
                 let known = Some(job.clone());
                 job.settle(lease, outcome, now)?;
                 Before::Job(id, known)
@@ -367,9 +450,13 @@ impl Firm {
 }
 
 fn conflict(detail: &'static str) -> crate::error::Error {
-    Fault::new(FaultKind::Conflict, Port::Store, "commit").because(detail).into()
+    Fault::new(FaultKind::Conflict, Port::Store, "commit")
+        .because(detail)
+        .into()
 }
 
 fn missing(detail: &'static str) -> crate::error::Error {
-    Fault::new(FaultKind::NotFound, Port::Store, "commit").because(detail).into()
+    Fault::new(FaultKind::NotFound, Port::Store, "commit")
+        .because(detail)
+        .into()
 }

@@ -208,8 +208,7 @@ impl Sealer {
     /// # Errors
     /// A fault when the index key cannot be had.
     pub(crate) async fn mark(&self, kind: FieldKind, name: &FieldName, value: &Pii<String>) -> Result<Option<Digest>> {
-        // The first index epoch's key: a mark must be the same for as long as it is kept.
-        let key = self.keys.index_key_of(1).await?;
+        let key = self.keys.mark_key().await?;
         Ok(normal(kind, value.bare()).map(|normal| key.mark(name.as_str(), &normal)))
     }
 

@@ -30,11 +30,19 @@ impl ChangeSet {
         if self.events.iter().any(|event| event.tenant != self.tenant) {
             return Err(wrong("an event of another tenant"));
         }
-        self.changes.iter().try_for_each(|change| self.check_one(change))
+        self.changes
+            .iter()
+            .try_for_each(|change| self.check_one(change))
     }
 
     fn check_one(&self, change: &Change) -> Result<()> {
-        let ours = |tenant| if tenant == self.tenant { Ok(()) } else { Err(wrong("a row of another tenant")) };
+        let ours = |tenant| {
+            if tenant == self.tenant {
+                Ok(())
+            } else {
+                Err(wrong("a row of another tenant"))
+            }
+        };
         match change {
             Change::Enqueue(job) => {
                 if !job.is_new() {
@@ -59,7 +67,9 @@ impl ChangeSet {
                 Ok(())
             }
             Change::PutPlacement(placement) => ours(placement.tenant),
-            Change::PutRecord { record, expected, .. } => {
+            Change::PutRecord {
+                record, expected, ..
+            } => {
                 ours(record.key.tenant)?;
                 if expected.next().is_some_and(|next| record.revision != next) {
                     return Err(wrong("a revision that does not follow the expected one"));
@@ -67,7 +77,11 @@ impl ChangeSet {
                 if record.revision > i64::MAX.cast_unsigned() {
                     return Err(wrong("a revision that no database can count to"));
                 }
-                if record.fields.values().any(|field| field.revision > record.revision) {
+                if record
+                    .fields
+                    .values()
+                    .any(|field| field.revision > record.revision)
+                {
                     return Err(wrong("a field sealed after its record"));
                 }
                 Ok(())
@@ -102,7 +116,11 @@ impl Expected {
             Self::Any => true,
             Self::Revision(revision) => stored == Some(revision),
         };
-        if met { Ok(stored.unwrap_or(0).saturating_add(1)) } else { Err(conflict("another revision is stored")) }
+        if met {
+            Ok(stored.unwrap_or(0).saturating_add(1))
+        } else {
+            Err(conflict("another revision is stored"))
+        }
     }
 }
 
@@ -225,7 +243,11 @@ impl Placement {
             && self.system == next.system
             && self.kind == next.kind
             && self.of == next.of;
-        if same { Ok(()) } else { Err(conflict("a placement of another copy has this id")) }
+        if same {
+            Ok(())
+        } else {
+            Err(conflict("a placement of another copy has this id"))
+        }
     }
 }
 
@@ -245,7 +267,11 @@ fn kept(at: Timestamp) -> Timestamp {
 }
 
 fn short(bytes: &[u8]) -> Result<()> {
-    if bytes.len() > ChangeSet::LONGEST { Err(wrong("a body that is too long")) } else { Ok(()) }
+    if bytes.len() > ChangeSet::LONGEST {
+        Err(wrong("a body that is too long"))
+    } else {
+        Ok(())
+    }
 }
 
 fn json(bytes: &[u8]) -> Result<()> {
@@ -256,9 +282,13 @@ fn json(bytes: &[u8]) -> Result<()> {
 }
 
 fn wrong(detail: &'static str) -> crate::error::Error {
-    Fault::new(FaultKind::Protocol, Port::Store, "commit").because(detail).into()
+    Fault::new(FaultKind::Protocol, Port::Store, "commit")
+        .because(detail)
+        .into()
 }
 
 fn conflict(detail: &'static str) -> crate::error::Error {
-    Fault::new(FaultKind::Conflict, Port::Store, "commit").because(detail).into()
+    Fault::new(FaultKind::Conflict, Port::Store, "commit")
+        .because(detail)
+        .into()
 }

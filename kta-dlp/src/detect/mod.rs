@@ -3,10 +3,12 @@
 mod address;
 mod date;
 mod email;
+mod name_hebrew;
 mod network;
 mod number;
 mod person;
 mod phone;
+mod postcode;
 mod secret;
 mod table;
 mod value;

@@ -124,8 +124,7 @@ fn take(page: &mut Page, at: usize, end: usize, kind: Entity, confidence: u8) ->
 
 /// `123-45-6789 (SSN)`, `123-45-6789 is my SSN`.
 fn named_behind(page: &Page, at: usize) -> Option<(usize, Entity, u8)> {
-    let mut end = at + 1;
-    for _ in 0..10 {
+    for end in at + 1..at + 11 {
         if let Some(Label::Is(kind)) = page.right(end) {
             let (stop, confidence) = read(page, at, kind, Trust::Label)?;
             return (stop == end).then_some((end, kind, confidence.saturating_sub(5)));
@@ -136,7 +135,6 @@ fn named_behind(page: &Page, at: usize) -> Option<(usize, Entity, u8)> {
         {
             return None;
         }
-        end += 1;
     }
     None
 }

@@ -47,8 +47,17 @@ impl<'c> Firm<'c> {
         if let Some(firm) = Self::known(db, tenant)? {
             return Ok(firm);
         }
-        db.execute("INSERT INTO firm (tenant, size) VALUES (?1, 0)", [tenant.as_bytes()]).map_err(told())?;
-        Ok(Self { db, no: db.last_insert_rowid(), size: 0, last_at: None })
+        db.execute(
+            "INSERT INTO firm (tenant, size) VALUES (?1, 0)",
+            [tenant.as_bytes()],
+        )
+        .map_err(told())?;
+        Ok(Self {
+            db,
+            no: db.last_insert_rowid(),
+            size: 0,
+            last_at: None,
+        })
     }
 
     /// The firm of this tenant, if it ever wrote anything.
@@ -56,18 +65,29 @@ impl<'c> Firm<'c> {
         let find = || -> rusqlite::Result<_> {
             db.prepare_cached("SELECT no, size, last_at FROM firm WHERE tenant = ?1")?
                 .query_row([tenant.as_bytes()], |row| {
-                    Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?))
+                    Ok((
+                        row.get(0)?,
+                        row.get::<_, i64>(1)?,
+                        row.get::<_, Option<i64>>(2)?,
+                    ))
                 })
                 .optional()
         };
-        let Some((no, size, last_at)) = find().map_err(told())? else { return Ok(None) };
+        let Some((no, size, last_at)) = find().map_err(told())? else {
+            return Ok(None);
+        };
         let unreadable = || corrupt(Port::Store, "commit");
         let last_at = match last_at {
             None => None,
             Some(at) => Some(Timestamp::from_timestamp_millis(at).ok_or_else(unreadable)?),
         };
         let size = u64::try_from(size).map_err(|_| unreadable())?;
-        Ok(Some(Self { db, no, size, last_at }))
+        Ok(Some(Self {
+            db,
+            no,
+            size,
+            last_at,
+        }))
     }
 
     fn apply(&self, change: &Change, now: Timestamp) -> Result<()> {
@@ -88,12 +108,21 @@ impl<'c> Firm<'c> {
                 if self.hold(hold.id)?.is_some() {
                     return Err(conflict("a hold of this id was placed already"));
                 }
-                self.put_hold(&Hold { placed_at: now, ..hold.clone() })
+                self.put_hold(&Hold {
+                    placed_at: now,
+                    ..hold.clone()
+                })
             }
             Change::PutPlacement(placement) => self.put_placement(placement),
-            Change::PutRecord { record, index, expected } => self.put_record(record, index, *expected),
+            Change::PutRecord {
+                record,
+                index,
+                expected,
+            } => self.put_record(record, index, *expected),
             Change::ReleaseHold { hold, by } => {
-                let mut hold = self.hold(*hold)?.ok_or_else(|| missing("no hold of this id"))?;
+                let mut hold = self
+                    .hold(*hold)?
+                    .ok_or_else(|| missing("no hold of this id"))?;
                 if hold.released.is_some() {
                     return Err(conflict("the hold was released already"));
                 }
@@ -107,8 +136,14 @@ impl<'c> Firm<'c> {
                     params![self.no, register.as_str(), id.as_str()],
                 )
                 .map(drop),
-            Change::Settle { job, lease, outcome } => {
-                let mut job = self.job(job.as_bytes())?.ok_or_else(|| missing("no job of this id"))?;
+            Change::Settle {
+                job,
+                lease,
+                outcome,
+            } => {
+                let mut job = self
+                    .job(job.as_bytes())?
+                    .ok_or_else(|| missing("no job of this id"))?;
                 job.settle(*lease, *outcome, now)?;
                 self.put_job(&job)
             }
@@ -121,14 +156,19 @@ impl<'c> Firm<'c> {
         let entry = event.clone().into_entry(self.size, now);
         let bytes = entry.canonical();
         if bytes.is_empty() || bytes.len() > LONGEST_ENTRY {
-            return Err(Refusal::new(Code::AudDown).about("length", bytes.len()).into());
+            return Err(Refusal::new(Code::AudDown)
+                .about("length", bytes.len())
+                .into());
         }
         let seq = integer(self.size)?;
         if seq > query::LAST_PLACE {
             return Err(Code::AudDown.into());
         }
         let place = query::place(self.no, seq);
-        self.execute("INSERT INTO entry (place, bytes) VALUES (?1, ?2)", params![place, bytes])?;
+        self.execute(
+            "INSERT INTO entry (place, bytes) VALUES (?1, ?2)",
+            params![place, bytes],
+        )?;
         for subject in event.names() {
             self.execute(
                 "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)",
@@ -196,9 +236,15 @@ impl<'c> Firm<'c> {
 
     /// Removes a record with its tags; gives what stood there.
     pub(super) fn remove_record(&self, key: &RecordKey) -> Result<Option<RecordRow>> {
-        let Some(row) = self.record_row(key)? else { return Ok(None) };
+        let Some(row) = self.record_row(key)? else {
+            return Ok(None);
+        };
         let matter = row.matter.map(MatterId::from_bytes);
-        if self.active_holds()?.iter().any(|hold| hold.covers(key.subject, matter)) {
+        if self
+            .active_holds()?
+            .iter()
+            .any(|hold| hold.covers(key.subject, matter))
+        {
             return Err(Code::DstHold.into());
         }
         self.drop_tags(&row)?;
@@ -208,17 +254,26 @@ impl<'c> Firm<'c> {
 
     /// Takes a record's tags away and leaves the record.
     pub(super) fn forget_tags(&self, key: &RecordKey) -> Result<()> {
-        let Some(row) = self.record_row(key)? else { return Ok(()) };
+        let Some(row) = self.record_row(key)? else {
+            return Ok(());
+        };
         self.drop_tags(&row)?;
         let none = write_tags([].iter());
-        self.execute("UPDATE record SET tags = ?2 WHERE no = ?1", params![row.no, none]).map(drop)
+        self.execute(
+            "UPDATE record SET tags = ?2 WHERE no = ?1",
+            params![row.no, none],
+        )
+        .map(drop)
     }
 
     /// Keeps by what a probe would recognise a removed row, for a placement.
     pub(super) fn keep_marks(&self, placement: &Placement, row: &RecordRow) -> Result<()> {
         let fields = read_fields(&row.fields).ok_or_else(|| corrupt(Port::Erase, "erase"))?;
         let marks = marks_of(&fields, &row.header);
-        let turned: Vec<u8> = marks.iter().flat_map(|mark| (!mark).to_be_bytes()).collect();
+        let turned: Vec<u8> = marks
+            .iter()
+            .flat_map(|mark| (!mark).to_be_bytes())
+            .collect();
         self.execute(
             "INSERT INTO mark (firm, placement, record, marks) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (firm, placement) DO UPDATE SET record = excluded.record,
@@ -234,7 +289,10 @@ impl<'c> Firm<'c> {
             let sql = "SELECT id, kind, subject, matter, due, attempts, state, lease, leased_until,
                 reason, payload FROM job WHERE firm = ?1 AND ready <= ?2 ORDER BY due, id LIMIT ?3";
             let mut statement = self.db.prepare_cached(sql)?;
-            let rows = statement.query_map(params![self.no, micros(now), query::limit(limit)], query::job)?;
+            let rows = statement.query_map(
+                params![self.no, micros(now), query::limit(limit)],
+                query::job,
+            )?;
             rows.collect()
         };
         let mut jobs = due().map_err(broken(Port::Jobs, "lease"))?;
@@ -311,20 +369,33 @@ impl<'c> Firm<'c> {
         self.execute(
             "INSERT INTO hold (firm, id, active, body) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (firm, id) DO UPDATE SET active = excluded.active, body = excluded.body",
-            params![self.no, hold.id.as_bytes(), hold.released.is_none(), to_json(hold)?],
+            params![
+                self.no,
+                hold.id.as_bytes(),
+                hold.released.is_none(),
+                to_json(hold)?
+            ],
         )
         .map(drop)
     }
 
     fn active_holds(&self) -> Result<Vec<Hold>> {
-        query::holds(self.db, self.no, true).map_err(told())?.iter().map(|body| query::json(body)).collect()
+        query::holds(self.db, self.no, true)
+            .map_err(told())?
+            .iter()
+            .map(|body| query::json(body))
+            .collect()
     }
 
     fn sheet_revision(&self, register: Register, id: &Label) -> Result<Option<u64>> {
         let find = || -> rusqlite::Result<Option<i64>> {
             self.db
-                .prepare_cached("SELECT revision FROM sheet WHERE firm = ?1 AND register = ?2 AND id = ?3")?
-                .query_row(params![self.no, register.as_str(), id.as_str()], |row| row.get(0))
+                .prepare_cached(
+                    "SELECT revision FROM sheet WHERE firm = ?1 AND register = ?2 AND id = ?3",
+                )?
+                .query_row(params![self.no, register.as_str(), id.as_str()], |row| {
+                    row.get(0)
+                })
                 .optional()
         };
         Ok(find().map_err(told())?.map(i64::cast_unsigned))
@@ -354,7 +425,10 @@ impl<'c> Firm<'c> {
         let find = || -> rusqlite::Result<_> {
             let sql = "SELECT id, kind, subject, matter, due, attempts, state, lease, leased_until,
                 reason, payload FROM job WHERE firm = ?1 AND id = ?2";
-            self.db.prepare_cached(sql)?.query_row(params![self.no, id], query::job).optional()
+            self.db
+                .prepare_cached(sql)?
+                .query_row(params![self.no, id], query::job)
+                .optional()
         };
         find().map_err(told())
     }
@@ -388,13 +462,19 @@ impl<'c> Firm<'c> {
 
     fn body(&self, sql: &str, key: impl rusqlite::Params) -> Result<Option<Vec<u8>>> {
         let find = || -> rusqlite::Result<_> {
-            self.db.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()
+            self.db
+                .prepare_cached(sql)?
+                .query_row(key, |row| row.get(0))
+                .optional()
         };
         find().map_err(told())
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
-        self.db.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(told())
+        self.db
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(values))
+            .map_err(told())
     }
 }
 
@@ -414,7 +494,8 @@ fn to_json<T: serde::Serialize>(what: &T) -> Result<Vec<u8>> {
 
 /// A number as SQLite counts: to 2^63 - 1.
 fn integer(number: u64) -> Result<i64> {
-    let too_large = Fault::new(FaultKind::Protocol, Port::Store, "commit").because("a number is too large");
+    let too_large =
+        Fault::new(FaultKind::Protocol, Port::Store, "commit").because("a number is too large");
     i64::try_from(number).map_err(|_| too_large.into())
 }
 
@@ -423,9 +504,13 @@ fn told() -> impl Fn(rusqlite::Error) -> Error {
 }
 
 fn conflict(detail: &'static str) -> Error {
-    Fault::new(FaultKind::Conflict, Port::Store, "commit").because(detail).into()
+    Fault::new(FaultKind::Conflict, Port::Store, "commit")
+        .because(detail)
+        .into()
 }
 
 fn missing(detail: &'static str) -> Error {
-    Fault::new(FaultKind::NotFound, Port::Store, "commit").because(detail).into()
+    Fault::new(FaultKind::NotFound, Port::Store, "commit")
+        .because(detail)
+        .into()
 }

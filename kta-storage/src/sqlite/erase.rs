@@ -32,7 +32,8 @@ impl Erase for SqliteStore {
     ) -> Result<Erased> {
         placement.admit(&self.system(), Act::Destroy, permit)?;
         let key = placement.stored_record()?;
-        let mut change = ChangeSet::new(placement.tenant, permit.now()).event(placement.erased(permit));
+        let mut change =
+            ChangeSet::new(placement.tenant, permit.now()).event(placement.erased(permit));
         change.durability = Durability::Durable;
         let whole = placement.kind != PlacementKind::IndexEntry;
         let copy = placement.clone();
@@ -50,14 +51,22 @@ impl Erase for SqliteStore {
                 change::commit(db, &change)
             })
             .await?;
-        let mut steps = vec![Label::fixed(if whole { "record.delete" } else { "index.delete" })];
+        let mut steps = vec![Label::fixed(if whole {
+            "record.delete"
+        } else {
+            "index.delete"
+        })];
         self.checkpoint().await?;
         steps.push(Label::fixed("log.empty"));
         if self.bytes_left(placement).await? > 0 {
             self.inner.writer.between("erase", scrub::rewrite).await?;
             steps.push(Label::fixed("file.rewrite"));
         }
-        Ok(Erased { method: Method::Overwrite, steps, window: None })
+        Ok(Erased {
+            method: Method::Overwrite,
+            steps,
+            window: None,
+        })
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
@@ -66,7 +75,11 @@ impl Erase for SqliteStore {
         let found = self.read_here(|db| query::traces(db, placement, &key))?;
         let bytes = self.bytes_left(placement).await?;
         let whole = placement.kind != PlacementKind::IndexEntry;
-        let residue = |what| Residue { what: Label::fixed(what), until: None, content: true };
+        let residue = |what| Residue {
+            what: Label::fixed(what),
+            until: None,
+            content: true,
+        };
         let mut residues = Vec::new();
         if found.record && whole {
             residues.push(residue("record"));
@@ -80,7 +93,9 @@ impl Erase for SqliteStore {
         let answers = format!("record={};index={};bytes={bytes}", found.record, found.tags);
         Ok(Probe {
             at: permit.now(),
-            asked: ["record.get", "index.count", "file.scan"].map(Label::fixed).to_vec(),
+            asked: ["record.get", "index.count", "file.scan"]
+                .map(Label::fixed)
+                .to_vec(),
             evidence: Digest::of(answers.as_bytes()),
             residues,
         })
@@ -91,7 +106,9 @@ impl SqliteStore {
     /// How many pieces of ciphertext that was erased for this placement the files still hold.
     async fn bytes_left(&self, placement: &Placement) -> Result<usize> {
         let key = placement.stored_record()?;
-        let marks = self.read_here(|db| query::traces(db, placement, &key))?.marks;
+        let marks = self
+            .read_here(|db| query::traces(db, placement, &key))?
+            .marks;
         let path = self.path().to_path_buf();
         aside(Port::Erase, "probe", move || scrub::residues(&path, &marks)).await
     }

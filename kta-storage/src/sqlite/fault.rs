@@ -14,7 +14,9 @@ pub(crate) fn broken(port: Port, operation: &'static str) -> impl Fn(rusqlite::E
 
 /// A stored row that is not what was written.
 pub(crate) fn corrupt(port: Port, operation: &'static str) -> Error {
-    Fault::new(FaultKind::Corrupt, port, operation).because("a stored row cannot be read").into()
+    Fault::new(FaultKind::Corrupt, port, operation)
+        .because("a stored row cannot be read")
+        .into()
 }
 
 fn judge(error: &rusqlite::Error) -> (FaultKind, &'static str) {
@@ -34,12 +36,18 @@ fn judge(error: &rusqlite::Error) -> (FaultKind, &'static str) {
         Some(ErrorCode::SystemIoFailure) => (FaultKind::Unavailable, "the disk failed"),
         Some(ErrorCode::TooBig) => (FaultKind::Protocol, "a value is too long"),
         Some(ErrorCode::ConstraintViolation) => (FaultKind::Conflict, "a row like this is stored"),
-        Some(_) => (FaultKind::Misconfigured, "the database refuses the statement"),
+        Some(_) => (
+            FaultKind::Misconfigured,
+            "the database refuses the statement",
+        ),
         None => match error {
-            E::FromSqlConversionFailure(..) | E::IntegralValueOutOfRange(..) | E::InvalidColumnType(..) => {
-                (FaultKind::Corrupt, "a stored row cannot be read")
-            }
-            _ => (FaultKind::Misconfigured, "the statement does not fit the database"),
+            E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::InvalidColumnType(..) => (FaultKind::Corrupt, "a stored row cannot be read"),
+            _ => (
+                FaultKind::Misconfigured,
+                "the statement does not fit the database",
+            ),
         },
     }
 }

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use kta_core::id::{SubjectId, TenantId};
 use kta_core::pii::{Placement, Record, RecordKey};
 use kta_core::ports::store::{
-    ChangeSet, Committed, Durability, HoldQuery, Job, JobState, Jobs, Ledger, PlacementQuery, RecordQuery,
-    Sheet, SheetQuery, Store,
+    ChangeSet, Committed, Durability, HoldQuery, Job, JobState, Jobs, Ledger, PlacementQuery,
+    RecordQuery, Sheet, SheetQuery, Store,
 };
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
@@ -108,7 +108,13 @@ impl SqliteStore {
         check_logs(&db)?;
         let writer = Writer::start(db)?;
         let readers = Readers::of(&FORM, path.clone());
-        Ok(Self { inner: Arc::new(Inner { path, writer, readers }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                writer,
+                readers,
+            }),
+        })
     }
 
     /// Where the file is.
@@ -123,7 +129,10 @@ impl SqliteStore {
     /// [`Unavailable`](FaultKind::Unavailable) when readers of a past state stand in the way for
     /// seconds; faults of the disk.
     pub async fn checkpoint(&self) -> Result<()> {
-        self.inner.writer.between("checkpoint", scrub::empty_log).await
+        self.inner
+            .writer
+            .between("checkpoint", scrub::empty_log)
+            .await
     }
 
     /// Reads the whole file and checks it, page by page and index by index.
@@ -135,7 +144,11 @@ impl SqliteStore {
             let told = broken(Port::Store, "check");
             let sql = "PRAGMA integrity_check(1)";
             let verdict: String = db.query_row(sql, [], |row| row.get(0)).map_err(told)?;
-            if verdict == "ok" { Ok(()) } else { Err(FORM.corrupt("the file is damaged")) }
+            if verdict == "ok" {
+                Ok(())
+            } else {
+                Err(FORM.corrupt("the file is damaged"))
+            }
         })
         .await
     }
@@ -155,7 +168,9 @@ impl SqliteStore {
             .writer
             .between("back up", move |db| {
                 let to = to.to_string_lossy();
-                db.execute("VACUUM INTO ?1", [to]).map(drop).map_err(broken(Port::Store, "back up"))
+                db.execute("VACUUM INTO ?1", [to])
+                    .map(drop)
+                    .map_err(broken(Port::Store, "back up"))
             })
             .await
     }
@@ -182,7 +197,10 @@ impl Store for SqliteStore {
     async fn commit(&self, change: ChangeSet) -> Result<Committed> {
         change.check()?;
         let durability = change.durability;
-        self.inner.writer.write("commit", durability, move |db| change::commit(db, &change)).await
+        self.inner
+            .writer
+            .write("commit", durability, move |db| change::commit(db, &change))
+            .await
     }
 
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>> {
@@ -191,12 +209,14 @@ impl Store for SqliteStore {
 
     async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>> {
         let query = query.clone();
-        self.read_aside("records", move |db| query::records(db, &query)).await
+        self.read_aside("records", move |db| query::records(db, &query))
+            .await
     }
 
     async fn placements(&self, query: &PlacementQuery) -> Result<Vec<Placement>> {
         let query = query.clone();
-        self.read_aside("placements", move |db| query::placements(db, &query)).await
+        self.read_aside("placements", move |db| query::placements(db, &query))
+            .await
     }
 
     async fn holds(&self, query: &HoldQuery) -> Result<Vec<Hold>> {
@@ -208,7 +228,8 @@ impl Store for SqliteStore {
             return self.read_here(|db| query::sheets(db, query));
         }
         let query = query.clone();
-        self.read_aside("sheets", move |db| query::sheets(db, &query)).await
+        self.read_aside("sheets", move |db| query::sheets(db, &query))
+            .await
     }
 }
 
@@ -228,15 +249,20 @@ impl Jobs for SqliteStore {
         // A lease that a crash of the machine forgets was held by nobody who is still there.
         self.inner
             .writer
-            .write("lease", Durability::Bounded, move |db| match change::Firm::known(db, tenant)? {
-                Some(firm) => firm.lease(now, until, limit),
-                None => Ok(Vec::new()),
-            })
+            .write(
+                "lease",
+                Durability::Bounded,
+                move |db| match change::Firm::known(db, tenant)? {
+                    Some(firm) => firm.lease(now, until, limit),
+                    None => Ok(Vec::new()),
+                },
+            )
             .await
     }
 
     async fn jobs(&self, tenant: TenantId, state: Option<JobState>) -> Result<Vec<Job>> {
-        self.read_aside("jobs", move |db| query::jobs(db, tenant, state)).await
+        self.read_aside("jobs", move |db| query::jobs(db, tenant, state))
+            .await
     }
 }
 
@@ -247,7 +273,8 @@ impl Ledger for SqliteStore {
     }
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
-        self.read_aside("entries", move |db| query::entries(db, tenant, from, limit)).await
+        self.read_aside("entries", move |db| query::entries(db, tenant, from, limit))
+            .await
     }
 
     async fn trail(
@@ -257,7 +284,10 @@ impl Ledger for SqliteStore {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<u64>> {
-        self.read_aside("trail", move |db| query::trail(db, tenant, subject, from, to)).await
+        self.read_aside("trail", move |db| {
+            query::trail(db, tenant, subject, from, to)
+        })
+        .await
     }
 }
 
@@ -274,11 +304,15 @@ fn check_logs(db: &Connection) -> Result<()> {
     let wrong: i64 = db
         .query_row(sql, [query::LAST_PLACE], |row| row.get(0))
         .map_err(broken(Port::Store, "open"))?;
-    if wrong == 0 { Ok(()) } else { Err(FORM.corrupt("a log does not end where its firm says")) }
+    if wrong == 0 {
+        Ok(())
+    } else {
+        Err(FORM.corrupt("a log does not end where its firm says"))
+    }
 }
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),
-    migrations: &[include_str!("schema.sql"), ],
+    migrations: &[include_str!("schema.sql")],
     port: Port::Store,
 };

@@ -61,25 +61,34 @@ impl Form {
         db.pragma_update(None, "fullfsync", true)?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.set_prepared_statement_cache_capacity(128);
-        let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        let mode: String =
+            db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
         if mode != "wal" {
-            return Ok(Err(self.misconfigured("the file system cannot hold a write-ahead log")));
+            return Ok(Err(
+                self.misconfigured("the file system cannot hold a write-ahead log")
+            ));
         }
         if let Some(quota) = quota {
             let page: i64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
             let pages = i64::try_from(quota).unwrap_or(i64::MAX) / page;
-            let _: i64 = db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get(0))?;
+            let _: i64 =
+                db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get(0))?;
         }
         self.migrate(db)?;
         let verdict: String = db.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-        Ok(if verdict == "ok" { Ok(()) } else { Err(self.corrupt("the file is damaged")) })
+        Ok(if verdict == "ok" {
+            Ok(())
+        } else {
+            Err(self.corrupt("the file is damaged"))
+        })
     }
 
     /// Whether the file is empty or ours, and of a version that we know.
     fn recognise(&self, db: &Connection) -> rusqlite::Result<Result<()>> {
         let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let tables: i64 =
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let empty = application == 0 && version == 0 && tables == 0;
         Ok(if !empty && application != self.application {
             Err(self.misconfigured("the file belongs to another program"))
@@ -95,11 +104,16 @@ impl Form {
             // The lock first, then the look: another process may be making the file too.
             let step = Transaction::new(db, TransactionBehavior::Immediate)?;
             let version: u32 = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            let Some(statements) = self.migrations.get(version as usize) else { return Ok(()) };
+            let Some(statements) = self.migrations.get(version as usize) else {
+                return Ok(());
+            };
             step.execute_batch(statements)?;
             let made_by = concat!("kta-storage ", env!("CARGO_PKG_VERSION"));
             let row = (version + 1, made_by);
-            step.execute("INSERT INTO migration (version, made_by) VALUES (?1, ?2)", row)?;
+            step.execute(
+                "INSERT INTO migration (version, made_by) VALUES (?1, ?2)",
+                row,
+            )?;
             step.pragma_update(None, "application_id", self.application)?;
             step.pragma_update(None, "user_version", version + 1)?;
             step.commit()?;
@@ -111,11 +125,15 @@ impl Form {
     }
 
     fn misconfigured(&self, detail: &'static str) -> Error {
-        Fault::new(FaultKind::Misconfigured, self.port, "open").because(detail).into()
+        Fault::new(FaultKind::Misconfigured, self.port, "open")
+            .because(detail)
+            .into()
     }
 
     pub(crate) fn corrupt(&self, detail: &'static str) -> Error {
-        Fault::new(FaultKind::Corrupt, self.port, "open").because(detail).into()
+        Fault::new(FaultKind::Corrupt, self.port, "open")
+            .because(detail)
+            .into()
     }
 }
 

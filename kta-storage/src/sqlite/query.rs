@@ -19,14 +19,21 @@ pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>>
     let sql = "SELECT subject, record, matter, revision, schema, class, header, fields FROM record
         WHERE firm = (SELECT no FROM firm WHERE tenant = ?1) AND subject = ?2 AND record = ?3";
     let find = || {
-        let key_of = params![key.tenant.as_bytes(), key.subject.as_bytes(), key.record.as_bytes()];
-        db.prepare_cached(sql)?.query_row(key_of, |row| record_of(key.tenant, row)).optional()
+        let key_of = params![
+            key.tenant.as_bytes(),
+            key.subject.as_bytes(),
+            key.record.as_bytes()
+        ];
+        db.prepare_cached(sql)?
+            .query_row(key_of, |row| record_of(key.tenant, row))
+            .optional()
     };
     find().map_err(broken(Port::Store, "record"))
 }
 
 pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record>> {
-    let columns = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, r.class, r.header, r.fields";
+    let columns =
+        "SELECT r.subject, r.record, r.matter, r.revision, r.schema, r.class, r.header, r.fields";
     let firm = "(SELECT no FROM firm WHERE tenant = :tenant)";
     let page = "(:after IS NULL OR r.record > :after) ORDER BY r.record, r.subject LIMIT :limit";
     let sql = match &query.by {
@@ -54,13 +61,19 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
     ];
     let most = limit(query.limit);
     values.push((":limit", &most));
-    let field = if let RecordBy::Tag(field, _) = &query.by { field.as_str() } else { "" };
+    let field = if let RecordBy::Tag(field, _) = &query.by {
+        field.as_str()
+    } else {
+        ""
+    };
     if !field.is_empty() {
         values.push((":field", &field));
     }
     let find = || -> rusqlite::Result<Vec<Record>> {
         let mut statement = db.prepare_cached(&sql)?;
-        statement.query_map(&values[..], |row| record_of(query.tenant, row))?.collect()
+        statement
+            .query_map(&values[..], |row| record_of(query.tenant, row))?
+            .collect()
     };
     find().map_err(broken(Port::Store, "records"))
 }
@@ -70,12 +83,18 @@ pub(super) fn placements(db: &Connection, query: &PlacementQuery) -> Result<Vec<
         "SELECT body FROM placement WHERE firm = (SELECT no FROM firm WHERE tenant = :tenant)
          AND (:after IS NULL OR id > :after)",
     );
-    let (subject, matter) = (query.subject.map(|id| *id.as_bytes()), query.matter.map(|id| *id.as_bytes()));
+    let (subject, matter) = (
+        query.subject.map(|id| *id.as_bytes()),
+        query.matter.map(|id| *id.as_bytes()),
+    );
     let system = query.system.as_ref().map(Label::as_str);
     let after = query.after.map(|id| *id.as_bytes());
     let most = limit(query.limit);
-    let mut values: Vec<(&str, &dyn ToSql)> =
-        vec![(":tenant", query.tenant.as_bytes()), (":after", &after), (":limit", &most)];
+    let mut values: Vec<(&str, &dyn ToSql)> = vec![
+        (":tenant", query.tenant.as_bytes()),
+        (":after", &after),
+        (":limit", &most),
+    ];
     if subject.is_some() {
         sql.push_str(" AND subject = :subject");
         values.push((":subject", &subject));
@@ -89,7 +108,11 @@ pub(super) fn placements(db: &Connection, query: &PlacementQuery) -> Result<Vec<
         values.push((":system", &system));
     }
     sql.push_str(" ORDER BY id LIMIT :limit");
-    bodies(db, &sql, &values).map_err(broken(Port::Store, "placements"))?.iter().map(|body| json(body)).collect()
+    bodies(db, &sql, &values)
+        .map_err(broken(Port::Store, "placements"))?
+        .iter()
+        .map(|body| json(body))
+        .collect()
 }
 
 /// The bodies of a firm's holds, in the order of their ids.
@@ -106,7 +129,10 @@ pub(super) fn held(db: &Connection, query: &HoldQuery) -> Result<Vec<Hold>> {
         }
     };
     let bodies = find().map_err(broken(Port::Store, "holds"))?;
-    let mut found: Vec<Hold> = bodies.iter().map(|body| json(body)).collect::<Result<_>>()?;
+    let mut found: Vec<Hold> = bodies
+        .iter()
+        .map(|body| json(body))
+        .collect::<Result<_>>()?;
     found.retain(|hold| query.matches(hold));
     Ok(found)
 }
@@ -117,11 +143,20 @@ pub(super) fn sheets(db: &Connection, query: &SheetQuery) -> Result<Vec<Sheet>> 
          WHERE firm = (SELECT no FROM firm WHERE tenant = :tenant) AND register = :register",
     );
     let register = query.register.as_str();
-    let (subject, matter) = (query.subject.map(|id| *id.as_bytes()), query.matter.map(|id| *id.as_bytes()));
-    let (id, after) = (query.id.as_ref().map(Label::as_str), query.after.as_ref().map(Label::as_str));
+    let (subject, matter) = (
+        query.subject.map(|id| *id.as_bytes()),
+        query.matter.map(|id| *id.as_bytes()),
+    );
+    let (id, after) = (
+        query.id.as_ref().map(Label::as_str),
+        query.after.as_ref().map(Label::as_str),
+    );
     let most = limit(query.limit);
-    let mut values: Vec<(&str, &dyn ToSql)> =
-        vec![(":tenant", query.tenant.as_bytes()), (":register", &register), (":limit", &most)];
+    let mut values: Vec<(&str, &dyn ToSql)> = vec![
+        (":tenant", query.tenant.as_bytes()),
+        (":register", &register),
+        (":limit", &most),
+    ];
     let mut narrow = |condition: &str, name: &'static str, value| {
         sql.push_str(condition);
         values.push((name, value));
@@ -145,7 +180,9 @@ pub(super) fn sheets(db: &Connection, query: &SheetQuery) -> Result<Vec<Sheet>> 
             Ok(Sheet {
                 register: query.register,
                 id: label(row, 0)?,
-                subject: row.get::<_, Option<[u8; 16]>>(1)?.map(SubjectId::from_bytes),
+                subject: row
+                    .get::<_, Option<[u8; 16]>>(1)?
+                    .map(SubjectId::from_bytes),
                 matter: row.get::<_, Option<[u8; 16]>>(2)?.map(MatterId::from_bytes),
                 revision: row.get::<_, i64>(3)?.cast_unsigned(),
                 body: row.get(4)?,
@@ -162,7 +199,9 @@ pub(super) fn jobs(db: &Connection, tenant: TenantId, state: Option<JobState>) -
         AND (?2 IS NULL OR state = ?2) ORDER BY id";
     let find = || -> rusqlite::Result<Vec<Job>> {
         let mut statement = db.prepare_cached(sql)?;
-        statement.query_map(params![tenant.as_bytes(), state.map(state_name)], job)?.collect()
+        statement
+            .query_map(params![tenant.as_bytes(), state.map(state_name)], job)?
+            .collect()
     };
     find().map_err(broken(Port::Jobs, "jobs"))
 }
@@ -170,18 +209,33 @@ pub(super) fn jobs(db: &Connection, tenant: TenantId, state: Option<JobState>) -
 pub(super) fn size(db: &Connection, tenant: TenantId) -> Result<u64> {
     let find = || -> rusqlite::Result<Option<i64>> {
         let sql = "SELECT size FROM firm WHERE tenant = ?1";
-        db.prepare_cached(sql)?.query_row([tenant.as_bytes()], |row| row.get(0)).optional()
+        db.prepare_cached(sql)?
+            .query_row([tenant.as_bytes()], |row| row.get(0))
+            .optional()
     };
-    Ok(find().map_err(broken(Port::Ledger, "size"))?.map_or(0, i64::cast_unsigned))
+    Ok(find()
+        .map_err(broken(Port::Ledger, "size"))?
+        .map_or(0, i64::cast_unsigned))
 }
 
-pub(super) fn entries(db: &Connection, tenant: TenantId, from: u64, most: usize) -> Result<Vec<Vec<u8>>> {
+pub(super) fn entries(
+    db: &Connection,
+    tenant: TenantId,
+    from: u64,
+    most: usize,
+) -> Result<Vec<Vec<u8>>> {
     let from = i64::try_from(from).unwrap_or(i64::MAX).min(LAST_PLACE);
     let find = || -> rusqlite::Result<_> {
-        let Some(firm) = firm(db, tenant)? else { return Ok(Vec::new()) };
+        let Some(firm) = firm(db, tenant)? else {
+            return Ok(Vec::new());
+        };
         let sql = "SELECT bytes FROM entry WHERE place >= :from AND place <= :last ORDER BY place LIMIT :limit";
         let (from, last) = (place(firm, from), place(firm, LAST_PLACE));
-        bodies(db, sql, named_params! { ":from": from, ":last": last, ":limit": limit(most) })
+        bodies(
+            db,
+            sql,
+            named_params! { ":from": from, ":last": last, ":limit": limit(most) },
+        )
     };
     find().map_err(broken(Port::Ledger, "entries"))
 }
@@ -201,7 +255,9 @@ pub(super) fn trail(
     let find = || -> rusqlite::Result<Vec<u64>> {
         let mut statement = db.prepare_cached(sql)?;
         let wanted = params![tenant.as_bytes(), subject.as_bytes(), from, millis(to)];
-        statement.query_map(wanted, |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?.collect()
+        statement
+            .query_map(wanted, |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?
+            .collect()
     };
     find().map_err(broken(Port::Ledger, "trail"))
 }
@@ -210,7 +266,9 @@ pub(super) fn trail(
 /// this placement, still lead to where it was; and by what to recognise its bytes.
 pub(super) fn traces(db: &Connection, placement: &Placement, key: &RecordKey) -> Result<Traces> {
     let find = || -> rusqlite::Result<Traces> {
-        let Some(firm) = firm(db, key.tenant)? else { return Ok(Traces::default()) };
+        let Some(firm) = firm(db, key.tenant)? else {
+            return Ok(Traces::default());
+        };
         let row = db
             .query_row(
                 "SELECT no FROM record WHERE firm = ?1 AND subject = ?2 AND record = ?3",
@@ -226,21 +284,32 @@ pub(super) fn traces(db: &Connection, placement: &Placement, key: &RecordKey) ->
             )
             .optional()?;
         let tags = |no: i64| {
-            db.query_row("SELECT count(*) FROM tag WHERE record = ?1", [no], |row| row.get::<_, u32>(0))
+            db.query_row("SELECT count(*) FROM tag WHERE record = ?1", [no], |row| {
+                row.get::<_, u32>(0)
+            })
         };
-        let mut found = Traces { record: row.is_some(), ..Traces::default() };
+        let mut found = Traces {
+            record: row.is_some(),
+            ..Traces::default()
+        };
         if let Some(no) = row {
             found.tags += tags(no)?;
         }
         if let Some((no, marks)) = gone {
             // The row's number may have gone to another record since; then the tags are its own.
-            let taken: bool =
-                db.query_row("SELECT EXISTS (SELECT 1 FROM record WHERE no = ?1)", [no], |row| row.get(0))?;
+            let taken: bool = db.query_row(
+                "SELECT EXISTS (SELECT 1 FROM record WHERE no = ?1)",
+                [no],
+                |row| row.get(0),
+            )?;
             if !taken {
                 found.tags += tags(no)?;
             }
             let (marks, _) = marks.as_chunks::<16>();
-            found.marks = marks.iter().map(|mark| !u128::from_be_bytes(*mark)).collect();
+            found.marks = marks
+                .iter()
+                .map(|mark| !u128::from_be_bytes(*mark))
+                .collect();
         }
         Ok(found)
     };
@@ -258,10 +327,16 @@ pub(super) struct Traces {
 /// The number under which a tenant's rows stand.
 fn firm(db: &Connection, tenant: TenantId) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT no FROM firm WHERE tenant = ?1";
-    db.prepare_cached(sql)?.query_row([tenant.as_bytes()], |row| row.get(0)).optional()
+    db.prepare_cached(sql)?
+        .query_row([tenant.as_bytes()], |row| row.get(0))
+        .optional()
 }
 
-fn bodies(db: &Connection, sql: &str, values: &[(&str, &dyn ToSql)]) -> rusqlite::Result<Vec<Vec<u8>>> {
+fn bodies(
+    db: &Connection,
+    sql: &str,
+    values: &[(&str, &dyn ToSql)],
+) -> rusqlite::Result<Vec<Vec<u8>>> {
     let mut statement = db.prepare_cached(sql)?;
     statement.query_map(values, |row| row.get(0))?.collect()
 }
@@ -272,7 +347,10 @@ fn record_of(tenant: TenantId, row: &Row<'_>) -> rusqlite::Result<Record> {
         subject: SubjectId::from_bytes(row.get(0)?),
         record: RecordId::from_bytes(row.get(1)?),
     };
-    let fields = row.get_ref(7)?.as_blob().map_err(|error| unreadable(7, error))?;
+    let fields = row
+        .get_ref(7)?
+        .as_blob()
+        .map_err(|error| unreadable(7, error))?;
     Ok(Record {
         key,
         matter: row.get::<_, Option<[u8; 16]>>(2)?.map(MatterId::from_bytes),
@@ -286,29 +364,37 @@ fn record_of(tenant: TenantId, row: &Row<'_>) -> rusqlite::Result<Record> {
 
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let at = |column| -> rusqlite::Result<Option<Timestamp>> {
-        let Some(micros) = row.get::<_, Option<i64>>(column)? else { return Ok(None) };
+        let Some(micros) = row.get::<_, Option<i64>>(column)? else {
+            return Ok(None);
+        };
         let at = Timestamp::from_timestamp_micros(micros);
-        at.map(Some).ok_or_else(|| unreadable(column, FromSqlError::OutOfRange(micros)))
+        at.map(Some)
+            .ok_or_else(|| unreadable(column, FromSqlError::OutOfRange(micros)))
     };
     let state = row.get_ref(6)?.as_str().ok().and_then(state_of);
     let reason = row.get::<_, Option<String>>(9)?.map(|code| code.parse());
     Ok(Job {
         id: JobId::from_bytes(row.get(0)?),
         kind: label(row, 1)?,
-        subject: row.get::<_, Option<[u8; 16]>>(2)?.map(SubjectId::from_bytes),
+        subject: row
+            .get::<_, Option<[u8; 16]>>(2)?
+            .map(SubjectId::from_bytes),
         matter: row.get::<_, Option<[u8; 16]>>(3)?.map(MatterId::from_bytes),
         due: at(4)?.ok_or_else(|| unreadable(4, FromSqlError::InvalidType))?,
         attempts: row.get(5)?,
         state: state.ok_or_else(|| unreadable(6, FromSqlError::InvalidType))?,
         lease: row.get::<_, i64>(7)?.cast_unsigned(),
         leased_until: at(8)?,
-        reason: reason.transpose().map_err(|_| unreadable(9, FromSqlError::InvalidType))?,
+        reason: reason
+            .transpose()
+            .map_err(|_| unreadable(9, FromSqlError::InvalidType))?,
         payload: row.get(10)?,
     })
 }
 
 fn label(row: &Row<'_>, column: usize) -> rusqlite::Result<Label> {
-    Label::new(row.get::<_, String>(column)?).map_err(|_| unreadable(column, FromSqlError::InvalidType))
+    Label::new(row.get::<_, String>(column)?)
+        .map_err(|_| unreadable(column, FromSqlError::InvalidType))
 }
 
 fn unreadable(column: usize, error: FromSqlError) -> rusqlite::Error {
@@ -329,7 +415,12 @@ pub(super) const fn state_name(state: JobState) -> &'static str {
 }
 
 fn state_of(name: &str) -> Option<JobState> {
-    let all = [JobState::Dead, JobState::Done, JobState::Leased, JobState::Waiting];
+    let all = [
+        JobState::Dead,
+        JobState::Done,
+        JobState::Leased,
+        JobState::Waiting,
+    ];
     all.into_iter().find(|state| state_name(*state) == name)
 }
 

@@ -18,12 +18,20 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) const fn of(form: &'static Form, path: PathBuf) -> Self {
-        Self { form, path, idle: Mutex::new(Vec::new()) }
+        Self {
+            form,
+            path,
+            idle: Mutex::new(Vec::new()),
+        }
     }
 
     /// Reads on a connection that nobody else uses meanwhile.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let db = idle.map_or_else(|| self.form.open_reader(&self.path), Ok)?;
         let outcome = read(&db);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@ CREATE TABLE tick (
     one   INTEGER PRIMARY KEY CHECK (one = 1),
     count INTEGER NOT NULL
 ) STRICT;
+INSERT INTO tick (one, count) VALUES (1, 0);
 
 -- A firm and how far its log has come.
 CREATE TABLE firm (

@@ -18,14 +18,17 @@ pub(crate) fn empty_log(db: &Connection) -> Result<()> {
         .map_err(broken(Port::Store, "checkpoint"))?;
     if busy {
         let fault = Fault::new(FaultKind::Unavailable, Port::Store, "checkpoint");
-        return Err(fault.because("readers of a past state stand in the way").into());
+        return Err(fault
+            .because("readers of a past state stand in the way")
+            .into());
     }
     Ok(())
 }
 
 /// Writes the whole file anew, without what was ever removed.
 pub(crate) fn rewrite(db: &Connection) -> Result<()> {
-    db.execute_batch("VACUUM").map_err(broken(Port::Store, "rewrite"))?;
+    db.execute_batch("VACUUM")
+        .map_err(broken(Port::Store, "rewrite"))?;
     empty_log(db)
 }
 
@@ -41,7 +44,9 @@ pub(crate) fn residues(database: &Path, marks: &[u128]) -> Result<usize> {
     let marks = Marks::of(marks);
     let mut found = HashSet::new();
     let own = own_bytes(database).map_err(unreadable)?;
-    marks.find(Whole { file: &own, at: 0 }, &mut found).map_err(unreadable)?;
+    marks
+        .find(Whole { file: &own, at: 0 }, &mut found)
+        .map_err(unreadable)?;
     match File::open(beside(database, "-wal")) {
         Ok(log) => marks.find(log, &mut found).map_err(unreadable)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -59,8 +64,13 @@ struct Marks {
 impl Marks {
     fn of(marks: &[u128]) -> Self {
         let mut ends = vec![false; 1 << 16];
-        marks.iter().for_each(|mark| ends[(mark & 0xFFFF) as usize] = true);
-        Self { all: marks.iter().copied().collect(), ends }
+        marks
+            .iter()
+            .for_each(|mark| ends[(mark & 0xFFFF) as usize] = true);
+        Self {
+            all: marks.iter().copied().collect(),
+            ends,
+        }
     }
 
     /// Reads to the end in constant memory.
@@ -90,7 +100,10 @@ impl Marks {
 fn own_bytes(path: &Path) -> IoResult<Arc<File>> {
     static OPENED: Mutex<Option<HashMap<PathBuf, Vec<Arc<File>>>>> = Mutex::new(None);
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let files = opened.get_or_insert_default().entry(path.to_path_buf()).or_default();
+    let files = opened
+        .get_or_insert_default()
+        .entry(path.to_path_buf())
+        .or_default();
     let present = std::fs::metadata(path)?;
     for file in files.iter() {
         if same_file(&file.metadata()?, &present) {

@@ -41,10 +41,23 @@ impl Writer {
         let (queue, waiting) = channel();
         let thread = std::thread::Builder::new()
             .name("kta-store".into())
-            .spawn(move || Thread { db, waiting, unsynced: None, sync: Sync::Full, failed: false }.run())
+            .spawn(move || {
+                Thread {
+                    db,
+                    waiting,
+                    unsynced: None,
+                    sync: Sync::Full,
+                    failed: false,
+                }
+                .run()
+            })
             .map_err(|_| down("open", "the writing thread does not start"))?;
         let room = Arc::new(Semaphore::new(ROOM));
-        Ok(Self { queue: Some(queue), room, thread: Some(thread) })
+        Ok(Self {
+            queue: Some(queue),
+            room,
+            thread: Some(thread),
+        })
     }
 
     /// Runs `work` in a transaction, together with others. Whether it is answered or not, it
@@ -56,8 +69,13 @@ impl Writer {
         work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let task = Box::new(Task { work, outcome: None, reply: Some(reply) });
-        self.queue(Work::Inside { durability, task }, operation).await?;
+        let task = Box::new(Task {
+            work,
+            outcome: None,
+            reply: Some(reply),
+        });
+        self.queue(Work::Inside { durability, task }, operation)
+            .await?;
         // The thread answers everybody; silence means that it died on the way.
         answer.await.map_err(|_| lost(operation))?
     }
@@ -76,9 +94,14 @@ impl Writer {
 
     async fn queue(&self, work: Work, operation: &'static str) -> Result<()> {
         let closed = || down(operation, "the store is closed");
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| closed())?;
+        let room = Arc::clone(&self.room)
+            .acquire_owned()
+            .await
+            .map_err(|_| closed())?;
         let queue = self.queue.as_ref().ok_or_else(closed)?;
-        queue.send(Queued { work, _room: room }).map_err(|_| closed())
+        queue
+            .send(Queued { work, _room: room })
+            .map_err(|_| closed())
     }
 }
 
@@ -100,7 +123,10 @@ struct Queued {
 
 enum Work {
     Between(Box<dyn FnOnce(&Connection) + Send>),
-    Inside { durability: Durability, task: Box<dyn Step> },
+    Inside {
+        durability: Durability,
+        task: Box<dyn Step>,
+    },
 }
 
 /// One step inside a transaction.
@@ -187,7 +213,9 @@ impl Thread {
     /// Waits for work, and carries bounded commits to disk when none comes for too long.
     fn next(&mut self) -> Option<Queued> {
         loop {
-            let Some(since) = self.unsynced else { return self.waiting.recv().ok() };
+            let Some(since) = self.unsynced else {
+                return self.waiting.recv().ok();
+            };
             let left = LAG.saturating_sub(since.elapsed());
             if left.is_zero() {
                 self.tick();
@@ -205,7 +233,9 @@ impl Thread {
         if batch.is_empty() {
             return;
         }
-        let durable = batch.iter().any(|(durability, ..)| *durability == Durability::Durable);
+        let durable = batch
+            .iter()
+            .any(|(durability, ..)| *durability == Durability::Durable);
         let outcome = self.transact(if durable { Sync::Full } else { Sync::Normal }, |db| {
             let mut kept = false;
             for (_, step, _) in &mut batch {
@@ -218,7 +248,11 @@ impl Thread {
                         None,
                     ));
                 }
-                db.execute_batch(if stays { "RELEASE step" } else { "ROLLBACK TO step; RELEASE step" })?;
+                db.execute_batch(if stays {
+                    "RELEASE step"
+                } else {
+                    "ROLLBACK TO step; RELEASE step"
+                })?;
                 kept |= stays;
             }
             Ok(kept)
@@ -240,7 +274,9 @@ impl Thread {
         let told = broken(Port::Store, "commit");
         if self.sync != sync {
             let mode = if sync == Sync::Full { "FULL" } else { "NORMAL" };
-            self.db.pragma_update(None, "synchronous", mode).map_err(&told)?;
+            self.db
+                .pragma_update(None, "synchronous", mode)
+                .map_err(&told)?;
             self.sync = sync;
         }
         self.db.execute_batch("BEGIN IMMEDIATE").map_err(&told)?;
@@ -279,7 +315,8 @@ impl Thread {
     fn tick(&mut self) {
         if self.unsynced.is_some() {
             let outcome = self.transact(Sync::Full, |db| {
-                db.execute("UPDATE tick SET count = count + 1 WHERE one = 1", []).map(|_| true)
+                db.execute("UPDATE tick SET count = count + 1 WHERE one = 1", [])
+                    .map(|_| true)
             });
             if outcome.is_err() {
                 // Tried again after another lag, or by the next durable commit.
@@ -290,7 +327,9 @@ impl Thread {
 }
 
 fn down(operation: &'static str, detail: &'static str) -> Error {
-    Fault::new(FaultKind::Unavailable, Port::Store, operation).because(detail).into()
+    Fault::new(FaultKind::Unavailable, Port::Store, operation)
+        .because(detail)
+        .into()
 }
 
 fn lost(operation: &'static str) -> Error {

@@ -6,12 +6,13 @@ use crate::audit::{Event, Label, Outcome};
 use crate::conformance::desk::{Desk, unused_tenant};
 use crate::crypto::IndexTag;
 use crate::id::{
-    ActorId, Digest, DocumentId, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId, TenantId,
+    ActorId, Digest, DocumentId, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId,
+    TenantId,
 };
 use crate::pii::placement::CopyOf;
 use crate::pii::{
-    Category, Classification, FieldName, Placement, PlacementKind, PlacementState, Record, RecordKey,
-    Sealed, SealedField,
+    Category, Classification, FieldName, Placement, PlacementKind, PlacementState, Record,
+    RecordKey, Sealed, SealedField,
 };
 use crate::policy::{Act, LawfulBasis, Origin, PolicyClass, Purpose};
 use crate::ports::store::{Change, ChangeSet, Expected, Job, JobState, Register, Sheet};
@@ -29,7 +30,9 @@ impl Samples {
     /// Rows for this case.
     #[must_use]
     pub fn of(case: &str) -> Self {
-        Self { tenant: unused_tenant(case) }
+        Self {
+            tenant: unused_tenant(case),
+        }
     }
 
     /// An empty change set at the opening hour and so many milliseconds.
@@ -74,7 +77,11 @@ impl Samples {
             let bytes = text.bytes().cycle().take(length).collect();
             let mut classification = Classification::of(category).of_minor(subject % 2 == 1);
             classification.art10 = record % 2 == 1;
-            SealedField { classification, revision, sealed: Sealed::from_bytes(bytes) }
+            SealedField {
+                classification,
+                revision,
+                sealed: Sealed::from_bytes(bytes),
+            }
         };
         Record {
             key: self.key(subject, record),
@@ -83,10 +90,19 @@ impl Samples {
             class: self.class().id(),
             revision,
             fields: BTreeMap::from([
-                (FieldName::fixed("address"), field(Category::Case, revision, 20_000)),
+                (
+                    FieldName::fixed("address"),
+                    field(Category::Case, revision, 20_000),
+                ),
                 (FieldName::fixed("email"), field(Category::Case, 1, 126)),
-                (FieldName::fixed("family_name"), field(Category::Identity, revision, 126)),
-                (FieldName::fixed("medical_note"), field(Category::Special, 1, 0)),
+                (
+                    FieldName::fixed("family_name"),
+                    field(Category::Identity, revision, 126),
+                ),
+                (
+                    FieldName::fixed("medical_note"),
+                    field(Category::Special, 1, 0),
+                ),
             ]),
             header: format!("{} header", marks()[0]).into_bytes(),
         }
@@ -95,12 +111,22 @@ impl Samples {
     /// An entry of the blind index.
     #[must_use]
     pub fn tag(&self, number: u8) -> (FieldName, IndexTag) {
-        (FieldName::fixed("email"), IndexTag::from_bytes(vec![0, 0, 0, 1, 16, number, number]))
+        (
+            FieldName::fixed("email"),
+            IndexTag::from_bytes(vec![0, 0, 0, 1, 16, number, number]),
+        )
     }
 
     /// Writes [`record`](Self::record) with these tags.
     #[must_use]
-    pub fn put(&self, subject: u8, record: u8, revision: u64, tags: &[u8], expected: Expected) -> Change {
+    pub fn put(
+        &self,
+        subject: u8,
+        record: u8,
+        revision: u64,
+        tags: &[u8],
+        expected: Expected,
+    ) -> Change {
         Change::PutRecord {
             record: self.record(subject, record, revision),
             index: tags.iter().map(|tag| self.tag(*tag)).collect(),
@@ -132,8 +158,14 @@ impl Samples {
         Hold {
             tenant: self.tenant,
             id: HoldId::from_bytes([number; 16]),
-            subjects: subject.into_iter().map(|number| self.subject(number)).collect(),
-            matters: matter.map(|number| self.matter(number)).into_iter().collect::<BTreeSet<_>>(),
+            subjects: subject
+                .into_iter()
+                .map(|number| self.subject(number))
+                .collect(),
+            matters: matter
+                .map(|number| self.matter(number))
+                .into_iter()
+                .collect::<BTreeSet<_>>(),
             reason: Label::fixed("litigation.2026-01"),
             placed_by: self.actor(),
             placed_at: at(0),
@@ -188,9 +220,15 @@ impl Samples {
     #[must_use]
     pub fn event(&self, subject: Option<u8>) -> Event {
         let component = Label::fixed("kit");
-        Event::new(self.tenant, self.actor(), component, Act::Store, Outcome::Done)
-            .of_subject(subject.map(|number| self.subject(number)))
-            .with("set", Digest::of(b"invented"))
+        Event::new(
+            self.tenant,
+            self.actor(),
+            component,
+            Act::Store,
+            Outcome::Done,
+        )
+        .of_subject(subject.map(|number| self.subject(number)))
+        .with("set", Digest::of(b"invented"))
     }
 }
 

@@ -2,12 +2,12 @@
 
 use futures_util::future::join_all;
 
-use super::samples::{Samples, at, marks};
 use super::Firm;
+use super::samples::{Samples, at, marks};
 use crate::conformance::{cancelled, fault};
 use crate::ports::store::{
-    Change, ChangeSet, Durability, Expected, HoldQuery, PlacementQuery, RecordBy, RecordQuery, Register,
-    SheetQuery,
+    Change, ChangeSet, Durability, Expected, HoldQuery, PlacementQuery, RecordBy, RecordQuery,
+    Register, SheetQuery,
 };
 use crate::{Error, FaultKind};
 
@@ -18,7 +18,10 @@ pub async fn a_change_set_is_committed_whole_or_not_at_all(port: &dyn Firm) {
         set.with(rows.put(1, 1, 1, &[1], Expected::Absent))
             .with(Change::PutPlacement(rows.placement(1, 1, "kta-store")))
             .with(Change::PlaceHold(rows.hold(1, Some(2), None)))
-            .with(Change::File { sheet: rows.sheet(Register::Matters, 1, 1), expected: Expected::Absent })
+            .with(Change::File {
+                sheet: rows.sheet(Register::Matters, 1, 1),
+                expected: Expected::Absent,
+            })
             .with(Change::Intern(rows.class()))
             .with(Change::Enqueue(rows.job(1, 0)))
             .event(rows.event(Some(1)))
@@ -36,8 +39,14 @@ pub async fn a_change_set_is_committed_whole_or_not_at_all(port: &dyn Firm) {
     let failed = rows
         .set(1)
         .with(Change::RemoveRecord(rows.key(1, 1)))
-        .with(Change::RemoveSheet(Register::Matters, rows.sheet(Register::Matters, 1, 1).id))
-        .with(Change::ReleaseHold { hold: rows.hold(1, None, None).id, by: rows.actor() })
+        .with(Change::RemoveSheet(
+            Register::Matters,
+            rows.sheet(Register::Matters, 1, 1).id,
+        ))
+        .with(Change::ReleaseHold {
+            hold: rows.hold(1, None, None).id,
+            by: rows.actor(),
+        })
         .with(Change::PlaceHold(rows.hold(1, Some(2), None)));
     assert_eq!(fault(port.commit(failed).await), FaultKind::Conflict);
     assert_eq!(counts(port, &rows).await, [1; 7]);
@@ -47,10 +56,16 @@ pub async fn a_change_set_is_committed_whole_or_not_at_all(port: &dyn Firm) {
 pub async fn a_change_whose_expected_revision_is_not_stored_is_a_conflict(port: &dyn Firm) {
     let rows = Samples::of("expected");
     let file = |number, revision, expected| {
-        rows.set(0).with(Change::File { sheet: rows.sheet(Register::Matters, number, revision), expected })
+        rows.set(0).with(Change::File {
+            sheet: rows.sheet(Register::Matters, number, revision),
+            expected,
+        })
     };
     let put = |revision, expected| rows.set(0).with(rows.put(1, 1, revision, &[], expected));
-    for set in [put(2, Expected::Revision(1)), file(1, 2, Expected::Revision(1))] {
+    for set in [
+        put(2, Expected::Revision(1)),
+        file(1, 2, Expected::Revision(1)),
+    ] {
         assert_eq!(fault(port.commit(set).await), FaultKind::Conflict);
     }
     for set in [put(1, Expected::Absent), file(1, 1, Expected::Absent)] {
@@ -64,10 +79,20 @@ pub async fn a_change_whose_expected_revision_is_not_stored_is_a_conflict(port: 
     ] {
         assert_eq!(fault(port.commit(set).await), FaultKind::Conflict);
     }
-    for set in [put(2, Expected::Revision(1)), file(1, 2, Expected::Revision(1))] {
+    for set in [
+        put(2, Expected::Revision(1)),
+        file(1, 2, Expected::Revision(1)),
+    ] {
         port.commit(set).await.unwrap();
     }
-    assert_eq!(port.record(&rows.key(1, 1)).await.unwrap().unwrap().revision, 2);
+    assert_eq!(
+        port.record(&rows.key(1, 1))
+            .await
+            .unwrap()
+            .unwrap()
+            .revision,
+        2
+    );
 }
 
 /// A revision that does not follow the expected one is the caller's mistake, whatever is stored.
@@ -75,7 +100,8 @@ pub async fn a_revision_that_does_not_follow_the_expected_one_is_refused(port: &
     let rows = Samples::of("revision");
     for set in [
         rows.set(0).with(rows.put(1, 1, 2, &[], Expected::Absent)),
-        rows.set(0).with(rows.put(1, 1, 5, &[], Expected::Revision(3))),
+        rows.set(0)
+            .with(rows.put(1, 1, 5, &[], Expected::Revision(3))),
         rows.set(0).with(Change::File {
             sheet: rows.sheet(Register::Matters, 1, 9),
             expected: Expected::Absent,
@@ -90,7 +116,9 @@ pub async fn a_revision_that_does_not_follow_the_expected_one_is_refused(port: &
 pub async fn a_record_never_goes_back_to_a_lower_revision(port: &dyn Firm) {
     let rows = Samples::of("lower");
     for (revision, goes) in [(3, true), (2, false), (3, true), (4, true), (1, false)] {
-        let set = rows.set(0).with(rows.put(1, 1, revision, &[], Expected::Any));
+        let set = rows
+            .set(0)
+            .with(rows.put(1, 1, revision, &[], Expected::Any));
         let outcome = port.commit(set).await;
         if goes {
             outcome.unwrap();
@@ -98,15 +126,25 @@ pub async fn a_record_never_goes_back_to_a_lower_revision(port: &dyn Firm) {
             assert_eq!(fault(outcome), FaultKind::Conflict);
         }
     }
-    assert_eq!(port.record(&rows.key(1, 1)).await.unwrap().unwrap().revision, 4);
+    assert_eq!(
+        port.record(&rows.key(1, 1))
+            .await
+            .unwrap()
+            .unwrap()
+            .revision,
+        4
+    );
 }
 
 /// Of concurrent creates one wins, and only its events are on the log.
 pub async fn of_concurrent_creates_one_wins(port: &dyn Firm) {
     let rows = Samples::of("creates");
     let creates = (0..8).map(|number| {
-        let event = rows.event(Some(1)).with("number", u64::from(number as u8));
-        let set = rows.set(0).with(rows.put(1, 1, 1, &[number], Expected::Absent)).event(event);
+        let event = rows.event(Some(1)).with("number", u64::from(number));
+        let set = rows
+            .set(0)
+            .with(rows.put(1, 1, 1, &[number], Expected::Absent))
+            .event(event);
         port.commit(set)
     });
     let outcomes = join_all(creates).await;
@@ -129,7 +167,9 @@ pub async fn a_cancelled_commit_is_whole_or_nothing(port: &dyn Firm) {
         cancelled(port.commit(set));
     }
     // What comes after comes after: no cancelled commit is still under way once this one is done.
-    port.commit(rows.set(0).event(rows.event(None))).await.unwrap();
+    port.commit(rows.set(0).event(rows.event(None)))
+        .await
+        .unwrap();
     let [records, _, _, _, _, jobs, entries] = counts(port, &rows).await;
     assert_eq!((records, records), (jobs, entries - 1));
     for number in 1..=10 {
@@ -142,7 +182,10 @@ pub async fn a_cancelled_commit_is_whole_or_nothing(port: &dyn Firm) {
 /// A bounded commit is seen at once by everybody who asks the store.
 pub async fn a_bounded_commit_is_read_back_at_once(port: &dyn Firm) {
     let rows = Samples::of("bounded");
-    let mut set = rows.set(0).with(rows.put(1, 1, 1, &[], Expected::Absent)).event(rows.event(None));
+    let mut set = rows
+        .set(0)
+        .with(rows.put(1, 1, 1, &[], Expected::Absent))
+        .event(rows.event(None));
     set.durability = Durability::Bounded;
     assert_eq!(port.commit(set).await.unwrap().first, 0);
     assert_eq!(counts(port, &rows).await, [1, 0, 0, 0, 0, 0, 1]);
@@ -175,20 +218,38 @@ pub async fn a_tenant_sees_nothing_of_another(port: &dyn Firm) {
             .with(rows.put(1, 1, 1, &[1], Expected::Absent))
             .with(Change::PutPlacement(rows.placement(1, 1, "kta-store")))
             .with(Change::PlaceHold(rows.hold(1, Some(2), None)))
-            .with(Change::File { sheet: rows.sheet(Register::Matters, 1, 1), expected: Expected::Absent })
+            .with(Change::File {
+                sheet: rows.sheet(Register::Matters, 1, 1),
+                expected: Expected::Absent,
+            })
             .with(Change::Enqueue(rows.job(1, 0)))
             .event(rows.event(Some(1)));
         assert_eq!(port.commit(set).await.unwrap().first, 0);
     }
     assert_eq!(counts(port, &rows).await, [1, 1, 1, 1, 0, 1, 1]);
     assert_eq!(by_tag(port, &rows, 1).await, 1);
-    assert_eq!(port.lease(rows.tenant, at(0), at(9), 9).await.unwrap().len(), 1);
-    assert_eq!(port.lease(other.tenant, at(0), at(9), 9).await.unwrap().len(), 1);
+    assert_eq!(
+        port.lease(rows.tenant, at(0), at(9), 9)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        port.lease(other.tenant, at(0), at(9), 9)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     let set = rows.set(1).with(Change::RemoveRecord(rows.key(1, 1)));
     port.commit(set).await.unwrap();
     assert_eq!(by_tag(port, &rows, 1).await, 0);
     assert_eq!(by_tag(port, &other, 1).await, 1);
-    let trail = port.trail(other.tenant, other.subject(1), at(0), at(9)).await.unwrap();
+    let trail = port
+        .trail(other.tenant, other.subject(1), at(0), at(9))
+        .await
+        .unwrap();
     assert_eq!(trail, [0]);
 }
 
@@ -198,7 +259,10 @@ pub async fn errors_and_debug_hold_no_stored_value(port: &dyn Firm) {
     let create = || {
         rows.set(0)
             .with(Change::Enqueue(rows.job(1, 0)))
-            .with(Change::File { sheet: rows.sheet(Register::Matters, 1, 1), expected: Expected::Absent })
+            .with(Change::File {
+                sheet: rows.sheet(Register::Matters, 1, 1),
+                expected: Expected::Absent,
+            })
             .with(rows.put(1, 1, 1, &[1], Expected::Absent))
     };
     port.commit(create()).await.unwrap();
@@ -207,13 +271,22 @@ pub async fn errors_and_debug_hold_no_stored_value(port: &dyn Firm) {
     let mut errors: Vec<Error> = Vec::new();
     for set in [
         create(),
-        rows.set(0).with(Change::File { sheet, expected: Expected::Any }),
+        rows.set(0).with(Change::File {
+            sheet,
+            expected: Expected::Any,
+        }),
         rows.set(0).with(rows.put(1, 1, 9, &[], Expected::Absent)),
     ] {
         errors.push(port.commit(set).await.unwrap_err());
     }
-    let told = format!("{port:?} {errors:?} {}", errors.iter().map(ToString::to_string).collect::<String>());
-    assert!(!told.is_empty() && marks().iter().all(|mark| !told.contains(mark)), "{told}");
+    let told = format!(
+        "{port:?} {errors:?} {}",
+        errors.iter().map(ToString::to_string).collect::<String>()
+    );
+    assert!(
+        !told.is_empty() && marks().iter().all(|mark| !told.contains(mark)),
+        "{told}"
+    );
 }
 
 /// Records, placements, holds, matters, classes, jobs and entries of a tenant.
@@ -222,20 +295,36 @@ pub(super) async fn counts(port: &dyn Firm, rows: &Samples) -> [usize; 7] {
     let mut records = 0;
     for number in 0..=10 {
         let by = RecordBy::Subject(rows.subject(number));
-        let query = RecordQuery { tenant, by, after: None, limit: usize::MAX };
+        let query = RecordQuery {
+            tenant,
+            by,
+            after: None,
+            limit: usize::MAX,
+        };
         records += port.records(&query).await.unwrap().len();
     }
     let placements = PlacementQuery {
         subject: None,
         ..PlacementQuery::of(tenant, rows.subject(0))
     };
-    let holds = HoldQuery { tenant, subject: None, matter: None, active: true };
+    let holds = HoldQuery {
+        tenant,
+        subject: None,
+        matter: None,
+        active: true,
+    };
     [
         records,
         port.placements(&placements).await.unwrap().len(),
         port.holds(&holds).await.unwrap().len(),
-        port.sheets(&SheetQuery::all(tenant, Register::Matters)).await.unwrap().len(),
-        port.sheets(&SheetQuery::all(tenant, Register::Classes)).await.unwrap().len(),
+        port.sheets(&SheetQuery::all(tenant, Register::Matters))
+            .await
+            .unwrap()
+            .len(),
+        port.sheets(&SheetQuery::all(tenant, Register::Classes))
+            .await
+            .unwrap()
+            .len(),
         port.jobs(tenant, None).await.unwrap().len(),
         usize::try_from(port.size(tenant).await.unwrap()).unwrap(),
     ]
@@ -245,6 +334,11 @@ pub(super) async fn counts(port: &dyn Firm, rows: &Samples) -> [usize; 7] {
 pub(super) async fn by_tag(port: &dyn Firm, rows: &Samples, number: u8) -> usize {
     let (field, tag) = rows.tag(number);
     let by = RecordBy::Tag(field, tag);
-    let query = RecordQuery { tenant: rows.tenant, by, after: None, limit: usize::MAX };
+    let query = RecordQuery {
+        tenant: rows.tenant,
+        by,
+        after: None,
+        limit: usize::MAX,
+    };
     port.records(&query).await.unwrap().len()
 }

@@ -13,18 +13,16 @@ use chrono::TimeDelta;
 use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, IdempotencyKey, MatterId, RecordId, SubjectId};
-use crate::pii::{Category, FieldName, Fields, Locator, Pii, Placement, Schema, System};
+use crate::pii::{Category, FieldName, Fields, Locator, Pii, Schema, System};
 use crate::policy::{Act, LawfulBasis, Permit, Purpose};
 use crate::ports::crm::{AuditRow, Change, Fetched};
-use crate::ports::{
-    AccessReview, AuditFeed, ChangeFeed, ChangePage, Crm, CrmRecord, CrmUser, Cursor, Erase,
-    Erased, Method, Probe, Residue,
-};
+use crate::ports::{Crm, CrmRecord, CrmUser};
 use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
 
-/// A [`Crm`] with its [`ChangeFeed`], [`AccessReview`], [`AuditFeed`] and [`Erase`] in memory.
-/// Clones are handles to one CRM.
+/// A [`Crm`] with its [`ChangeFeed`](crate::ports::ChangeFeed),
+/// [`AccessReview`](crate::ports::AccessReview), [`AuditFeed`](crate::ports::AuditFeed) and
+/// [`Erase`](crate::ports::Erase) in memory. Clones are handles to one CRM.
 ///
 /// It maps the fields of [`Schema::person`] but the special ones, whose place is no CRM. Methods
 /// that are of no port are the hands of somebody who sits at the CRM.

@@ -13,21 +13,19 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::TryStreamExt as _;
 
-use sharing::Shares;
 use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, IdempotencyKey, MatterId, SubjectId};
-use crate::pii::placement::CopyOf;
-use crate::pii::{Category, Content, Document, Locator, Placement, System};
+use crate::pii::{Category, Content, Document, Locator, System};
 use crate::policy::{Act, Permit};
-use crate::ports::documents::{InventoryItem, InventoryPage, StoredDocument, Version};
-use crate::ports::{Cursor, Documents, Erase, Erased, Inventory, Labels, Method, Probe, Residue};
+use crate::ports::documents::{Documents, StoredDocument, Version};
 use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
+use sharing::Shares;
 
-/// [`Documents`] with [`Labels`], [`Inventory`],
-/// [`Collaboration`](crate::ports::Collaboration) and [`Erase`] in memory. Clones are handles to
-/// one library.
+/// [`Documents`] with [`Labels`](crate::ports::Labels), [`Inventory`](crate::ports::Inventory),
+/// [`Collaboration`](crate::ports::Collaboration) and [`Erase`](crate::ports::Erase) in memory.
+/// Clones are handles to one library.
 ///
 /// It keeps every version, has a recycle bin, and its feed of changes goes in short pages.
 #[derive(Clone, Default)]
@@ -73,7 +71,7 @@ impl MemoryLibrary {
     }
 
     /// Reads the shares of a file.
-    pub(super) fn with_shares<R>(
+    fn with_shares<R>(
         &self,
         at: &Locator,
         act: impl FnOnce(&mut Shares, SubjectId, Category) -> R,
@@ -347,7 +345,7 @@ impl State {
 
 /// Whether a permit covers this person's data of some category: a call that names a file by the
 /// library's id does not say which.
-pub(super) fn admitted(acts: &[Act], subject: SubjectId, permit: &Permit<'_>) -> Result<()> {
+fn admitted(acts: &[Act], subject: SubjectId, permit: &Permit<'_>) -> Result<()> {
     let covers = |category: &Category| permit.require(acts, subject, *category).is_ok();
     if Category::ALL.iter().any(covers) {
         Ok(())
@@ -356,7 +354,7 @@ pub(super) fn admitted(acts: &[Act], subject: SubjectId, permit: &Permit<'_>) ->
     }
 }
 
-pub(super) fn denied(permit: &Permit<'_>) -> Error {
+fn denied(permit: &Permit<'_>) -> Error {
     Refusal::new(Code::AclDeny)
         .about("permit", permit.id())
         .into()
@@ -376,7 +374,7 @@ fn fault(kind: FaultKind, operation: &'static str, why: &'static str) -> Error {
 const PIECE: usize = 40_009;
 const WRITING: &[Act] = &[Act::Process, Act::Store, Act::Transfer];
 const REMOVING: &[Act] = &[Act::Amend, Act::Destroy, Act::Process, Act::Store];
-pub(super) const READING: &[Act] = &[
+const READING: &[Act] = &[
     Act::Archive,
     Act::Destroy,
     Act::Export,

@@ -15,17 +15,26 @@ fn now<F: Future>(future: F) -> F::Output {
 
 fn ask(session: &Session<'_>, act: Act, scope: Scope) -> Option<Code> {
     let outcome: Result<_> = now(session.permit(act, scope));
-    outcome.err().map(|error| error.refusal().expect("no fault in memory").code())
+    outcome
+        .err()
+        .map(|error| error.refusal().expect("no fault in memory").code())
 }
 
 fn obligations(session: &Session<'_>, act: Act, scope: &Scope) -> Vec<Obligation> {
-    now(session.explain(act, scope)).unwrap().remove(0).obligations
+    now(session.explain(act, scope))
+        .unwrap()
+        .remove(0)
+        .obligations
 }
 
 #[test]
 fn the_table_has_one_row_a_role_and_a_service_has_one_scope() {
     for role in Role::ALL {
-        assert_eq!(GRANTS.iter().filter(|row| row.role == role).count(), 1, "{role:?}");
+        assert_eq!(
+            GRANTS.iter().filter(|row| row.role == role).count(),
+            1,
+            "{role:?}"
+        );
     }
     for row in GRANTS.iter().filter(|row| row.role.is_service()) {
         assert_eq!(row.personal, row.special);
@@ -65,16 +74,25 @@ fn what_the_table_does_not_grant_is_denied() {
 fn an_unlisted_or_revoked_actor_or_a_role_not_held_is_denied() {
     let desk = Desk::new("listed");
     let scope = || desk.scope(desk.beneficiary(), Category::Case);
-    let borrowed = desk.gate().session(desk.actor(Role::Sysadmin), Role::Attorney, Purpose::Representation);
+    let borrowed = desk.gate().session(
+        desk.actor(Role::Sysadmin),
+        Role::Attorney,
+        Purpose::Representation,
+    );
     assert_eq!(ask(&borrowed, Open, scope()), Some(Code::AclDeny));
     let unknown = crate::id::ActorId::derived(&[b"nobody"]);
-    let unknown = desk.gate().session(unknown, Role::Attorney, Purpose::Representation);
+    let unknown = desk
+        .gate()
+        .session(unknown, Role::Attorney, Purpose::Representation);
     assert_eq!(ask(&unknown, Open, scope()), Some(Code::AclDeny));
     let attorney = desk.actor(Role::Attorney);
     desk.gate().amend_directory(|directory| {
         directory.actors.get_mut(&attorney).unwrap().revoked = true;
     });
-    assert_eq!(ask(&desk.session(Role::Attorney), Open, scope()), Some(Code::AclDeny));
+    assert_eq!(
+        ask(&desk.session(Role::Attorney), Open, scope()),
+        Some(Code::AclDeny)
+    );
 }
 
 #[test]
@@ -82,10 +100,18 @@ fn a_wall_beats_every_grant_and_the_emergency_too() {
     let desk = Desk::new("wall");
     let (attorney, matter) = (desk.actor(Role::Attorney), desk.matter());
     desk.gate().amend_directory(|directory| {
-        directory.matters.get_mut(&matter).unwrap().walled.insert(attorney);
+        directory
+            .matters
+            .get_mut(&matter)
+            .unwrap()
+            .walled
+            .insert(attorney);
     });
     let scope = || desk.scope(desk.beneficiary(), Category::Case);
-    assert_eq!(ask(&desk.session(Role::Attorney), Open, scope()), Some(Code::AclDeny));
+    assert_eq!(
+        ask(&desk.session(Role::Attorney), Open, scope()),
+        Some(Code::AclDeny)
+    );
     let until = desk.now() + TimeDelta::hours(1);
     let glass = desk.session(Role::Attorney).break_glass(until);
     assert_eq!(ask(&glass, Open, scope()), Some(Code::AclDeny));
@@ -96,7 +122,8 @@ fn a_wall_beats_every_grant_and_the_emergency_too() {
 fn only_the_team_works_on_a_matter_unless_the_glass_is_broken() {
     let desk = Desk::new("team");
     let matter = desk.matter();
-    desk.gate().amend_directory(|directory| directory.matters.get_mut(&matter).unwrap().team.clear());
+    desk.gate()
+        .amend_directory(|directory| directory.matters.get_mut(&matter).unwrap().team.clear());
     let scope = || desk.scope(desk.beneficiary(), Category::Case);
     for role in [Role::Attorney, Role::Paralegal] {
         assert_eq!(ask(&desk.session(role), Open, scope()), Some(Code::AclDeny));
@@ -118,9 +145,15 @@ fn only_the_team_works_on_a_matter_unless_the_glass_is_broken() {
 fn somebody_who_is_no_party_is_out_of_reach_within_a_matter() {
     let desk = Desk::new("party");
     let scope = Scope::of(desk.stranger(), Category::Case).in_matter(desk.matter());
-    assert_eq!(ask(&desk.session(Role::Paralegal), Open, scope), Some(Code::AclDeny));
+    assert_eq!(
+        ask(&desk.session(Role::Paralegal), Open, scope),
+        Some(Code::AclDeny)
+    );
     let outside = Scope::of(desk.beneficiary(), Category::Case);
-    assert_eq!(ask(&desk.session(Role::Paralegal), Open, outside), Some(Code::AclDeny));
+    assert_eq!(
+        ask(&desk.session(Role::Paralegal), Open, outside),
+        Some(Code::AclDeny)
+    );
 }
 
 #[test]
@@ -133,7 +166,10 @@ fn clients_see_their_own_data_only() {
         (desk.petitioner(), Some(Code::AclDeny)),
         (desk.stranger(), Some(Code::AclDeny)),
     ] {
-        assert_eq!(ask(&client, Open, desk.scope(subject, Category::Special)), refused);
+        assert_eq!(
+            ask(&client, Open, desk.scope(subject, Category::Special)),
+            refused
+        );
     }
 }
 
@@ -142,15 +178,27 @@ fn a_petitioner_sees_the_petition_side_and_nothing_special() {
     let desk = Desk::new("petition");
     let session = desk.session(Role::Petitioner);
     let of = |subject, category| desk.scope(subject, category);
-    assert_eq!(ask(&session, Open, of(desk.petitioner(), Category::Case)), None);
-    assert_eq!(ask(&session, Open, of(desk.petitioner(), Category::Special)), Some(Code::AclDeny));
-    assert_eq!(ask(&session, Open, of(desk.beneficiary(), Category::Case)), Some(Code::AclDeny));
+    assert_eq!(
+        ask(&session, Open, of(desk.petitioner(), Category::Case)),
+        None
+    );
+    assert_eq!(
+        ask(&session, Open, of(desk.petitioner(), Category::Special)),
+        Some(Code::AclDeny)
+    );
+    assert_eq!(
+        ask(&session, Open, of(desk.beneficiary(), Category::Case)),
+        Some(Code::AclDeny)
+    );
     // Another employer's contact does not see this petition.
     let actor = desk.actor(Role::Petitioner);
     desk.gate().amend_directory(|directory| {
         directory.actors.get_mut(&actor).unwrap().subject = Some(desk.stranger());
     });
-    assert_eq!(ask(&session, Open, of(desk.petitioner(), Category::Case)), Some(Code::AclDeny));
+    assert_eq!(
+        ask(&session, Open, of(desk.petitioner(), Category::Case)),
+        Some(Code::AclDeny)
+    );
 }
 
 #[test]
@@ -172,7 +220,10 @@ fn training_ends_at_the_end_of_its_last_day_and_grace_thirty_days_later() {
     assert_eq!(ask(&session, Report, case()), None);
     // Clients and services are not staff.
     assert_eq!(ask(&desk.session(Role::Subject), Open, special()), None);
-    assert_eq!(ask(&desk.session(Role::ServiceDestroy), Destroy, special()), None);
+    assert_eq!(
+        ask(&desk.session(Role::ServiceDestroy), Destroy, special()),
+        None
+    );
 }
 
 #[test]
@@ -183,15 +234,26 @@ fn a_purpose_needs_its_basis_in_the_matter() {
     assert_eq!(ask(&marketing, Open, scope()), Some(Code::PrcPurpose));
     let matter = desk.matter();
     desk.gate().amend_directory(|directory| {
-        directory.matters.get_mut(&matter).unwrap().purposes.remove(&Purpose::Filing);
+        directory
+            .matters
+            .get_mut(&matter)
+            .unwrap()
+            .purposes
+            .remove(&Purpose::Filing);
     });
     let filing = desk.session_for(Role::Attorney, Purpose::Filing);
     assert_eq!(ask(&filing, Transmit, scope()), Some(Code::PrcPurpose));
     // Before there is a matter: taking in, and what the law wants, but no use.
     let delivery = || Scope::of(desk.stranger(), Category::Case);
     assert_eq!(ask(&desk.session(Role::Intake), Receive, delivery()), None);
-    assert_eq!(ask(&desk.session(Role::ServiceDestroy), Destroy, delivery()), None);
-    assert_eq!(ask(&desk.session(Role::ServiceSync), Transfer, delivery()), Some(Code::PrcPurpose));
+    assert_eq!(
+        ask(&desk.session(Role::ServiceDestroy), Destroy, delivery()),
+        None
+    );
+    assert_eq!(
+        ask(&desk.session(Role::ServiceSync), Transfer, delivery()),
+        Some(Code::PrcPurpose)
+    );
     let marketing = desk.session_for(Role::Intake, Purpose::Marketing);
     assert_eq!(ask(&marketing, Receive, delivery()), Some(Code::PrcPurpose));
 }
@@ -200,10 +262,17 @@ fn a_purpose_needs_its_basis_in_the_matter() {
 fn special_categories_need_a_recorded_ground_to_be_used_but_not_to_be_destroyed() {
     let desk = Desk::new("ground");
     let matter = desk.matter();
-    desk.gate().amend_directory(|directory| directory.matters.get_mut(&matter).unwrap().ground = None);
+    desk.gate()
+        .amend_directory(|directory| directory.matters.get_mut(&matter).unwrap().ground = None);
     let scope = || desk.scope(desk.beneficiary(), Category::Special);
-    assert_eq!(ask(&desk.session(Role::Paralegal), Open, scope()), Some(Code::PrcNoGround));
-    assert_eq!(ask(&desk.session(Role::ServiceDestroy), Destroy, scope()), None);
+    assert_eq!(
+        ask(&desk.session(Role::Paralegal), Open, scope()),
+        Some(Code::PrcNoGround)
+    );
+    assert_eq!(
+        ask(&desk.session(Role::ServiceDestroy), Destroy, scope()),
+        None
+    );
 }
 
 #[test]
@@ -215,17 +284,28 @@ fn a_sealed_item_is_carried_and_never_opened() {
         assert_eq!(ask(&session, *act, scope()), Some(Code::AclDeny));
     }
     assert_eq!(ask(&session, Store, scope()), None);
-    assert_eq!(obligations(&session, Store, &scope()), [Obligation::DurableOpening]);
+    assert_eq!(
+        obligations(&session, Store, &scope()),
+        [Obligation::DurableOpening]
+    );
 }
 
 #[test]
 fn a_restricted_person_is_processed_for_legal_purposes_only() {
     let desk = Desk::new("restricted");
     let subject = desk.beneficiary();
-    desk.gate().amend_directory(|directory| directory.restricted.insert(subject));
+    desk.gate()
+        .amend_directory(|directory| directory.restricted.insert(subject));
     let scope = || desk.scope(subject, Category::Case);
-    assert_eq!(ask(&desk.session(Role::Paralegal), Open, scope()), Some(Code::PrcRestricted));
-    for (role, act) in [(Role::Dpo, Open), (Role::Records, Retain), (Role::ServiceDestroy, Destroy)] {
+    assert_eq!(
+        ask(&desk.session(Role::Paralegal), Open, scope()),
+        Some(Code::PrcRestricted)
+    );
+    for (role, act) in [
+        (Role::Dpo, Open),
+        (Role::Records, Retain),
+        (Role::ServiceDestroy, Destroy),
+    ] {
         assert_eq!(ask(&desk.session(role), act, scope()), None);
     }
 }
@@ -241,8 +321,14 @@ fn whoever_took_part_before_does_not_approve_certify_review_or_release() {
     ] {
         let scope = || desk.scope(desk.beneficiary(), Category::Case);
         let session = desk.session(role);
-        assert_eq!(ask(&session, act, scope().other_than(desk.actor(role))), Some(code));
-        assert_eq!(ask(&session, act, scope().other_than(desk.actor(Role::Dpo))), None);
+        assert_eq!(
+            ask(&session, act, scope().other_than(desk.actor(role))),
+            Some(code)
+        );
+        assert_eq!(
+            ask(&session, act, scope().other_than(desk.actor(Role::Dpo))),
+            None
+        );
     }
 }
 
@@ -263,12 +349,21 @@ fn a_hold_stops_approval_and_destruction_and_nothing_else() {
     let change = change.with(crate::ports::Change::PlaceHold(hold));
     now(crate::ports::Store::commit(desk.store(), change)).unwrap();
     let scope = || desk.scope(desk.beneficiary(), Category::Case);
-    assert_eq!(ask(&desk.session(Role::ServiceDestroy), Destroy, scope()), Some(Code::DstHold));
-    assert_eq!(ask(&desk.session(Role::Records), Approve, scope()), Some(Code::DstHold));
+    assert_eq!(
+        ask(&desk.session(Role::ServiceDestroy), Destroy, scope()),
+        Some(Code::DstHold)
+    );
+    assert_eq!(
+        ask(&desk.session(Role::Records), Approve, scope()),
+        Some(Code::DstHold)
+    );
     assert_eq!(ask(&desk.session(Role::Records), Propose, scope()), None);
     assert_eq!(ask(&desk.session(Role::Paralegal), Open, scope()), None);
     let spouse = desk.scope(desk.spouse(), Category::Case);
-    assert_eq!(ask(&desk.session(Role::ServiceDestroy), Destroy, spouse), None);
+    assert_eq!(
+        ask(&desk.session(Role::ServiceDestroy), Destroy, spouse),
+        None
+    );
 }
 
 #[test]
