@@ -36,7 +36,10 @@ fn main() -> std::io::Result<ExitCode> {
         }
         let Ok(document) = serde_json::from_slice::<Document<'_>>(&line) else {
             malformed = true;
-            writeln!(std::io::stderr(), "line {number}: not an object with id and text")?;
+            writeln!(
+                std::io::stderr(),
+                "line {number}: not an object with id and text"
+            )?;
             continue;
         };
         for finding in scan.text(&document.text) {
@@ -52,5 +55,9 @@ fn main() -> std::io::Result<ExitCode> {
         }
     }
     output.flush()?;
-    Ok(if malformed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if malformed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -38,21 +38,30 @@ fn verify(folder: &Path, key: Option<&Path>) -> Result<Vec<String>, String> {
     let directory = Directory(folder.to_path_buf());
     let key: NoteKey = match key {
         Some(file) => {
-            let text = fs::read_to_string(file).map_err(|_| "the key file cannot be read".to_owned())?;
-            text.trim_end().parse().map_err(|_| "the key file holds no key".to_owned())?
+            let text =
+                fs::read_to_string(file).map_err(|_| "the key file cannot be read".to_owned())?;
+            text.trim_end()
+                .parse()
+                .map_err(|_| "the key file holds no key".to_owned())?
         }
         None => key_in(&directory).map_err(|defect| defect.to_string())?,
     };
-    let verified = verify_export(&directory, &Verifier::new(key.clone())).map_err(|defect| defect.to_string())?;
+    let verified = verify_export(&directory, &Verifier::new(key.clone()))
+        .map_err(|defect| defect.to_string())?;
     let mut lines = vec![
-        format!("manifest: {} files, signature and every digest right", verified.files),
+        format!(
+            "manifest: {} files, signature and every digest right",
+            verified.files
+        ),
         format!("audit log: {:?}", verified.log),
     ];
     let mut serials = BTreeSet::new();
     for (path, entry) in &verified.certificates {
         let certificate = certificate(&directory, path, &key)?;
         if !serials.insert(certificate.id) {
-            return Err(format!("{path}: a certificate of this serial was seen before"));
+            return Err(format!(
+                "{path}: a certificate of this serial was seen before"
+            ));
         }
         let state = match certificate.state {
             CertificateState::Final => "final".to_owned(),
@@ -81,16 +90,25 @@ fn certificate(directory: &Directory, path: &str, key: &NoteKey) -> Result<Certi
         return Err(format!("{path}: not in canonical form"));
     }
     let note_path = format!("receipts/{}.note", certificate.id);
-    let note = SignedNote::parse(&read(directory, &note_path)?).map_err(|defect| format!("{note_path}: {defect}"))?;
-    note.verify_only(key).map_err(|defect| format!("{note_path}: {defect}"))?;
+    let note = SignedNote::parse(&read(directory, &note_path)?)
+        .map_err(|defect| format!("{note_path}: {defect}"))?;
+    note.verify_only(key)
+        .map_err(|defect| format!("{note_path}: {defect}"))?;
     if note.text().as_bytes() != text {
         return Err(format!("{note_path}: signs another text than {path}"));
     }
-    let dirty = certificate.copies.iter().find(|copy| copy.probe.residues.iter().any(|residue| residue.content));
+    let dirty = certificate
+        .copies
+        .iter()
+        .find(|copy| copy.probe.residues.iter().any(|residue| residue.content));
     if certificate.state == CertificateState::Final && dirty.is_some() {
         return Err(format!("{path}: says final although a probe found content"));
     }
-    if certificate.keys.iter().any(|evidence| evidence.proven().is_err()) {
+    if certificate
+        .keys
+        .iter()
+        .any(|evidence| evidence.proven().is_err())
+    {
         return Err(format!("{path}: a copy of a destroyed key stands"));
     }
     Ok(certificate)
@@ -100,9 +118,13 @@ fn certificate(directory: &Directory, path: &str, key: &NoteKey) -> Result<Certi
 const LONGEST: u64 = 16 << 20;
 
 fn read(directory: &Directory, path: &str) -> Result<Vec<u8>, String> {
-    let file = directory.open(path).map_err(|_| format!("{path}: missing"))?;
+    let file = directory
+        .open(path)
+        .map_err(|_| format!("{path}: missing"))?;
     let mut content = Vec::new();
-    file.take(LONGEST).read_to_end(&mut content).map_err(|_| format!("{path}: cannot be read"))?;
+    file.take(LONGEST)
+        .read_to_end(&mut content)
+        .map_err(|_| format!("{path}: cannot be read"))?;
     Ok(content)
 }
 

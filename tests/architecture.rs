@@ -22,8 +22,22 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// What a crate without network, runtime, environment or wall clock does not contain.
 const NOT_IN_CORE: &[&str] = &[
-    "async-std", "axum", "getrandom", "h2", "hyper", "mio", "native-tls", "openssl", "rand", "reqwest",
-    "rusqlite", "rustls", "smol", "socket2", "tokio", "ureq",
+    "async-std",
+    "axum",
+    "getrandom",
+    "h2",
+    "hyper",
+    "mio",
+    "native-tls",
+    "openssl",
+    "rand",
+    "reqwest",
+    "rusqlite",
+    "rustls",
+    "smol",
+    "socket2",
+    "tokio",
+    "ureq",
 ];
 
 #[test]
@@ -31,22 +45,42 @@ fn every_crate_knows_only_whom_the_plan_allows() {
     let metadata = metadata();
     let direct = direct(&metadata);
     for (name, allowed) in ARROWS {
-        let known: BTreeSet<_> = direct[*name].iter().filter(|dep| dep.starts_with("kta-")).cloned().collect();
+        let known: BTreeSet<_> = direct[*name]
+            .iter()
+            .filter(|dep| dep.starts_with("kta-"))
+            .cloned()
+            .collect();
         let allowed: BTreeSet<_> = allowed.iter().map(|name| (*name).to_owned()).collect();
-        assert!(known.is_subset(&allowed), "{name} knows {known:?}, the plan allows {allowed:?}");
+        assert!(
+            known.is_subset(&allowed),
+            "{name} knows {known:?}, the plan allows {allowed:?}"
+        );
     }
-    let crates: BTreeSet<_> = direct.keys().filter(|name| name.starts_with("kta-")).cloned().collect();
+    let crates: BTreeSet<_> = direct
+        .keys()
+        .filter(|name| name.starts_with("kta-"))
+        .cloned()
+        .collect();
     let planned: BTreeSet<_> = ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(crates, planned, "a crate without a place in the plan, or a place without a crate");
+    assert_eq!(
+        crates, planned,
+        "a crate without a place in the plan, or a place without a crate"
+    );
 }
 
 #[test]
 fn the_core_contains_no_network_runtime_or_random_source() {
     let metadata = metadata();
     let reached = reached_from(&metadata, "kta-core");
-    let found: Vec<_> = NOT_IN_CORE.iter().filter(|name| reached.contains(**name)).collect();
+    let found: Vec<_> = NOT_IN_CORE
+        .iter()
+        .filter(|name| reached.contains(**name))
+        .collect();
     assert!(found.is_empty(), "kta-core reaches {found:?}");
-    assert!(reached.contains("aes-gcm-siv"), "the walk over the dependencies found nothing");
+    assert!(
+        reached.contains("aes-gcm-siv"),
+        "the walk over the dependencies found nothing"
+    );
 }
 
 #[test]
@@ -56,9 +90,14 @@ fn the_core_has_one_generation_of_each_cryptographic_crate() {
     for id in reached_ids(&metadata, "kta-core") {
         let package = package(&metadata, &id);
         let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
-        versions.entry(text("name")).or_default().insert(text("version"));
+        versions
+            .entry(text("name"))
+            .or_default()
+            .insert(text("version"));
     }
-    for name in ["aead", "aes", "cipher", "digest", "hkdf", "hmac", "polyval", "sha2", "zeroize"] {
+    for name in [
+        "aead", "aes", "cipher", "digest", "hkdf", "hmac", "polyval", "sha2", "zeroize",
+    ] {
         assert_eq!(versions[name].len(), 1, "{name}: {:?}", versions[name]);
     }
 }
@@ -67,10 +106,15 @@ fn the_core_has_one_generation_of_each_cryptographic_crate() {
 fn unsafe_code_is_forbidden_in_every_crate() {
     let metadata = metadata();
     for package in metadata["packages"].as_array().unwrap() {
-        let Some(manifest) = package["manifest_path"].as_str() else { continue };
+        let Some(manifest) = package["manifest_path"].as_str() else {
+            continue;
+        };
         if package["source"].is_null() {
             let text = std::fs::read_to_string(manifest).unwrap();
-            assert!(text.contains("[lints]\nworkspace = true"), "{manifest} does not inherit the lints");
+            assert!(
+                text.contains("[lints]\nworkspace = true"),
+                "{manifest} does not inherit the lints"
+            );
         }
     }
     let root = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
@@ -80,14 +124,35 @@ fn unsafe_code_is_forbidden_in_every_crate() {
 #[test]
 fn the_core_reads_no_environment_file_or_clock() {
     let mut sources = Vec::new();
-    collect(concat!(env!("CARGO_MANIFEST_DIR"), "/kta-core/src").as_ref(), &mut sources);
+    collect(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/kta-core/src").as_ref(),
+        &mut sources,
+    );
     assert!(sources.len() > 50);
     for path in sources {
         let text = std::fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        for forbidden in ["Utc::now", "SystemTime::now", "Instant::now", "std::env::", "std::fs::", "std::net::"] {
-            assert!(!code.contains(forbidden), "{} uses {forbidden}", path.display());
+        let code = text
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
+        let code: String = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        for forbidden in [
+            "Utc::now",
+            "SystemTime::now",
+            "Instant::now",
+            "std::env::",
+            "std::fs::",
+            "std::net::",
+        ] {
+            assert!(
+                !code.contains(forbidden),
+                "{} uses {forbidden}",
+                path.display()
+            );
         }
     }
 }
@@ -103,24 +168,39 @@ fn metadata() -> Value {
 }
 
 fn package<'m>(metadata: &'m Value, id: &str) -> &'m Value {
-    metadata["packages"].as_array().unwrap().iter().find(|package| package["id"] == id).unwrap()
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|package| package["id"] == id)
+        .unwrap()
 }
 
 fn id_of(metadata: &Value, name: &str) -> String {
     let packages = metadata["packages"].as_array().unwrap();
-    let found = packages.iter().find(|package| package["name"] == name && package["source"].is_null());
+    let found = packages
+        .iter()
+        .find(|package| package["name"] == name && package["source"].is_null());
     found.unwrap()["id"].as_str().unwrap().to_owned()
 }
 
 /// Names of the direct normal dependencies of every crate of the workspace.
 fn direct(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
-    let members: Vec<_> = metadata["workspace_members"].as_array().unwrap().iter().collect();
+    let members: Vec<_> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .collect();
     let mut direct = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
         if members.contains(&&package["id"]) {
             let dependencies = package["dependencies"].as_array().unwrap();
-            let normal = dependencies.iter().filter(|dependency| dependency["kind"].is_null());
-            let names = normal.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect();
+            let normal = dependencies
+                .iter()
+                .filter(|dependency| dependency["kind"].is_null());
+            let names = normal
+                .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+                .collect();
             direct.insert(package["name"].as_str().unwrap().to_owned(), names);
         }
     }
@@ -137,7 +217,9 @@ fn reached_ids(metadata: &Value, name: &str) -> BTreeSet<String> {
         for dependency in node["deps"].as_array().unwrap() {
             let kinds = dependency["dep_kinds"].as_array().unwrap();
             // Dependencies for other platforms are resolved too; what counts is this one.
-            let normal = kinds.iter().any(|kind| kind["kind"].is_null() && !elsewhere(&kind["target"]));
+            let normal = kinds
+                .iter()
+                .any(|kind| kind["kind"].is_null() && !elsewhere(&kind["target"]));
             let id = dependency["pkg"].as_str().unwrap().to_owned();
             if normal && reached.insert(id.clone()) {
                 waiting.push(id);
@@ -148,12 +230,16 @@ fn reached_ids(metadata: &Value, name: &str) -> BTreeSet<String> {
 }
 
 fn elsewhere(target: &Value) -> bool {
-    target.as_str().is_some_and(|target| target.contains("wasm") || target.contains("windows"))
+    target
+        .as_str()
+        .is_some_and(|target| target.contains("wasm") || target.contains("windows"))
 }
 
 fn reached_from(metadata: &Value, name: &str) -> BTreeSet<String> {
     let ids = reached_ids(metadata, name);
-    ids.iter().map(|id| package(metadata, id)["name"].as_str().unwrap().to_owned()).collect()
+    ids.iter()
+        .map(|id| package(metadata, id)["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn collect(folder: &std::path::Path, sources: &mut Vec<std::path::PathBuf>) {

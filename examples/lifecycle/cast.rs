@@ -73,11 +73,17 @@ pub(crate) struct PartLine {
 
 impl Manifest {
     pub(crate) fn read(folder: &Path) -> Result<Self, Failure> {
-        Ok(toml::from_str(&std::fs::read_to_string(folder.join("manifest.toml"))?)?)
+        Ok(toml::from_str(&std::fs::read_to_string(
+            folder.join("manifest.toml"),
+        )?)?)
     }
 
     pub(crate) fn delivery(&self, id: &str) -> Result<&DeliveryLine, Failure> {
-        Ok(self.delivery.iter().find(|delivery| delivery.id == id).ok_or("no such delivery in the manifest")?)
+        Ok(self
+            .delivery
+            .iter()
+            .find(|delivery| delivery.id == id)
+            .ok_or("no such delivery in the manifest")?)
     }
 }
 
@@ -113,9 +119,17 @@ impl Person {
 
     /// Values that must never be seen outside: the canaries of this person.
     pub(crate) fn canaries(&self) -> Vec<String> {
-        let mut values =
-            vec![self.family_name.clone(), self.passport_number.clone(), self.birth_date.to_string()];
-        values.extend([&self.national_id, &self.mail, &self.phone].into_iter().flatten().cloned());
+        let mut values = vec![
+            self.family_name.clone(),
+            self.passport_number.clone(),
+            self.birth_date.to_string(),
+        ];
+        values.extend(
+            [&self.national_id, &self.mail, &self.phone]
+                .into_iter()
+                .flatten()
+                .cloned(),
+        );
         values
     }
 }
@@ -150,8 +164,11 @@ pub(crate) struct Staff {
 
 impl Cast {
     pub(crate) fn draw(manifest: &Manifest, entropy: &dyn Entropy) -> Self {
-        let mut people: BTreeMap<_, _> =
-            manifest.person.iter().map(|person| (person.id.clone(), SubjectId::random(entropy))).collect();
+        let mut people: BTreeMap<_, _> = manifest
+            .person
+            .iter()
+            .map(|person| (person.id.clone(), SubjectId::random(entropy)))
+            .collect();
         people.insert("employer".to_owned(), SubjectId::random(entropy));
         let actor = || ActorId::random(entropy);
         Self {
@@ -179,7 +196,10 @@ impl Cast {
     }
 
     pub(crate) fn person(&self, id: &str) -> Result<SubjectId, Failure> {
-        Ok(*self.people.get(id).ok_or("nobody of that name in the manifest")?)
+        Ok(*self
+            .people
+            .get(id)
+            .ok_or("nobody of that name in the manifest")?)
     }
 
     /// How the story calls each actor: by function, with an invented name.
@@ -274,7 +294,10 @@ impl Cast {
 
 /// The kind of document of this name.
 pub(crate) fn kind(name: &str) -> Result<DocumentKind, Failure> {
-    Ok(*DocumentKind::ALL.iter().find(|kind| kind.as_str() == name).ok_or("an unknown kind of document")?)
+    Ok(*DocumentKind::ALL
+        .iter()
+        .find(|kind| kind.as_str() == name)
+        .ok_or("an unknown kind of document")?)
 }
 
 /// A point in time of the manifest.

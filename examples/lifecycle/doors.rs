@@ -17,7 +17,7 @@ use kta_core::time::{Clock as _, Entropy, Timestamp};
 use kta_dlp::DlpScanner;
 use kta_http::Roots;
 use kta_intake::{FormKey, Maildir, Site, TextLayer, WebForm};
-use kta_keys::{Cost, LocalKeyring, OsEntropy, Unlock};
+use kta_keys::{LocalKeyring, OsEntropy, Unlock};
 use kta_policy::CedarPolicy;
 use kta_sharepoint::{AppCredential, Config, Folder, SharePoint};
 use kta_storage::{DiskBlobs, SqliteKeyTable, SqliteStore};
@@ -34,7 +34,6 @@ pub(crate) struct Opened {
     pub(crate) form: Arc<WebForm>,
     pub(crate) desk: Arc<PortalDesk>,
     pub(crate) facts: Arc<FactSheets>,
-    pub(crate) crm: ZohoCrm,
     pub(crate) store: SqliteStore,
     pub(crate) keyring: LocalKeyring,
     pub(crate) system: PathBuf,
@@ -58,7 +57,9 @@ impl Opened {
     pub(crate) fn urls(&self) -> Vec<String> {
         let zoho = self.zoho.iter().flat_map(|emulator| emulator.journal());
         let graph = self.graph.iter().flat_map(|emulator| emulator.journal());
-        zoho.map(|exchange| format!("{exchange:?}")).chain(graph.map(|exchange| exchange.target)).collect()
+        zoho.map(|exchange| format!("{exchange:?}"))
+            .chain(graph.map(|exchange| exchange.target))
+            .collect()
     }
 }
 
@@ -72,7 +73,8 @@ pub(crate) async fn open(
     let system = options.out.join("system");
     std::fs::create_dir_all(&system)?;
     let clock = ManualClock::at(now);
-    let (time, entropy): (Arc<ManualClock>, Arc<dyn Entropy>) = (Arc::new(clock.clone()), Arc::new(OsEntropy));
+    let (time, entropy): (Arc<ManualClock>, Arc<dyn Entropy>) =
+        (Arc::new(clock.clone()), Arc::new(OsEntropy));
 
     let (zoho_config, zoho) = zoho(options).await?;
     let crm = ZohoCrm::new(zoho_config, Arc::clone(&entropy))?;
@@ -83,22 +85,36 @@ pub(crate) async fn open(
     if let Some(emulator) = &graph {
         emulator.set_now(now);
     }
-    let library = Arc::new(SharePoint::connect(graph_config, Arc::clone(&time) as _, Arc::clone(&entropy)).await?);
+    let library = Arc::new(
+        SharePoint::connect(graph_config, Arc::clone(&time) as _, Arc::clone(&entropy)).await?,
+    );
 
     let store = SqliteStore::open(system.join("store.db"))?;
     let table = Arc::new(SqliteKeyTable::open(system.join("keys.db"))?);
     let blobs = Arc::new(DiskBlobs::open(system.join("blobs"))?);
     // A demonstration has nobody to type a passphrase; a firm does, or has an HSM.
     let passphrase = random_passphrase(&*entropy);
-    let unlock = Unlock::passphrase(passphrase.into()).at_cost(Cost::new(19 * 1024, 2, 1)?);
+    let unlock = Unlock::passphrase(passphrase.into());
     let keyring = LocalKeyring::create(&system.join("keyring"), &unlock, Arc::clone(&entropy))?;
     let signer = Arc::new(keyring.signer("kta.example/audit")?);
-    let keys = Hierarchy::open(tenant, Arc::new(keyring.clone()), table, Arc::clone(&entropy), clock.now()).await?;
+    let keys = Hierarchy::open(
+        tenant,
+        Arc::new(keyring.clone()),
+        table,
+        Arc::clone(&entropy),
+        clock.now(),
+    )
+    .await?;
 
     let gateway = kta_intake::mail::Gateway::named(&manifest.firm.gateway);
     let addresses = [manifest.firm.intake.clone()];
-    let mailbox =
-        Maildir::open(system.join("mailbox"), Label::fixed("mail"), gateway, addresses, Arc::clone(&time) as _)?;
+    let mailbox = Maildir::open(
+        system.join("mailbox"),
+        Label::fixed("mail"),
+        gateway,
+        addresses,
+        Arc::clone(&time) as _,
+    )?;
     let mailbox = Arc::new(mailbox);
     let form = WebForm::open(
         system.join("form"),
@@ -124,7 +140,7 @@ pub(crate) async fn open(
         &*entropy,
     )?;
     let desk = Arc::new(desk);
-    let (shared_store, shared_crm) = (Arc::new(store.clone()), Arc::new(crm.clone()));
+    let (shared_store, shared_crm) = (Arc::new(store.clone()), Arc::new(crm));
     let doors = Doors {
         store: Arc::clone(&shared_store) as _,
         jobs: Arc::clone(&shared_store) as _,
@@ -151,9 +167,23 @@ pub(crate) async fn open(
         ],
     };
     let mut house = House::new(tenant, doors, Sealer::new(Arc::new(keys), entropy));
-    house.profiles.insert(Label::fixed("us.h1b"), Profile::h1b());
+    house
+        .profiles
+        .insert(Label::fixed("us.h1b"), Profile::h1b());
     house.verified_domains.push("example.com".to_owned());
-    Ok(Opened { house, clock, mailbox, form, desk, facts, crm, store, keyring, system, zoho, graph })
+    Ok(Opened {
+        house,
+        clock,
+        mailbox,
+        form,
+        desk,
+        facts,
+        store,
+        keyring,
+        system,
+        zoho,
+        graph,
+    })
 }
 
 /// The header in which the firm's TLS end point tells the form which version was spoken.
@@ -163,16 +193,22 @@ fn form_path(_: &Manifest) -> String {
     "/forms/h1b".to_owned()
 }
 
-async fn zoho(options: &Options) -> Result<(ZohoConfig, Option<kta_zoho::emulator::Emulator>), Failure> {
+async fn zoho(
+    options: &Options,
+) -> Result<(ZohoConfig, Option<kta_zoho::emulator::Emulator>), Failure> {
     if let Some(zoho) = &options.zoho {
         let credentials = Credentials::new(
             zoho.client_id.clone(),
             zoho.client_secret.clone().into(),
             zoho.refresh_token.clone().into(),
         );
-        return Ok((ZohoConfig::at(&zoho.api, &zoho.accounts, credentials)?, None));
+        return Ok((
+            ZohoConfig::at(&zoho.api, &zoho.accounts, credentials)?,
+            None,
+        ));
     }
-    let emulator = kta_zoho::emulator::Emulator::start(kta_zoho::emulator::EmulatorOptions::default()).await?;
+    let emulator =
+        kta_zoho::emulator::Emulator::start(kta_zoho::emulator::EmulatorOptions::default()).await?;
     let credentials = Credentials::new(
         emulator.client_id().to_owned(),
         emulator.client_secret().to_owned().into(),
@@ -182,7 +218,9 @@ async fn zoho(options: &Options) -> Result<(ZohoConfig, Option<kta_zoho::emulato
     Ok((config, Some(emulator)))
 }
 
-async fn graph(options: &Options) -> Result<(Config, Option<kta_sharepoint::emulator::Emulator>), Failure> {
+async fn graph(
+    options: &Options,
+) -> Result<(Config, Option<kta_sharepoint::emulator::Emulator>), Failure> {
     let folder = Folder::new("Matters").map_err(kta_core::Error::from)?;
     if let Some(graph) = &options.graph {
         let secret = AppCredential::secret(graph.client_secret.clone().into());
@@ -197,7 +235,9 @@ async fn graph(options: &Options) -> Result<(Config, Option<kta_sharepoint::emul
         // With a secret SharePoint takes no application token for REST; probes say so.
         return Ok((config.without_rest().folder(folder), None));
     }
-    let emulator = kta_sharepoint::emulator::Emulator::start(kta_sharepoint::emulator::Options::default()).await?;
+    let emulator =
+        kta_sharepoint::emulator::Emulator::start(kta_sharepoint::emulator::Options::default())
+            .await?;
     let config = Config::new(
         emulator.graph_url(),
         emulator.login_url(),
@@ -206,7 +246,10 @@ async fn graph(options: &Options) -> Result<(Config, Option<kta_sharepoint::emul
         AppCredential::secret(emulator.client_secret().to_owned().into()),
         emulator.site(),
     )?;
-    Ok((config.folder(folder).trusting(Roots::Only(Vec::new())), Some(emulator)))
+    Ok((
+        config.folder(folder).trusting(Roots::Only(Vec::new())),
+        Some(emulator),
+    ))
 }
 
 fn form_key(hex: &str) -> Result<FormKey, Failure> {
@@ -234,8 +277,18 @@ pub(crate) fn clear(out: &Path) -> Result<(), Failure> {
         return Ok(std::fs::create_dir_all(out)?);
     }
     let ours = |name: &str| {
-        ["audit.vkey", "certificates", "disclosures.jsonl", "log", "manifest", "receipts", "refusals.jsonl", "story.md", "system"]
-            .contains(&name)
+        [
+            "audit.vkey",
+            "certificates",
+            "disclosures.jsonl",
+            "log",
+            "manifest",
+            "receipts",
+            "refusals.jsonl",
+            "story.md",
+            "system",
+        ]
+        .contains(&name)
     };
     for entry in std::fs::read_dir(out)? {
         if !entry?.file_name().to_str().is_some_and(ours) {

@@ -27,12 +27,23 @@ pub(crate) async fn leak_check(opened: &Opened, canaries: &[String]) -> Result<(
         }
     }
     seen.push(format!("{:?}", opened.house));
-    let leaked = canaries.iter().any(|canary| seen.iter().any(|text| text.contains(canary)));
-    if leaked { Err("a personal value stands where none may".into()) } else { Ok(()) }
+    let leaked = canaries
+        .iter()
+        .any(|canary| seen.iter().any(|text| text.contains(canary)));
+    if leaked {
+        Err("a personal value stands where none may".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Writes the evidence into `out` and signs it; gives the number of files.
-pub(crate) async fn export(out: &Path, opened: Opened, disposed: &Disposed, story: Story) -> Result<usize, Failure> {
+pub(crate) async fn export(
+    out: &Path,
+    opened: Opened,
+    disposed: &Disposed,
+    story: Story,
+) -> Result<usize, Failure> {
     let entries = entries(&opened).await?;
     let signer = std::sync::Arc::clone(&opened.house.doors.signer);
     let mut log = Log::new(signer.name());
@@ -41,10 +52,17 @@ pub(crate) async fn export(out: &Path, opened: Opened, disposed: &Disposed, stor
     }
     let checkpoint = log.checkpoint(&*signer)?;
     let certificates = certificates(&entries, &checkpoint, disposed)?;
-    let mut other: Vec<(String, Vec<u8>)> = vec![("story.md".to_owned(), story.into_text().into_bytes())];
-    for (register, name) in [(Register::Receipts, "receipts"), (Register::Incidents, "receipts")] {
+    let mut other: Vec<(String, Vec<u8>)> =
+        vec![("story.md".to_owned(), story.into_text().into_bytes())];
+    for (register, name) in [
+        (Register::Receipts, "receipts"),
+        (Register::Incidents, "receipts"),
+    ] {
         for (number, sheet) in sheets(&opened, register).await?.into_iter().enumerate() {
-            other.push((format!("{name}/{}-{number:02}.json", register.as_str()), sheet));
+            other.push((
+                format!("{name}/{}-{number:02}.json", register.as_str()),
+                sheet,
+            ));
         }
     }
     let mut disclosures = Vec::new();
@@ -54,7 +72,10 @@ pub(crate) async fn export(out: &Path, opened: Opened, disposed: &Disposed, stor
     }
     other.push(("disclosures.jsonl".to_owned(), disclosures));
     for issued in disposed.certificates() {
-        other.push((format!("receipts/{}.note", issued.certificate.id), issued.note.clone().into_bytes()));
+        other.push((
+            format!("receipts/{}.note", issued.certificate.id),
+            issued.note.clone().into_bytes(),
+        ));
     }
     opened.store.checkpoint().await?;
     let system = opened.system.clone();
@@ -67,7 +88,9 @@ pub(crate) async fn export(out: &Path, opened: Opened, disposed: &Disposed, stor
             std::fs::create_dir_all(folder).map_err(broken)?;
         }
         let mut file = std::fs::File::create(path).map_err(broken)?;
-        file.write_all(content).and_then(|()| file.sync_all()).map_err(broken)
+        file.write_all(content)
+            .and_then(|()| file.sync_all())
+            .map_err(broken)
     };
     let mut export = Export::new(&*signer, &mut write)?;
     for entry in &entries {
@@ -82,7 +105,11 @@ pub(crate) async fn export(out: &Path, opened: Opened, disposed: &Disposed, stor
         export.add(path, content)?;
     }
     for path in below(&system)? {
-        let name = path.strip_prefix(out)?.to_str().ok_or("a file name that is not text")?.to_owned();
+        let name = path
+            .strip_prefix(out)?
+            .to_str()
+            .ok_or("a file name that is not text")?
+            .to_owned();
         export.add(&name, &std::fs::read(&path)?)?;
         files += 1;
     }
@@ -109,19 +136,36 @@ const REGISTERS: [Register; 13] = [
 type Certified = Vec<(String, Vec<u8>, Proof)>;
 
 /// Each certificate's text with the proof that the log holds its digest.
-fn certificates(entries: &[Vec<u8>], checkpoint: &SignedCheckpoint, disposed: &Disposed) -> Result<Certified, Failure> {
-    let leaves: Vec<Digest> = entries.iter().map(|entry| kta_core::audit::merkle::leaf_hash(entry)).collect();
+fn certificates(
+    entries: &[Vec<u8>],
+    checkpoint: &SignedCheckpoint,
+    disposed: &Disposed,
+) -> Result<Certified, Failure> {
+    let leaves: Vec<Digest> = entries
+        .iter()
+        .map(|entry| kta_core::audit::merkle::leaf_hash(entry))
+        .collect();
     let mut certified = Vec::new();
     for issued in disposed.certificates() {
         let text = issued.certificate.text().into_bytes();
         let digest = issued.certificate.digest();
         let position = entries.iter().position(|bytes| {
             Entry::parse(bytes).is_ok_and(|entry| {
-                entry.event.act == Act::Certify && entry.event.facts.values().any(|fact| fact.to_string() == digest.to_string())
+                entry.event.act == Act::Certify
+                    && entry
+                        .event
+                        .facts
+                        .values()
+                        .any(|fact| fact.to_string() == digest.to_string())
             })
         });
         let index = position.ok_or("a certificate without its entry")?;
-        let proof = Proof::create(&entries[index], index as u64, leaves.as_slice(), checkpoint.clone())?;
+        let proof = Proof::create(
+            &entries[index],
+            index as u64,
+            leaves.as_slice(),
+            checkpoint.clone(),
+        )?;
         certified.push((format!("{}.json", issued.certificate.id), text, proof));
     }
     Ok(certified)
@@ -131,7 +175,11 @@ async fn entries(opened: &Opened) -> Result<Vec<Vec<u8>>, Failure> {
     let house = &opened.house;
     let mut entries = Vec::new();
     loop {
-        let page = house.doors.ledger.entries(house.tenant(), entries.len() as u64, 512).await?;
+        let page = house
+            .doors
+            .ledger
+            .entries(house.tenant(), entries.len() as u64, 512)
+            .await?;
         if page.is_empty() {
             return Ok(entries);
         }
@@ -141,7 +189,11 @@ async fn entries(opened: &Opened) -> Result<Vec<Vec<u8>>, Failure> {
 
 async fn sheets(opened: &Opened, register: Register) -> Result<Vec<Vec<u8>>, Failure> {
     let house = &opened.house;
-    let sheets = house.doors.store.sheets(&SheetQuery::all(house.tenant(), register)).await?;
+    let sheets = house
+        .doors
+        .store
+        .sheets(&SheetQuery::all(house.tenant(), register))
+        .await?;
     Ok(sheets.into_iter().map(|sheet| sheet.body).collect())
 }
 

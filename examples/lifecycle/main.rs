@@ -52,12 +52,22 @@ async fn run(options: &Options) -> Result<(), Failure> {
         return Err("the road had fewer refusals than the story promises".into());
     }
     story.chapter("Evidence: what anybody can check without trusting us");
-    let canaries: Vec<_> = manifest.person.iter().flat_map(cast::Person::canaries).collect();
+    let canaries: Vec<_> = manifest
+        .person
+        .iter()
+        .flat_map(cast::Person::canaries)
+        .collect();
     evidence::leak_check(&opened, &canaries).await?;
     story.line("No value of the family stands in the log, the registers or a URL.");
     let files = evidence::export(&options.out, opened, &disposed, story).await?;
-    say(&format!("\n{files} files in {}, all under one signed manifest. Check them:", options.out.display()));
-    say(&format!("    cargo run --release --example verify -- {}", options.out.display()));
+    say(&format!(
+        "\n{files} files in {}, all under one signed manifest. Check them:",
+        options.out.display()
+    ));
+    say(&format!(
+        "    cargo run --release --example verify -- {}",
+        options.out.display()
+    ));
     Ok(())
 }
 

@@ -41,7 +41,10 @@ impl Options {
         let mut given = std::collections::BTreeMap::new();
         let mut arguments = arguments.peekable();
         while let Some(name) = arguments.next() {
-            let name = name.strip_prefix("--").ok_or("an argument that is no option")?.to_owned();
+            let name = name
+                .strip_prefix("--")
+                .ok_or("an argument that is no option")?
+                .to_owned();
             if !KNOWN.contains(&name.as_str()) {
                 return Err("an unknown option");
             }
@@ -50,9 +53,14 @@ impl Options {
                 return Err("an option given twice");
             }
         }
-        let out = given.remove("out").map_or_else(|| PathBuf::from("target/lifecycle"), PathBuf::from);
+        let out = given
+            .remove("out")
+            .map_or_else(|| PathBuf::from("target/lifecycle"), PathBuf::from);
         let mut group = |names: &[&str]| -> Result<Option<Vec<String>>, &'static str> {
-            let values: Vec<_> = names.iter().filter_map(|name| given.remove(*name)).collect();
+            let values: Vec<_> = names
+                .iter()
+                .filter_map(|name| given.remove(*name))
+                .collect();
             match values.len() {
                 0 => Ok(None),
                 n if n == names.len() => Ok(Some(values)),

@@ -12,10 +12,20 @@ use crate::cast::Failure;
 
 /// The shipped pack as it stands on a day: somebody read every source again shortly before, which
 /// makes a new version, and privacy officer and attorney signed it.
-pub(crate) fn in_force(keyring: &LocalKeyring, read_on: NaiveDate, today: NaiveDate) -> Result<BTreeMap<Label, Schedule>, Failure> {
+pub(crate) fn in_force(
+    keyring: &LocalKeyring,
+    read_on: NaiveDate,
+    today: NaiveDate,
+) -> Result<BTreeMap<Label, Schedule>, Failure> {
     let text = CORE_PACK
-        .replace("reviewed_on = 2026-11-22", &format!("reviewed_on = {read_on}"))
-        .replace("version = \"2026.11.0\"", &format!("version = \"{}.0\"", read_on.format("%Y.%m")));
+        .replace(
+            "reviewed_on = 2026-11-22",
+            &format!("reviewed_on = {read_on}"),
+        )
+        .replace(
+            "version = \"2026.11.0\"",
+            &format!("version = \"{}.0\"", read_on.format("%Y.%m")),
+        );
     let pack = Pack::parse(&text)?;
     let (mut signatures, mut keys) = (BTreeMap::new(), BTreeMap::new());
     for role in ["attorney", "dpo"] {

@@ -23,11 +23,17 @@ pub(crate) struct Story {
 
 impl Story {
     pub(crate) fn begin(cast: &Cast) -> Self {
-        let people = cast.people.iter().map(|(name, id)| (*id, format!("[{name}]"))).collect();
+        let people = cast
+            .people
+            .iter()
+            .map(|(name, id)| (*id, format!("[{name}]")))
+            .collect();
         let mut story = Self {
             actors: cast.names(),
             people,
-            text: String::from("# One family, from the first mail to the certificate of destruction\n"),
+            text: String::from(
+                "# One family, from the first mail to the certificate of destruction\n",
+            ),
             told: 0,
             step: 0,
             refusals: Vec::new(),
@@ -55,7 +61,11 @@ impl Story {
     /// Tells what the log has gained since the last time.
     pub(crate) async fn tell(&mut self, house: &House) -> Result<()> {
         loop {
-            let entries = house.doors.ledger.entries(house.tenant(), self.told, 256).await?;
+            let entries = house
+                .doors
+                .ledger
+                .entries(house.tenant(), self.told, 256)
+                .await?;
             if entries.is_empty() {
                 return Ok(());
             }
@@ -68,7 +78,12 @@ impl Story {
     }
 
     /// Expects a lawful no with this code, and tells it for what it is.
-    pub(crate) fn refused<T>(&mut self, what: &str, result: Result<T>, code: kta_core::Code) -> Result<()> {
+    pub(crate) fn refused<T>(
+        &mut self,
+        what: &str,
+        result: Result<T>,
+        code: kta_core::Code,
+    ) -> Result<()> {
         match result {
             Err(Error::Refused(refusal)) if refusal.code() == code => {
                 self.line(&format!("REFUSED  {what}: {refusal}"));
@@ -77,8 +92,14 @@ impl Story {
             }
             Err(other) => Err(other),
             Ok(_) => {
-                let fault = kta_core::Fault::new(kta_core::FaultKind::Protocol, kta_core::Port::Policy, "refuse");
-                Err(fault.because("something was allowed that must not be").into())
+                let fault = kta_core::Fault::new(
+                    kta_core::FaultKind::Protocol,
+                    kta_core::Port::Policy,
+                    "refuse",
+                );
+                Err(fault
+                    .because("something was allowed that must not be")
+                    .into())
             }
         }
     }
@@ -98,9 +119,16 @@ impl Story {
 
     fn entry(&mut self, entry: &Entry) {
         let event = &entry.event;
-        let who = self.actors.get(&event.actor).copied().unwrap_or("the founder");
+        let who = self
+            .actors
+            .get(&event.actor)
+            .copied()
+            .unwrap_or("the founder");
         let role = event.role.map(|role| role.as_str()).unwrap_or("founding");
-        let of = event.subject.and_then(|id| self.people.get(&id)).map(|name| format!(" for {name}"));
+        let of = event
+            .subject
+            .and_then(|id| self.people.get(&id))
+            .map(|name| format!(" for {name}"));
         let of = of.unwrap_or_default();
         let outcome = match event.outcome {
             Outcome::Admitted => "was admitted to",
@@ -111,15 +139,30 @@ impl Story {
         let why = match (&event.code, event.purpose) {
             (Some(code), _) => format!("{code}: {}", code.meaning()),
             (None, Some(purpose)) => {
-                let basis = event.basis.map(|basis| format!(" ({})", basis.as_str())).unwrap_or_default();
+                let basis = event
+                    .basis
+                    .map(|basis| format!(" ({})", basis.as_str()))
+                    .unwrap_or_default();
                 let rules: Vec<_> = event.reasons.iter().map(|rule| rule.as_str()).collect();
-                let rules = if rules.is_empty() { String::new() } else { format!(", by {}", rules.join(", ")) };
+                let rules = if rules.is_empty() {
+                    String::new()
+                } else {
+                    format!(", by {}", rules.join(", "))
+                };
                 format!("for {}{basis}{rules}", purpose.as_str())
             }
             (None, None) => String::new(),
         };
-        let facts: Vec<_> = event.facts.iter().map(|(name, fact)| format!("{name} {fact}")).collect();
-        let facts = if facts.is_empty() { String::new() } else { format!(" — {}", facts.join(", ")) };
+        let facts: Vec<_> = event
+            .facts
+            .iter()
+            .map(|(name, fact)| format!("{name} {fact}"))
+            .collect();
+        let facts = if facts.is_empty() {
+            String::new()
+        } else {
+            format!(" — {}", facts.join(", "))
+        };
         let _ = writeln!(
             self.text,
             "- `{:>4}` {who} ({role}) {outcome} **{}**{of}; {why}{facts}",

@@ -150,7 +150,6 @@ fn decide(policy: &CedarPolicy) -> String {
 /// A retention pack.
 pub fn pack(data: &[u8]) -> bool {
     let text = text(data, LONG);
-    if let Err(e) = Pack::parse(&text) { eprintln!("DBG {e:?}"); }
     let Ok(pack) = Pack::parse(&text) else {
         return false;
     };

@@ -60,7 +60,13 @@ impl Fault {
     /// A fault of `kind` in `operation` of `port`.
     #[must_use]
     pub const fn new(kind: FaultKind, port: Port, operation: &'static str) -> Self {
-        Self { kind, port, operation, detail: None, status: None }
+        Self {
+            kind,
+            port,
+            operation,
+            detail: None,
+            status: None,
+        }
     }
 
     /// The same fault with a fixed explanation (written in the source, so never a value).
@@ -123,7 +129,11 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {} of port {}", self.kind, self.operation, self.port)?;
+        write!(
+            f,
+            "{} in {} of port {}",
+            self.kind, self.operation, self.port
+        )?;
         if let Some(status) = self.status {
             write!(f, " (status {status})")?;
         }
@@ -224,6 +234,9 @@ mod tests {
     #[test]
     fn a_fault_reads_as_one_lower_case_sentence() {
         let fault = Fault::new(FaultKind::Unavailable, Port::Crm, "enter").with_status(503);
-        assert_eq!(fault.to_string(), "unavailability in enter of port Crm (status 503)");
+        assert_eq!(
+            fault.to_string(),
+            "unavailability in enter of port Crm (status 503)"
+        );
     }
 }

@@ -222,7 +222,9 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
-        unhex(text).map(Self).ok_or(BadId { expected: "sha-256" })
+        unhex(text).map(Self).ok_or(BadId {
+            expected: "sha-256",
+        })
     }
 }
 
@@ -273,13 +275,25 @@ mod tests {
     fn text_form_round_trips_and_other_kinds_are_refused() {
         let subject = SubjectId::derived(&[b"invented"]);
         assert_eq!(subject.to_string().parse::<SubjectId>(), Ok(subject));
-        assert_eq!(subject.to_string().parse::<MatterId>(), Err(BadId { expected: "mat" }));
-        assert!(subject.to_string().to_uppercase().parse::<SubjectId>().is_err());
+        assert_eq!(
+            subject.to_string().parse::<MatterId>(),
+            Err(BadId { expected: "mat" })
+        );
+        assert!(
+            subject
+                .to_string()
+                .to_uppercase()
+                .parse::<SubjectId>()
+                .is_err()
+        );
     }
 
     #[test]
     fn derived_ids_separate_their_parts() {
-        assert_ne!(RecordId::derived(&[b"ab", b"c"]), RecordId::derived(&[b"a", b"bc"]));
+        assert_ne!(
+            RecordId::derived(&[b"ab", b"c"]),
+            RecordId::derived(&[b"a", b"bc"])
+        );
         assert_ne!(
             RecordId::derived(&[b"ab"]).as_bytes(),
             DocumentId::derived(&[b"ab"]).as_bytes()

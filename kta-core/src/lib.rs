@@ -2,11 +2,12 @@
 #![warn(missing_docs)]
 
 pub mod audit;
-pub mod crypto;
-pub mod error;
-pub mod id;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod crypto;
+pub mod error;
+pub mod guidance;
+pub mod id;
 pub mod memory;
 pub mod pii;
 pub mod pipeline;

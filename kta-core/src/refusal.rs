@@ -10,6 +10,7 @@ use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::audit::Safe;
+use crate::guidance::{self, Language};
 
 /// A lawful no.
 ///
@@ -25,7 +26,10 @@ impl Refusal {
     /// A refusal with this code.
     #[must_use]
     pub const fn new(code: Code) -> Self {
-        Self { code, facts: Vec::new() }
+        Self {
+            code,
+            facts: Vec::new(),
+        }
     }
 
     /// The same refusal with one more fact, for example which document it is about.
@@ -206,6 +210,14 @@ codes! {
     TrnIdentity = "TRN-IDENTITY", "the training was completed by somebody else";
 }
 
+impl Code {
+    /// What to do now after a refusal with this code, in one sentence.
+    #[must_use]
+    pub const fn guidance(self, language: Language) -> &'static str {
+        guidance::of(self, language)
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -226,7 +238,11 @@ pub struct UnknownCode;
 impl FromStr for Code {
     type Err = UnknownCode;
     fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        Self::ALL.iter().copied().find(|code| code.as_str() == text).ok_or(UnknownCode)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str() == text)
+            .ok_or(UnknownCode)
     }
 }
 
@@ -249,7 +265,11 @@ mod tests {
 
     #[test]
     fn codes_are_distinct_sorted_and_round_trip() {
-        assert!(Code::ALL.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
+        assert!(
+            Code::ALL
+                .windows(2)
+                .all(|pair| pair[0].as_str() < pair[1].as_str())
+        );
         for code in Code::ALL {
             assert_eq!(code.as_str().parse(), Ok(*code));
         }
@@ -258,6 +278,9 @@ mod tests {
     #[test]
     fn a_refusal_reads_as_code_meaning_and_facts() {
         let refusal = Refusal::new(Code::ShrExpiry).about("count", 2_u64);
-        assert_eq!(refusal.to_string(), "SHR-EXPIRY: a share needs an end (count 2)");
+        assert_eq!(
+            refusal.to_string(),
+            "SHR-EXPIRY: a share needs an end (count 2)"
+        );
     }
 }

@@ -27,9 +27,14 @@ async fn a_familys_data_travels_the_whole_road_and_is_provably_gone() {
         let gone = matches!(placement.state, PlacementState::Absent { .. });
         assert!(gone, "{placement:?}");
     }
-    assert!(ports.crm.is_empty() && ports.library.names().is_empty() && ports.blobs.stored().is_empty());
+    assert!(
+        ports.crm.is_empty() && ports.library.names().is_empty() && ports.blobs.stored().is_empty()
+    );
     let erased = house.sealer.keys().subject_key(cast.people[0]).await;
-    assert_eq!(erased.err().unwrap().refusal().unwrap().code(), Code::CryErased);
+    assert_eq!(
+        erased.err().unwrap().refusal().unwrap().code(),
+        Code::CryErased
+    );
 }
 
 #[tokio::test]
@@ -39,11 +44,28 @@ async fn no_value_of_the_family_stands_in_log_register_debug_or_error() {
     let disposed = drive(&ports, &house, &cast).await.unwrap();
     let mut seen = format!("{house:?}{disposed:?}{ports:?}");
     let size = ports.store.size(house.tenant()).await.unwrap();
-    for entry in ports.store.entries(house.tenant(), 0, size as usize).await.unwrap() {
+    for entry in ports
+        .store
+        .entries(house.tenant(), 0, size as usize)
+        .await
+        .unwrap()
+    {
         seen.push_str(&String::from_utf8(entry).unwrap());
     }
-    for register in [Register::Receipts, Register::Documents, Register::Certificates, Register::Disclosures, Register::Subjects, Register::Matters] {
-        for sheet in ports.store.sheets(&SheetQuery::all(house.tenant(), register)).await.unwrap() {
+    for register in [
+        Register::Receipts,
+        Register::Documents,
+        Register::Certificates,
+        Register::Disclosures,
+        Register::Subjects,
+        Register::Matters,
+    ] {
+        for sheet in ports
+            .store
+            .sheets(&SheetQuery::all(house.tenant(), register))
+            .await
+            .unwrap()
+        {
             seen.push_str(&String::from_utf8(sheet.body).unwrap());
         }
     }
@@ -65,20 +87,31 @@ async fn killed_at_any_step_and_started_again_the_end_is_the_same() {
     let (calls, expected) = (plan.calls(), end_state(&whole, &house, &cast).await);
     assert!(calls > 200, "{calls} calls");
     // The strikes are offset, so that together they cover neighbouring steps.
-    for (offset, strike) in [Strike::DeadBefore, Strike::DeadAfter].into_iter().enumerate() {
+    for (offset, strike) in [Strike::DeadBefore, Strike::DeadAfter]
+        .into_iter()
+        .enumerate()
+    {
         for call in (offset as u64..calls).step_by(STRIDE) {
             let (ports, cast) = ports(3).await;
             let plan = FaultPlan::at(call, strike);
             if let Ok(house) = ports.open_under(&plan).await {
                 let died = drive(&ports, &house, &cast).await;
-                assert!(died.is_err() || plan.struck().is_none(), "call {call} {strike:?} was survived unseen");
+                assert!(
+                    died.is_err() || plan.struck().is_none(),
+                    "call {call} {strike:?} was survived unseen"
+                );
             }
             plan.heal();
             let house = restart(&ports).await;
             let disposed = drive(&ports, &house, &cast).await;
-            let disposed = disposed.unwrap_or_else(|error| panic!("call {call} {strike:?}: {error}"));
+            let disposed =
+                disposed.unwrap_or_else(|error| panic!("call {call} {strike:?}: {error}"));
             assert_eq!(disposed.certificates().len(), 5, "call {call} {strike:?}");
-            assert_eq!(end_state(&ports, &house, &cast).await, expected, "call {call} {strike:?}");
+            assert_eq!(
+                end_state(&ports, &house, &cast).await,
+                expected,
+                "call {call} {strike:?}"
+            );
         }
     }
 }
@@ -97,14 +130,21 @@ async fn a_lost_answer_at_any_step_doubles_nothing() {
             let plan = FaultPlan::at(call, strike);
             let mut last = None;
             for _ in 0..3 {
-                let Ok(house) = ports.open_under(&plan).await else { continue };
+                let Ok(house) = ports.open_under(&plan).await else {
+                    continue;
+                };
                 kta_core::pipeline::manage::wake(&house).await.ok();
                 if drive(&ports, &house, &cast).await.is_ok() {
                     last = Some(end_state(&ports, &house, &cast).await);
                     break;
                 }
             }
-            assert_eq!(last.as_ref(), Some(&expected), "call {call} {strike:?} at {:?}", plan.struck());
+            assert_eq!(
+                last.as_ref(),
+                Some(&expected),
+                "call {call} {strike:?} at {:?}",
+                plan.struck()
+            );
         }
     }
 }
@@ -114,13 +154,29 @@ async fn a_hold_placed_after_the_approvals_stops_the_destruction() {
     let (ports, cast) = ports(5).await;
     let house = ports.open().await.unwrap();
     let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
-    let counsel = house.session(cast.actor(Role::LegalHold), Role::LegalHold, Purpose::Compliance);
+    let counsel = house.session(
+        cast.actor(Role::LegalHold),
+        Role::LegalHold,
+        Purpose::Compliance,
+    );
     let reason = kta_core::audit::Label::fixed("litigation.test");
-    kta_core::pipeline::manage::place_hold(&house, &counsel, &cast.people[..1], None, reason).await.unwrap();
+    kta_core::pipeline::manage::place_hold(&house, &counsel, &cast.people[..1], None, reason)
+        .await
+        .unwrap();
     let refused = road::execute(&house, &cast, approved).await.unwrap_err();
     assert_eq!(refused.refusal().unwrap().code(), Code::DstHold);
-    assert!(!ports.crm.is_empty(), "something was destroyed under a hold");
-    assert!(house.sealer.keys().subject_key(cast.people[0]).await.is_ok());
+    assert!(
+        !ports.crm.is_empty(),
+        "something was destroyed under a hold"
+    );
+    assert!(
+        house
+            .sealer
+            .keys()
+            .subject_key(cast.people[0])
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -132,7 +188,11 @@ async fn a_copy_made_after_the_approvals_stops_the_destruction() {
     let mut copy = ports.store.placements(&query).await.unwrap().remove(0);
     copy.id = kta_core::id::PlacementId::derived(&[b"another copy"]);
     let change = kta_core::ports::ChangeSet::new(house.tenant(), house.gate.now());
-    ports.store.commit(change.with(kta_core::ports::Change::PutPlacement(copy))).await.unwrap();
+    ports
+        .store
+        .commit(change.with(kta_core::ports::Change::PutPlacement(copy)))
+        .await
+        .unwrap();
     let refused = road::execute(&house, &cast, approved).await.unwrap_err();
     assert_eq!(refused.refusal().unwrap().code(), Code::DspChanged);
 }
@@ -151,11 +211,28 @@ async fn a_walled_actor_and_a_stranger_to_the_matter_get_the_same_no() {
     let (ports, cast) = ports(8).await;
     let house = ports.open().await.unwrap();
     road::found(&house, &cast).await.unwrap();
-    let session = house.session(cast.actor(Role::Sysadmin), Role::Sysadmin, Purpose::Representation);
-    let hidden = session.permit(Act::Open, Scope::of(cast.people[0], Category::Identity).in_matter(cast.matter)).await;
+    let session = house.session(
+        cast.actor(Role::Sysadmin),
+        Role::Sysadmin,
+        Purpose::Representation,
+    );
+    let hidden = session
+        .permit(
+            Act::Open,
+            Scope::of(cast.people[0], Category::Identity).in_matter(cast.matter),
+        )
+        .await;
     let nothing = kta_core::id::MatterId::derived(&[b"no such matter"]);
-    let missing = session.permit(Act::Open, Scope::of(cast.people[0], Category::Identity).in_matter(nothing)).await;
-    assert_eq!(hidden.unwrap_err().to_string(), missing.unwrap_err().to_string());
+    let missing = session
+        .permit(
+            Act::Open,
+            Scope::of(cast.people[0], Category::Identity).in_matter(nothing),
+        )
+        .await;
+    assert_eq!(
+        hidden.unwrap_err().to_string(),
+        missing.unwrap_err().to_string()
+    );
 }
 
 /// How many steps the loops skip; 1 is every step, and what to set when hunting a fault.

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    Authorizer, Context, Decision as CedarDecision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    Authorizer, Context, Decision as CedarDecision, Entities, Entity, EntityId, EntityTypeName,
+    EntityUid, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use kta_core::audit::Label;
 use kta_core::id::{ActorId, Digest, SubjectId};
 use kta_core::pii::{Category, Matter, Party};
-use kta_core::policy::{AccessRequest, Act, Actor, Decision, Obligation, Policy, Reason, Role, Verdict};
+use kta_core::policy::{
+    AccessRequest, Act, Actor, Decision, Obligation, Policy, Reason, Role, Verdict,
+};
 use kta_core::{Code, Fault, FaultKind, Port, Result};
 
 /// The policy that ships, or one that a firm writes over the same schema.
@@ -64,22 +66,33 @@ impl CedarPolicy {
     /// grant without `@role`, a bar without `@id`, `@order`, `@code` and `@text`, a grant among
     /// the bars or a bar among the grants.
     pub fn new(schema: &str, grants: &str, bars: &str) -> Result<Self> {
-        let digest = [schema, grants, bars].map(|text| Digest::of(text.as_bytes()).to_string()).join("\n");
-        let schema = Schema::from_cedarschema_str(schema).map_err(|_| wrong("the schema does not parse"))?.0;
+        let digest = [schema, grants, bars]
+            .map(|text| Digest::of(text.as_bytes()).to_string())
+            .join("\n");
+        let schema = Schema::from_cedarschema_str(schema)
+            .map_err(|_| wrong("the schema does not parse"))?
+            .0;
         let validator = Validator::new(schema);
         let valid = |text: &str| -> Result<PolicySet> {
             let set = PolicySet::from_str(text).map_err(|_| wrong("a policy does not parse"))?;
             let checked = validator.validate(&set, ValidationMode::Strict);
-            if checked.validation_passed() { Ok(set) } else { Err(wrong("a policy does not validate")) }
+            if checked.validation_passed() {
+                Ok(set)
+            } else {
+                Err(wrong("a policy does not validate"))
+            }
         };
         let mut by_role: BTreeMap<String, PolicySet> = BTreeMap::new();
         for policy in valid(grants)?.policies() {
             if policy.effect() != cedar_policy::Effect::Permit {
                 return Err(wrong("a bar among the grants"));
             }
-            let role = policy.annotation("role").ok_or_else(|| wrong("a grant without a role"))?;
+            let role = policy
+                .annotation("role")
+                .ok_or_else(|| wrong("a grant without a role"))?;
             let set = by_role.entry(role.to_owned()).or_default();
-            set.add(policy.clone()).map_err(|_| wrong("two grants of one id"))?;
+            set.add(policy.clone())
+                .map_err(|_| wrong("two grants of one id"))?;
         }
         let mut bar_set = PolicySet::new();
         let mut rules = Vec::new();
@@ -88,7 +101,9 @@ impl CedarPolicy {
                 return Err(wrong("a grant among the bars"));
             }
             rules.push(Bar::read(policy)?);
-            bar_set.add(policy.clone()).map_err(|_| wrong("two bars of one id"))?;
+            bar_set
+                .add(policy.clone())
+                .map_err(|_| wrong("two bars of one id"))?;
         }
         rules.sort_by(|one, other| one.order.cmp(&other.order));
         let everything = cedar_policy::Policy::from_str("permit(principal, action, resource);");
@@ -121,7 +136,11 @@ impl CedarPolicy {
         }
         let mut broken: Vec<(&str, Code, Reason)> = Vec::new();
         if bars.decision() == CedarDecision::Deny {
-            let ids: HashSet<String> = bars.diagnostics().reason().map(ToString::to_string).collect();
+            let ids: HashSet<String> = bars
+                .diagnostics()
+                .reason()
+                .map(ToString::to_string)
+                .collect();
             let said = self.rules.iter().filter(|rule| ids.contains(&rule.policy));
             broken.extend(said.map(|rule| (rule.order.as_str(), rule.code, rule.reason.clone())));
         }
@@ -137,10 +156,22 @@ impl CedarPolicy {
         };
         if !granted {
             let text = "the role does not include this act".to_owned();
-            broken.push(("04", Code::AclDeny, Reason { rule: Label::fixed("acl.role"), text }));
+            broken.push((
+                "04",
+                Code::AclDeny,
+                Reason {
+                    rule: Label::fixed("acl.role"),
+                    text,
+                },
+            ));
             broken.sort_by(|one, other| one.0.cmp(other.0));
         }
-        let decision = |verdict, reasons, obligations| Decision { verdict, reasons, obligations, policy: self.digest };
+        let decision = |verdict, reasons, obligations| Decision {
+            verdict,
+            reasons,
+            obligations,
+            policy: self.digest,
+        };
         if let Some((_, code, _)) = broken.first() {
             let code = *code;
             let reasons = broken.into_iter().map(|(_, _, reason)| reason).collect();
@@ -178,20 +209,30 @@ impl Policy for CedarPolicy {
 
 impl Bar {
     fn read(policy: &cedar_policy::Policy) -> Result<Self> {
-        let note = |name| policy.annotation(name).ok_or_else(|| wrong("a bar without its annotations"));
+        let note = |name| {
+            policy
+                .annotation(name)
+                .ok_or_else(|| wrong("a bar without its annotations"))
+        };
         let rule = Label::new(note("id")?).map_err(|_| wrong("a bar's id is no label"))?;
         Ok(Self {
             policy: policy.id().to_string(),
             order: note("order")?.to_owned(),
-            code: note("code")?.parse().map_err(|_| wrong("a bar's code is unknown"))?,
-            reason: Reason { rule, text: note("text")?.to_owned() },
+            code: note("code")?
+                .parse()
+                .map_err(|_| wrong("a bar's code is unknown"))?,
+            reason: Reason {
+                rule,
+                text: note("text")?.to_owned(),
+            },
         })
     }
 }
 
 impl Names {
     fn new() -> Result<Self> {
-        let name = |text| EntityTypeName::from_str(text).map_err(|_| wrong("a type name does not parse"));
+        let name =
+            |text| EntityTypeName::from_str(text).map_err(|_| wrong("a type name does not parse"));
         Ok(Self {
             actor: name("Actor")?,
             person: name("Person")?,
@@ -206,19 +247,44 @@ impl Names {
     fn ask(&self, request: &AccessRequest<'_>, reach: &'static str) -> Option<(Request, Entities)> {
         let actor = self.actor(request.actor.id);
         let data = uid(&self.data, "it");
-        let mut entities = vec![Entity::new(actor.clone(), self.actor_facts(request.actor), HashSet::new()).ok()?];
+        let mut entities = vec![
+            Entity::new(
+                actor.clone(),
+                self.actor_facts(request.actor),
+                HashSet::new(),
+            )
+            .ok()?,
+        ];
         let mut facts = HashMap::from([
-            ("reach".to_owned(), RestrictedExpression::new_string(reach.to_owned())),
-            ("category".to_owned(), RestrictedExpression::new_string(request.object.category.as_str().to_owned())),
-            ("restricted".to_owned(), RestrictedExpression::new_bool(request.object.restricted)),
-            ("held".to_owned(), RestrictedExpression::new_bool(request.object.held)),
+            (
+                "reach".to_owned(),
+                RestrictedExpression::new_string(reach.to_owned()),
+            ),
+            (
+                "category".to_owned(),
+                RestrictedExpression::new_string(request.object.category.as_str().to_owned()),
+            ),
+            (
+                "restricted".to_owned(),
+                RestrictedExpression::new_bool(request.object.restricted),
+            ),
+            (
+                "held".to_owned(),
+                RestrictedExpression::new_bool(request.object.held),
+            ),
         ]);
         if let Some(subject) = request.object.subject {
-            facts.insert("subject".to_owned(), RestrictedExpression::new_entity_uid(self.person(subject)));
+            facts.insert(
+                "subject".to_owned(),
+                RestrictedExpression::new_entity_uid(self.person(subject)),
+            );
         }
         if let Some(matter) = request.object.matter {
             let id = uid(&self.matter, &matter.id.to_string());
-            facts.insert("matter".to_owned(), RestrictedExpression::new_entity_uid(id.clone()));
+            facts.insert(
+                "matter".to_owned(),
+                RestrictedExpression::new_entity_uid(id.clone()),
+            );
             entities.push(Entity::new(id, self.matter_facts(matter), HashSet::new()).ok()?);
         }
         entities.push(Entity::new(data.clone(), facts, HashSet::new()).ok()?);
@@ -230,63 +296,112 @@ impl Names {
 
     fn circumstances(&self, request: &AccessRequest<'_>) -> Option<Context> {
         let mut pairs = vec![
-            ("role".to_owned(), RestrictedExpression::new_string(request.role.as_str().to_owned())),
-            ("purpose".to_owned(), RestrictedExpression::new_string(request.purpose.as_str().to_owned())),
-            ("today".to_owned(), RestrictedExpression::new_long(day(request.context.now.date_naive()))),
-            ("now".to_owned(), RestrictedExpression::new_long(request.context.now.timestamp_millis())),
+            (
+                "role".to_owned(),
+                RestrictedExpression::new_string(request.role.as_str().to_owned()),
+            ),
+            (
+                "purpose".to_owned(),
+                RestrictedExpression::new_string(request.purpose.as_str().to_owned()),
+            ),
+            (
+                "today".to_owned(),
+                RestrictedExpression::new_long(day(request.context.now.date_naive())),
+            ),
+            (
+                "now".to_owned(),
+                RestrictedExpression::new_long(request.context.now.timestamp_millis()),
+            ),
         ];
         if let Some(basis) = request.basis {
-            pairs.push(("basis".to_owned(), RestrictedExpression::new_string(basis.as_str().to_owned())));
+            pairs.push((
+                "basis".to_owned(),
+                RestrictedExpression::new_string(basis.as_str().to_owned()),
+            ));
         }
         if let Some(glass) = request.context.break_glass {
-            pairs.push(("glass_until".to_owned(), RestrictedExpression::new_long(glass.until.timestamp_millis())));
+            pairs.push((
+                "glass_until".to_owned(),
+                RestrictedExpression::new_long(glass.until.timestamp_millis()),
+            ));
         }
         if let Some(other) = request.context.other_than {
-            pairs.push(("other_than".to_owned(), RestrictedExpression::new_entity_uid(self.actor(other))));
+            pairs.push((
+                "other_than".to_owned(),
+                RestrictedExpression::new_entity_uid(self.actor(other)),
+            ));
         }
         Context::from_pairs(pairs).ok()
     }
 
     fn actor_facts(&self, actor: &Actor) -> HashMap<String, RestrictedExpression> {
-        let roles = actor.roles.iter().map(|role| RestrictedExpression::new_string(role.as_str().to_owned()));
+        let roles = actor
+            .roles
+            .iter()
+            .map(|role| RestrictedExpression::new_string(role.as_str().to_owned()));
         let mut facts = HashMap::from([
             ("roles".to_owned(), RestrictedExpression::new_set(roles)),
-            ("revoked".to_owned(), RestrictedExpression::new_bool(actor.revoked)),
+            (
+                "revoked".to_owned(),
+                RestrictedExpression::new_bool(actor.revoked),
+            ),
         ]);
         if let Some(until) = actor.trained_until {
-            facts.insert("trained_until".to_owned(), RestrictedExpression::new_long(day(until)));
+            facts.insert(
+                "trained_until".to_owned(),
+                RestrictedExpression::new_long(day(until)),
+            );
         }
         if let Some(subject) = actor.subject {
-            facts.insert("subject".to_owned(), RestrictedExpression::new_entity_uid(self.person(subject)));
+            facts.insert(
+                "subject".to_owned(),
+                RestrictedExpression::new_entity_uid(self.person(subject)),
+            );
         }
         if let Some(party) = actor.party {
-            facts.insert("party".to_owned(), RestrictedExpression::new_string(party.as_str().to_owned()));
+            facts.insert(
+                "party".to_owned(),
+                RestrictedExpression::new_string(party.as_str().to_owned()),
+            );
         }
         facts
     }
 
     fn matter_facts(&self, matter: &Matter) -> HashMap<String, RestrictedExpression> {
-        let people = |wanted: &dyn Fn(Party) -> bool| {
-            let wanted = matter.parties.iter().filter(|(_, party)| wanted(**party));
-            RestrictedExpression::new_set(
-                wanted.map(|(subject, _)| RestrictedExpression::new_entity_uid(self.person(*subject))),
-            )
-        };
+        let people =
+            |wanted: &dyn Fn(Party) -> bool| {
+                let wanted = matter.parties.iter().filter(|(_, party)| wanted(**party));
+                RestrictedExpression::new_set(wanted.map(|(subject, _)| {
+                    RestrictedExpression::new_entity_uid(self.person(*subject))
+                }))
+            };
         let team = |role: Role| {
-            let members = matter.team.iter().filter(move |(_, member)| **member == role);
+            let members = matter
+                .team
+                .iter()
+                .filter(move |(_, member)| **member == role);
             RestrictedExpression::new_set(
                 members.map(|(actor, _)| RestrictedExpression::new_entity_uid(self.actor(*actor))),
             )
         };
-        let walled = matter.walled.iter().map(|actor| RestrictedExpression::new_entity_uid(self.actor(*actor)));
+        let walled = matter
+            .walled
+            .iter()
+            .map(|actor| RestrictedExpression::new_entity_uid(self.actor(*actor)));
         HashMap::from([
             ("walled".to_owned(), RestrictedExpression::new_set(walled)),
             ("attorneys".to_owned(), team(Role::Attorney)),
             ("paralegals".to_owned(), team(Role::Paralegal)),
             ("petitioners".to_owned(), team(Role::Petitioner)),
             ("parties".to_owned(), people(&|_| true)),
-            ("petition_side".to_owned(), people(&|party| party == Party::Petitioner)),
-            ("ground".to_owned(), RestrictedExpression::new_bool(matter.ground.is_some())),
+            (
+                "petition_side".to_owned(),
+                people(&|party| party == Party::Petitioner),
+            ),
+            (
+                "ground".to_owned(),
+                RestrictedExpression::new_bool(matter.ground.is_some()),
+            ),
         ])
     }
 
@@ -314,9 +429,12 @@ fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
 
 /// Days since 1970-01-01.
 fn day(date: chrono::NaiveDate) -> i64 {
-    date.signed_duration_since(chrono::NaiveDate::default()).num_days()
+    date.signed_duration_since(chrono::NaiveDate::default())
+        .num_days()
 }
 
 fn wrong(why: &'static str) -> kta_core::Error {
-    Fault::new(FaultKind::Misconfigured, Port::Policy, "load the policy").because(why).into()
+    Fault::new(FaultKind::Misconfigured, Port::Policy, "load the policy")
+        .because(why)
+        .into()
 }

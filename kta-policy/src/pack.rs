@@ -37,6 +37,7 @@ struct File {
 struct Head {
     id: Label,
     version: Label,
+    #[serde(deserialize_with = "day")]
     in_force_from: NaiveDate,
     jurisdiction: Label,
     language: Vec<Label>,
@@ -60,6 +61,7 @@ struct Row {
     while_open: Option<Label>,
     citation: String,
     source: String,
+    #[serde(deserialize_with = "day")]
     reviewed_on: NaiveDate,
     verified: bool,
 }
@@ -85,7 +87,11 @@ impl Pack {
             if row.floor.is_none() && row.ceiling.is_none() {
                 return Err(about("gives-nothing"));
             }
-            if [&row.floor, &row.ceiling].into_iter().flatten().any(|term| term.of.is_empty()) {
+            if [&row.floor, &row.ceiling]
+                .into_iter()
+                .flatten()
+                .any(|term| term.of.is_empty())
+            {
                 return Err(about("empty-term"));
             }
             if row.citation.trim().is_empty() || row.source.trim().is_empty() {
@@ -97,7 +103,11 @@ impl Pack {
             version: file.pack.version.clone(),
             digest: Digest::of(text.as_bytes()),
         };
-        Ok(Self { head: file.pack, rows: file.retention, reference })
+        Ok(Self {
+            head: file.pack,
+            rows: file.retention,
+            reference,
+        })
     }
 
     /// Which pack this is.
@@ -109,7 +119,11 @@ impl Pack {
     /// The text that each approver signs: the pack's name, version and digest.
     #[must_use]
     pub fn statement(&self) -> String {
-        let PackRef { id, version, digest } = &self.reference;
+        let PackRef {
+            id,
+            version,
+            digest,
+        } = &self.reference;
         format!("kta retention pack\n{id}\n{version}\n{digest}\n")
     }
 
@@ -130,7 +144,8 @@ impl Pack {
                 return Err(refuse().about("role", role.clone()));
             };
             let right = note.text() == self.statement() && note.verify(key).is_ok();
-            if !right || !used.insert(key.to_string()) {
+            // The key's own bytes: the same key under two names is one signer.
+            if !right || !used.insert(key.to_string().splitn(3, '+').nth(2).map(str::to_owned)) {
                 return Err(refuse().about("role", role.clone()));
             }
         }
@@ -153,7 +168,10 @@ impl SignedPack {
 ///
 /// # Errors
 /// [`Code::RetPack`] when two packs have a row of the same id, or a pack is not yet in force.
-pub fn compile(packs: &[SignedPack], today: NaiveDate) -> Result<BTreeMap<Label, Schedule>, Refusal> {
+pub fn compile(
+    packs: &[SignedPack],
+    today: NaiveDate,
+) -> Result<BTreeMap<Label, Schedule>, Refusal> {
     compile_rows(packs.iter().map(SignedPack::pack), today, true)
 }
 
@@ -175,7 +193,9 @@ fn compile_rows<'p>(
     let mut ids = BTreeSet::new();
     for pack in packs {
         let about = |what: &'static str| {
-            Refusal::new(Code::RetPack).about("pack", pack.reference.id.clone()).about("flaw", what)
+            Refusal::new(Code::RetPack)
+                .about("pack", pack.reference.id.clone())
+                .about("flaw", what)
         };
         if pack.head.in_force_from > today {
             return Err(about("not-in-force"));
@@ -186,7 +206,10 @@ fn compile_rows<'p>(
             }
             let schedule = schedules
                 .entry(row.class.clone())
-                .or_insert_with(|| Schedule { class: row.class.clone(), rules: Vec::new() });
+                .or_insert_with(|| Schedule {
+                    class: row.class.clone(),
+                    rules: Vec::new(),
+                });
             schedule.rules.push(Rule {
                 id: row.id.clone(),
                 nexus: row.nexus.clone(),
@@ -211,6 +234,22 @@ fn compile_rows<'p>(
 /// The rules that were last read more than twelve months before `today`.
 #[must_use]
 pub fn overdue(schedules: &BTreeMap<Label, Schedule>, today: NaiveDate) -> Vec<Label> {
-    let stale = |rule: &&Rule| rule.reviewed_on.checked_add_months(Months::new(12)).is_none_or(|until| until < today);
-    schedules.values().flat_map(|schedule| schedule.rules.iter().filter(stale)).map(|rule| rule.id.clone()).collect()
+    let stale = |rule: &&Rule| {
+        rule.reviewed_on
+            .checked_add_months(Months::new(12))
+            .is_none_or(|until| until < today)
+    };
+    schedules
+        .values()
+        .flat_map(|schedule| schedule.rules.iter().filter(stale))
+        .map(|rule| rule.id.clone())
+        .collect()
+}
+
+/// A local date of TOML: a day without time or zone.
+fn day<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<NaiveDate, D::Error> {
+    let at = toml::value::Datetime::deserialize(deserializer)?;
+    let day = at.date.filter(|_| at.time.is_none() && at.offset.is_none());
+    day.and_then(|day| NaiveDate::from_ymd_opt(day.year.into(), day.month.into(), day.day.into()))
+        .ok_or_else(|| serde::de::Error::custom("not a day"))
 }

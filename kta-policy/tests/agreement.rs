@@ -8,8 +8,8 @@ use kta_core::id::{ActorId, MatterId, SubjectId, TenantId};
 use kta_core::memory::{RulesPolicy, SeededEntropy};
 use kta_core::pii::{Category, Matter, MatterState, Party};
 use kta_core::policy::{
-    AccessContext, AccessRequest, Act, Actor, BreakGlass, LawfulBasis, Object, Policy, Purpose, Role,
-    SpecialGround, Verdict,
+    AccessContext, AccessRequest, Act, Actor, BreakGlass, LawfulBasis, Object, Policy, Purpose,
+    Role, SpecialGround, Verdict,
 };
 use kta_core::time::{Entropy, Timestamp};
 use kta_policy::CedarPolicy;
@@ -27,10 +27,17 @@ fn a_hundred_thousand_random_requests_are_answered_alike() {
         let case = Case::draw(&mut dice);
         let request = case.request();
         let (ours, reference) = (cedar.decide(&request), rules.decide(&request));
-        assert_eq!(ours.verdict, reference.verdict, "request {number}: {request:?}");
+        assert_eq!(
+            ours.verdict, reference.verdict,
+            "request {number}: {request:?}"
+        );
         assert_eq!(ours.obligations, reference.obligations, "request {number}");
         let ids = |decision: &kta_core::policy::Decision| {
-            decision.reasons.iter().map(|reason| reason.rule.clone()).collect::<Vec<_>>()
+            decision
+                .reasons
+                .iter()
+                .map(|reason| reason.rule.clone())
+                .collect::<Vec<_>>()
         };
         assert_eq!(ids(&ours), ids(&reference), "request {number}");
         match ours.verdict {
@@ -67,12 +74,20 @@ fn a_policy_that_does_not_validate_is_not_loaded() {
     for (schema, grants, bars) in [
         ("garbage", grants, bars),
         (schema, "garbage", bars),
-        (schema, grants, "forbid(principal, action, resource) when { principal.unknown };"),
+        (
+            schema,
+            grants,
+            "forbid(principal, action, resource) when { principal.unknown };",
+        ),
         (schema, grants, "forbid(principal, action, resource);"),
         (schema, bars, bars),
         (schema, grants, grants),
         // An attribute that may be absent, asked for without `has`: an error at run time.
-        (schema, grants, "@id(\"x\")@order(\"1\")@code(\"ACL-DENY\")@text(\"x\")forbid(principal, action, resource) when { principal.trained_until < 1 };"),
+        (
+            schema,
+            grants,
+            "@id(\"x\")@order(\"1\")@code(\"ACL-DENY\")@text(\"x\")forbid(principal, action, resource) when { principal.trained_until < 1 };",
+        ),
     ] {
         let fault = CedarPolicy::new(schema, grants, bars).unwrap_err();
         assert!(fault.fault().is_some(), "{fault}");
@@ -118,11 +133,16 @@ impl Case {
     fn draw(dice: &mut Dice) -> Self {
         let now: Timestamp = "2026-11-22T09:00:00Z".parse().unwrap();
         let role = dice.pick(&Role::ALL);
-        let mut actor = Actor::new(person_actor(dice.below(6)), if dice.one_in(12) { Role::Auditor } else { role });
+        let mut actor = Actor::new(
+            person_actor(dice.below(6)),
+            if dice.one_in(12) { Role::Auditor } else { role },
+        );
         let trained = now.date_naive() + Days::new(5) - Days::new(dice.below(60) as u64);
         actor.trained_until = (!dice.one_in(10)).then_some(trained);
         actor.subject = dice.one_in(2).then(|| person(dice.below(5)));
-        actor.party = dice.one_in(2).then(|| dice.pick(&[Party::Petitioner, Party::Spouse]));
+        actor.party = dice
+            .one_in(2)
+            .then(|| dice.pick(&[Party::Petitioner, Party::Spouse]));
         actor.revoked = dice.one_in(20);
         let purposes = [
             Purpose::Compliance,
@@ -145,9 +165,9 @@ impl Case {
             basis: (!dice.one_in(4)).then_some(LawfulBasis::Contract),
             context: AccessContext {
                 now,
-                break_glass: dice
-                    .one_in(10)
-                    .then(|| BreakGlass { until: now + TimeDelta::minutes(dice.below(255) as i64 * 2 - 60) }),
+                break_glass: dice.one_in(10).then(|| BreakGlass {
+                    until: now + TimeDelta::minutes(dice.below(255) as i64 * 2 - 60),
+                }),
                 other_than: dice.one_in(4).then(|| person_actor(dice.below(6))),
             },
             actor,
@@ -175,15 +195,26 @@ impl Case {
 
 fn matter(dice: &mut Dice) -> Matter {
     let roles = [Role::Attorney, Role::Paralegal, Role::Petitioner];
-    let parties = [Party::Beneficiary, Party::Petitioner, Party::Spouse, Party::Child];
+    let parties = [
+        Party::Beneficiary,
+        Party::Petitioner,
+        Party::Spouse,
+        Party::Child,
+    ];
     Matter {
         tenant: TenantId::derived(&[b"firm"]),
         id: MatterId::derived(&[b"matter"]),
         kind: Label::fixed("us.h1b"),
         state: MatterState::Review,
-        team: (0..6).filter_map(|who| (!dice.one_in(3)).then(|| (person_actor(who), dice.pick(&roles)))).collect(),
-        parties: (0..5).filter_map(|who| (!dice.one_in(4)).then(|| (person(who), dice.pick(&parties)))).collect(),
-        walled: (0..6).filter_map(|who| dice.one_in(12).then(|| person_actor(who))).collect(),
+        team: (0..6)
+            .filter_map(|who| (!dice.one_in(3)).then(|| (person_actor(who), dice.pick(&roles))))
+            .collect(),
+        parties: (0..5)
+            .filter_map(|who| (!dice.one_in(4)).then(|| (person(who), dice.pick(&parties))))
+            .collect(),
+        walled: (0..6)
+            .filter_map(|who| dice.one_in(12).then(|| person_actor(who)))
+            .collect(),
         purposes: BTreeMap::new(),
         ground: (!dice.one_in(3)).then_some(SpecialGround::LegalClaims),
         triggers: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! The ports' own kits, against the emulator.
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/house.rs"]
 mod house;

@@ -1,5 +1,6 @@
 //! Documents in the library: what is put comes back, nothing is doubled, nothing leaks.
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/house.rs"]
 mod house;

@@ -1,5 +1,6 @@
 //! The emulator keeps the vendor's rules, above all the ones that hurt.
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The end of a file: what is left is nothing, or is told.
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/house.rs"]
 mod house;

@@ -1,6 +1,7 @@
 //! Microsoft's own clients, `msal` and `msgraph-sdk` from their package registry, work against the
 //! emulator as they come.
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use kta_sharepoint::emulator::{Emulator, Options};
 use std::io::Write;

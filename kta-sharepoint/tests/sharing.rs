@@ -1,5 +1,6 @@
 //! Shares: bound to a person, ended by the library, read back.
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/house.rs"]
 mod house;

@@ -1,5 +1,7 @@
 //! The SQLite store and the one in memory give the same answers to the same random history.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use kta_core::Error;

@@ -1,5 +1,7 @@
 //! This crate's adapters against the contracts of their ports.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 mod store {

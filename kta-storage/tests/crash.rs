@@ -1,6 +1,8 @@
 //! A writing process is killed at random moments: what it was told is kept, what is half is not
 //! there.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -149,7 +151,7 @@ fn set(number: u64) -> ChangeSet {
             expected: Expected::Absent,
         })
         .event(rows.event(Some(1)).with("number", number));
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         set.durability = Durability::Bounded;
     }
     set

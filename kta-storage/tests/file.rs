@@ -1,6 +1,8 @@
 //! The file itself: whose it is, whether it is whole, what happens when there is no room, and
 //! when commits reach the disk.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;

@@ -1,6 +1,9 @@
 //! The adapter against the emulator: what is written, what is asked, and what happens when the
 //! other side fails.
 
+// A failing unwrap is a failing test.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,8 @@
 //! The emulator keeps the vendor's habits that an adapter must survive.
 
+// A failing unwrap is a failing test.
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use kta_zoho::emulator::{Emulator, EmulatorOptions, Failure};

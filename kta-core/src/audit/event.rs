@@ -44,7 +44,11 @@ impl Label {
     /// [`BadLabel`] for an empty or long text or a character outside the set.
     pub fn new(text: impl Into<String>) -> Result<Self, BadLabel> {
         let text = text.into();
-        if is_label(text.as_bytes()) { Ok(Self(Cow::Owned(text))) } else { Err(BadLabel) }
+        if is_label(text.as_bytes()) {
+            Ok(Self(Cow::Owned(text)))
+        } else {
+            Err(BadLabel)
+        }
     }
 
     /// The label's text.
@@ -261,7 +265,11 @@ impl Entry {
     /// [`Code::AudChain`] when the bytes are not one canonical entry.
     pub fn parse(bytes: &[u8]) -> Result<Self, Code> {
         let entry: Self = serde_json::from_slice(bytes).map_err(|_| Code::AudChain)?;
-        if entry.canonical() == bytes { Ok(entry) } else { Err(Code::AudChain) }
+        if entry.canonical() == bytes {
+            Ok(entry)
+        } else {
+            Err(Code::AudChain)
+        }
     }
 }
 
@@ -317,7 +325,13 @@ pub struct Event {
 impl Event {
     /// An event of `act` by `actor` with this outcome and nothing else said yet.
     #[must_use]
-    pub fn new(tenant: TenantId, actor: ActorId, component: Label, act: Act, outcome: Outcome) -> Self {
+    pub fn new(
+        tenant: TenantId,
+        actor: ActorId,
+        component: Label,
+        act: Act,
+        outcome: Outcome,
+    ) -> Self {
         Self {
             tenant,
             actor,
@@ -370,6 +384,10 @@ impl Event {
     /// The log's line of this event.
     #[must_use]
     pub fn into_entry(self, seq: u64, at: Timestamp) -> Entry {
-        Entry { seq, at: at.trunc_subsecs(3), event: self }
+        Entry {
+            seq,
+            at: at.trunc_subsecs(3),
+            event: self,
+        }
     }
 }

@@ -36,7 +36,7 @@ pub use log::Log;
 pub use manifest::{Listed, Manifest};
 pub use note::{KeyKind, LocalSigner, NoteKey, NoteSignature, SignedNote, Signer, key_id};
 pub use proof::Proof;
-pub use verifier::{Verifier, VerifiedLog};
+pub use verifier::{VerifiedLog, Verifier};
 
 #[cfg(test)]
 mod testing;

@@ -1,4 +1,4 @@
-//! The kit of [`AccessReview`](crate::ports::AccessReview).
+//! The kit of [`AccessReview`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

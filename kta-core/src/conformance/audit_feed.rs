@@ -1,4 +1,4 @@
-//! The kit of [`AuditFeed`](crate::ports::AuditFeed).
+//! The kit of [`AuditFeed`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The kit of [`ChangeFeed`](crate::ports::ChangeFeed).
+//! The kit of [`ChangeFeed`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The kit of [`Collaboration`](crate::ports::Collaboration).
+//! The kit of [`Collaboration`].
 
 use std::sync::Arc;
 

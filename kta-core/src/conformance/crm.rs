@@ -1,4 +1,4 @@
-//! The kit of [`Crm`](crate::ports::Crm).
+//! The kit of [`Crm`].
 
 use std::sync::Arc;
 

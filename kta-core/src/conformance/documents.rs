@@ -1,4 +1,4 @@
-//! The kit of [`Documents`](crate::ports::Documents).
+//! The kit of [`Documents`].
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The kit of [`Erase`](crate::ports::Erase).
+//! The kit of [`Erase`].
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The kit of [`Intake`](crate::ports::Intake).
+//! The kit of [`Intake`].
 
 use core::fmt;
 use std::sync::Arc;

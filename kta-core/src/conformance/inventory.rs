@@ -1,4 +1,4 @@
-//! The kit of [`Inventory`](crate::ports::Inventory).
+//! The kit of [`Inventory`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

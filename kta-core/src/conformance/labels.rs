@@ -1,4 +1,4 @@
-//! The kit of [`Labels`](crate::ports::Labels).
+//! The kit of [`Labels`].
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The kit of [`Scanner`](crate::ports::Scanner).
+//! The kit of [`Scanner`].
 
 use core::ops::Range;
 

@@ -9,8 +9,9 @@ use crate::crypto::Hierarchy;
 use crate::error::Result;
 use crate::id::TenantId;
 use crate::memory::{
-    FaultPlan, Flaky, ManualClock, MemoryBlobs, MemoryChannel, MemoryCrm, MemoryIntake, MemoryKeyTable, MemoryKms,
-    MemoryLibrary, MemoryReader, MemoryScanner, MemoryStore, RulesPolicy, SeededEntropy,
+    FaultPlan, Flaky, ManualClock, MemoryBlobs, MemoryChannel, MemoryCrm, MemoryIntake,
+    MemoryKeyTable, MemoryKms, MemoryLibrary, MemoryReader, MemoryScanner, MemoryStore,
+    RulesPolicy, SeededEntropy,
 };
 use crate::pipeline::profile::Profile;
 use crate::pipeline::{Doors, House};
@@ -114,8 +115,12 @@ impl MemoryPorts {
         };
         let sealer = Sealer::new(Arc::new(keys), entropy);
         let mut house = House::new(self.tenant, doors, sealer);
-        house.profiles.insert(Label::fixed("us.h1b"), Profile::h1b());
-        house.schedules.insert(Label::fixed("CASE.FILE"), seven_years());
+        house
+            .profiles
+            .insert(Label::fixed("us.h1b"), Profile::h1b());
+        house
+            .schedules
+            .insert(Label::fixed("CASE.FILE"), seven_years());
         house.verified_domains.push("example.com".to_owned());
         Ok(house)
     }
@@ -125,10 +130,17 @@ impl MemoryPorts {
 /// not law, packs are, and so it is never overdue for review.
 fn seven_years() -> Schedule {
     let class = Label::fixed("CASE.FILE");
-    let bound = |trigger, when_known| Bound { trigger, add: Period::years(7), when_known };
+    let bound = |trigger, when_known| Bound {
+        trigger,
+        add: Period::years(7),
+        when_known,
+    };
     let term = Term {
         op: Combine::Max,
-        of: vec![bound(Label::fixed("matter_closed"), false), bound(Label::fixed("majority"), true)],
+        of: vec![
+            bound(Label::fixed("matter_closed"), false),
+            bound(Label::fixed("majority"), true),
+        ],
     };
     let rule = Rule {
         id: Label::fixed("memory.seven-years"),
@@ -147,5 +159,8 @@ fn seven_years() -> Schedule {
             digest: crate::id::Digest::of(b"memory"),
         },
     };
-    Schedule { class, rules: vec![rule] }
+    Schedule {
+        class,
+        rules: vec![rule],
+    }
 }

@@ -61,7 +61,10 @@ impl Category {
     /// Whether each opening must be on disk in the log before the value is seen.
     #[must_use]
     pub const fn is_special(self) -> bool {
-        matches!(self, Self::Special | Self::SpecialProtected | Self::SpecialSealed)
+        matches!(
+            self,
+            Self::Special | Self::SpecialProtected | Self::SpecialSealed
+        )
     }
 }
 

@@ -32,7 +32,12 @@ impl Content {
     /// Content of a stream that promises `length` bytes with this digest.
     #[must_use]
     pub fn new(length: u64, digest: Digest, media: MediaType, stream: ContentStream) -> Self {
-        Self { length, digest, media, stream }
+        Self {
+            length,
+            digest,
+            media,
+            stream,
+        }
     }
 
     /// Content held in memory, for what is small.
@@ -73,7 +78,11 @@ impl Content {
     /// # Errors
     /// [`Code::IntSize`](crate::refusal::Code::IntSize) when the promise is larger, a fault when the stream breaks or breaks its
     /// promise.
-    pub async fn collect(self, limit: u64, permit: &Permit<'_>) -> Result<crate::pii::Pii<Vec<u8>>> {
+    pub async fn collect(
+        self,
+        limit: u64,
+        permit: &Permit<'_>,
+    ) -> Result<crate::pii::Pii<Vec<u8>>> {
         if self.length > limit {
             return Err(crate::refusal::Code::IntSize.into());
         }
@@ -133,10 +142,17 @@ impl MediaType {
     /// no allow-list contains.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence = text
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         let part = |part: &str| {
             !part.is_empty()
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
         };
         match essence.split_once('/') {
             Some((kind, sub)) if essence.len() <= 127 && part(kind) && part(sub) => Self(essence),
@@ -169,11 +185,15 @@ impl Stream for Checked {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let Some(hash) = this.hash.as_mut() else { return Poll::Ready(None) };
+        let Some(hash) = this.hash.as_mut() else {
+            return Poll::Ready(None);
+        };
         let broken = |this: &mut Self| {
             this.hash = None;
             let fault = Fault::new(FaultKind::Corrupt, Port::Blobs, "read content");
-            Poll::Ready(Some(Err(Error::from(fault.because("length or digest differ from the promise")))))
+            Poll::Ready(Some(Err(Error::from(
+                fault.because("length or digest differ from the promise"),
+            ))))
         };
         match this.stream.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(chunk))) => match this.left.checked_sub(chunk.len() as u64) {
@@ -192,7 +212,11 @@ impl Stream for Checked {
                 let whole = this.hash.take().is_some_and(|hash| {
                     this.left == 0 && Digest::from_bytes(hash.finalize().into()) == this.digest
                 });
-                if whole { Poll::Ready(None) } else { broken(this) }
+                if whole {
+                    Poll::Ready(None)
+                } else {
+                    broken(this)
+                }
             }
             Poll::Pending => Poll::Pending,
         }

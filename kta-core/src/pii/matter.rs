@@ -70,12 +70,13 @@ impl Matter {
     /// # Errors
     /// [`Code::AclOrphan`] when the matter would be left without an attorney.
     pub fn wall_off(&mut self, actor: ActorId) -> Result<()> {
-        let lead_remains = self
-            .team
-            .iter()
-            .any(|(member, role)| *role == Role::Attorney && *member != actor && !self.walled.contains(member));
+        let lead_remains = self.team.iter().any(|(member, role)| {
+            *role == Role::Attorney && *member != actor && !self.walled.contains(member)
+        });
         if !lead_remains {
-            return Err(Refusal::new(Code::AclOrphan).about("matter", self.id).into());
+            return Err(Refusal::new(Code::AclOrphan)
+                .about("matter", self.id)
+                .into());
         }
         self.walled.insert(actor);
         Ok(())
@@ -156,7 +157,10 @@ impl MatterState {
                 | (Filed, Rfe | Decided)
                 | (Rfe, Filed | Decided)
                 | (Decided, Drafting)
-                | (Intake | Review | Drafting | ClientSign | Filed | Rfe | Decided, Closed)
+                | (
+                    Intake | Review | Drafting | ClientSign | Filed | Rfe | Decided,
+                    Closed
+                )
                 | (Closed, Archived | Destroyed)
                 | (Archived, Destroyed)
         )

@@ -136,7 +136,11 @@ impl Locator {
     pub fn new(text: impl Into<String>) -> Result<Self, BadLocator> {
         let text = text.into();
         let fits = (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits { Ok(Self(text)) } else { Err(BadLocator) }
+        if fits {
+            Ok(Self(text))
+        } else {
+            Err(BadLocator)
+        }
     }
 
     /// The system's id.

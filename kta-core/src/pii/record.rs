@@ -31,7 +31,11 @@ impl FieldName {
         let fits = text.len() <= 48
             && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
             && text.bytes().all(word);
-        if fits { Label::new(text).map(Self).map_err(|_| BadFieldName) } else { Err(BadFieldName) }
+        if fits {
+            Label::new(text).map(Self).map_err(|_| BadFieldName)
+        } else {
+            Err(BadFieldName)
+        }
     }
 
     /// A field name written in the source.
@@ -112,10 +116,14 @@ impl FieldKind {
                 Self::Name => value.len() <= 256 && identifier::PersonName::parse(value).is_ok(),
                 Self::Passport => {
                     (5..=20).contains(&value.len())
-                        && value.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+                        && value
+                            .bytes()
+                            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
                 }
                 Self::Phone => is_phone(value),
-                Self::Text => !value.chars().any(|c| c.is_control() && c != '\n' && c != '\t'),
+                Self::Text => !value
+                    .chars()
+                    .any(|c| c.is_control() && c != '\n' && c != '\t'),
                 Self::UscisReceipt => identifier::ReceiptNumber::parse(value).is_ok(),
                 Self::ANumber => identifier::ANumber::parse(value).is_ok(),
             }
@@ -129,7 +137,9 @@ fn is_email(value: &str) -> bool {
             && !part.starts_with('.')
             && !part.ends_with('.')
             && !part.contains("..")
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
     };
     value.len() <= 254
         && value.split_once('@').is_some_and(|(local, domain)| {
@@ -145,7 +155,9 @@ fn is_phone(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     value.starts_with('+')
         && (7..=15).contains(&digits)
-        && value[1..].bytes().all(|b| b.is_ascii_digit() || b == b' ' || b == b'-')
+        && value[1..]
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b == b' ' || b == b'-')
 }
 
 /// One field of a [`Schema`].
@@ -191,9 +203,24 @@ impl Schema {
                 field("birth_date", FieldKind::Date, Category::Identity, false),
                 field("birth_place", FieldKind::Name, Category::Identity, false),
                 field("nationality", FieldKind::Name, Category::Identity, false),
-                field("passport_number", FieldKind::Passport, Category::Identity, true),
-                field("passport_expiry", FieldKind::Date, Category::Identity, false),
-                field("national_id", FieldKind::IsraeliId, Category::Identity, true),
+                field(
+                    "passport_number",
+                    FieldKind::Passport,
+                    Category::Identity,
+                    true,
+                ),
+                field(
+                    "passport_expiry",
+                    FieldKind::Date,
+                    Category::Identity,
+                    false,
+                ),
+                field(
+                    "national_id",
+                    FieldKind::IsraeliId,
+                    Category::Identity,
+                    true,
+                ),
                 field("a_number", FieldKind::ANumber, Category::Identity, true),
                 field("email", FieldKind::Email, Category::Case, true),
                 field("phone", FieldKind::Phone, Category::Case, true),
@@ -259,7 +286,10 @@ impl Fields {
     /// The value of a field.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Pii<String>> {
-        self.0.iter().find(|(field, _)| field.as_str() == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(field, _)| field.as_str() == name)
+            .map(|(_, value)| value)
     }
 
     /// Names and values in the order of the names.

@@ -67,7 +67,10 @@ impl<T> Sealed<T> {
     /// Sealed bytes as they were stored.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self { bytes, of: PhantomData }
+        Self {
+            bytes,
+            of: PhantomData,
+        }
     }
 
     /// The stored bytes.

@@ -91,17 +91,29 @@ pub async fn collaborate(house: &House, stored: Stored) -> Result<Shared> {
 /// # Errors
 /// [`Code::ShrExpiry`], [`Code::ShrClass`], [`Code::ShrDomain`], [`Code::ShrLocation`],
 /// [`Code::DlpOpaque`]: each logged; refusals of the gate and the library; faults.
-pub async fn share(house: &House, session: &Session<'_>, shared: &mut Shared, wish: Wish) -> Result<SharedGrant> {
+pub async fn share(
+    house: &House,
+    session: &Session<'_>,
+    shared: &mut Shared,
+    wish: Wish,
+) -> Result<SharedGrant> {
     let Some((document, locator)) = shared.stored.document(wish.document) else {
-        return Err(Refusal::new(Code::ShrLocation).about("document", wish.document).into());
+        return Err(Refusal::new(Code::ShrLocation)
+            .about("document", wish.document)
+            .into());
     };
-    let id = GrantId::derived(&[b"share", document.id.as_bytes(), wish.recipient.domain().as_bytes()]);
+    let id = GrantId::derived(&[
+        b"share",
+        document.id.as_bytes(),
+        wish.recipient.domain().as_bytes(),
+    ]);
     if let Some(grant) = shared.grants.iter().find(|grant| grant.id == id) {
         return Ok(grant.clone());
     }
     let category = document.classification.category;
-    let scope =
-        Scope::of(document.subject, category).in_matter(document.matter).about("document", document.id);
+    let scope = Scope::of(document.subject, category)
+        .in_matter(document.matter)
+        .about("document", document.id);
     let permit = session.permit(Act::Share, scope.clone()).await?;
     let expires = match decide(house, document, &wish, &permit).await {
         Ok(expires) => expires,
@@ -121,15 +133,32 @@ pub async fn share(house: &House, session: &Session<'_>, shared: &mut Shared, wi
         expires,
     };
     let key = IdempotencyKey::derived("collaboration.grant", &[id.as_bytes()]);
-    let made = house.doors.collaboration.grant(&request, key, &permit).await?;
-    let ends = made.expires.filter(|ends| *ends <= expires && !made.anonymous);
+    let made = house
+        .doors
+        .collaboration
+        .grant(&request, key, &permit)
+        .await?;
+    let ends = made
+        .expires
+        .filter(|ends| *ends <= expires && !made.anonymous);
     let Some(ends) = ends else {
         // The library made something else than was decided: take it back at once.
         let revoking = session.permit(Act::Revoke, scope).await?;
-        house.doors.collaboration.revoke(document.subject, locator, &made.locator, &revoking).await?;
-        return Err(Refusal::new(Code::ShrExpiry).about("document", document.id).into());
+        house
+            .doors
+            .collaboration
+            .revoke(document.subject, locator, &made.locator, &revoking)
+            .await?;
+        return Err(Refusal::new(Code::ShrExpiry)
+            .about("document", document.id)
+            .into());
     };
-    let grant = SharedGrant { id, document: document.id, locator: made.locator, expires: ends };
+    let grant = SharedGrant {
+        id,
+        document: document.id,
+        locator: made.locator,
+        expires: ends,
+    };
     let event = permit
         .event(Act::Share, Outcome::Done)
         .of_subject(document.subject)
@@ -137,7 +166,13 @@ pub async fn share(house: &House, session: &Session<'_>, shared: &mut Shared, wi
         .with("grant", id)
         .with("expires", ends);
     let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(file(Register::Grants, label(id), Some(document.subject), Some(document.matter), &grant)?)
+        .with(file(
+            Register::Grants,
+            label(id),
+            Some(document.subject),
+            Some(document.matter),
+            &grant,
+        )?)
         .event(event);
     house.doors.store.commit(change).await?;
     shared.grants.push(grant.clone());
@@ -148,14 +183,29 @@ pub async fn share(house: &House, session: &Session<'_>, shared: &mut Shared, wi
 ///
 /// # Errors
 /// Refusals of the gate, faults of the library.
-pub async fn unregistered(house: &House, session: &Session<'_>, shared: &Shared) -> Result<Vec<Refusal>> {
+pub async fn unregistered(
+    house: &House,
+    session: &Session<'_>,
+    shared: &Shared,
+) -> Result<Vec<Refusal>> {
     let mut found = Vec::new();
     for (id, locator) in shared.stored.locators() {
-        let Some((document, _)) = shared.stored.document(*id) else { continue };
-        let scope = Scope::of(document.subject, document.classification.category).in_matter(document.matter);
+        let Some((document, _)) = shared.stored.document(*id) else {
+            continue;
+        };
+        let scope = Scope::of(document.subject, document.classification.category)
+            .in_matter(document.matter);
         let permit = session.permit(Act::Review, scope).await?;
-        for grant in house.doors.collaboration.grants(document.subject, locator, &permit).await? {
-            let known = shared.grants.iter().any(|known| known.locator == grant.locator);
+        for grant in house
+            .doors
+            .collaboration
+            .grants(document.subject, locator, &permit)
+            .await?
+        {
+            let known = shared
+                .grants
+                .iter()
+                .any(|known| known.locator == grant.locator);
             if grant.anonymous {
                 found.push(Refusal::new(Code::ShpAnonLink).about("document", *id));
             } else if !known && !grant.inherited {
@@ -174,7 +224,9 @@ async fn decide(
 ) -> Result<Timestamp> {
     let refuse = |code| Error::from(Refusal::new(code).about("document", document.id));
     let now = house.gate.now();
-    let expires = wish.expires.filter(|end| *end > now && *end <= now + LONGEST_SHARE);
+    let expires = wish
+        .expires
+        .filter(|end| *end > now && *end <= now + LONGEST_SHARE);
     let expires = expires.ok_or_else(|| refuse(Code::ShrExpiry))?;
     if document.classification.category.is_special() {
         return Err(refuse(Code::ShrClass));
@@ -186,7 +238,10 @@ async fn decide(
     // kinds that are opaque by nature; text that can be inspected must not hold another class.
     let content = open_blob(house, document, permit).await?;
     let seen = house.doors.scanner.inspect(content, permit).await?;
-    let secret = seen.findings.iter().find(|finding| finding.kind.as_str() == "API_KEY");
+    let secret = seen
+        .findings
+        .iter()
+        .find(|finding| finding.kind.as_str() == "API_KEY");
     if let Some(finding) = secret {
         let refusal = Refusal::new(Code::DlpBlock).about("document", document.id);
         return Err(refusal.about("kind", finding.kind.clone()).into());

@@ -137,8 +137,13 @@ struct Journal {
 /// # Errors
 /// Faults of the store.
 pub async fn disposed(house: &House, matter: MatterId) -> Result<Option<Disposed>> {
-    let issued = house.filed_in::<Issued>(Register::Certificates, matter).await?;
-    Ok((!issued.is_empty()).then(|| Disposed { matter, certificates: latest(issued) }))
+    let issued = house
+        .filed_in::<Issued>(Register::Certificates, matter)
+        .await?;
+    Ok((!issued.is_empty()).then(|| Disposed {
+        matter,
+        certificates: latest(issued),
+    }))
 }
 
 /// A destruction that was begun in an earlier run and must be finished.
@@ -146,8 +151,12 @@ pub async fn disposed(house: &House, matter: MatterId) -> Result<Option<Disposed
 /// # Errors
 /// Faults of the store.
 pub async fn begun(house: &House, matter: MatterId) -> Result<Option<Approved>> {
-    let journal = house.filed::<Journal>(Register::Dispositions, &journal_id(matter)).await?;
-    let proposal = house.filed::<Proposal>(Register::Approvals, &proposal_id(matter)).await?;
+    let journal = house
+        .filed::<Journal>(Register::Dispositions, &journal_id(matter))
+        .await?;
+    let proposal = house
+        .filed::<Proposal>(Register::Approvals, &proposal_id(matter))
+        .await?;
     Ok(journal.and(proposal).map(Approved))
 }
 
@@ -157,7 +166,11 @@ pub async fn begun(house: &House, matter: MatterId) -> Result<Option<Approved>> 
 /// What stands against it ([`Evaluation::require_eligible`]: [`Code::DstHold`],
 /// [`Code::RetNoTrigger`], …), [`Code::DspOriginal`], [`Code::DspOpen`], [`Code::DstUnmapped`]:
 /// each logged; refusals of the gate; faults.
-pub async fn propose(house: &House, session: &Session<'_>, retained: &Retained) -> Result<Proposed> {
+pub async fn propose(
+    house: &House,
+    session: &Session<'_>,
+    retained: &Retained,
+) -> Result<Proposed> {
     let id = proposal_id(retained.matter());
     if let Some(proposal) = house.filed::<Proposal>(Register::Approvals, &id).await? {
         if proposal.set == set_of(&frozen(house, retained.matter()).await?) {
@@ -195,7 +208,11 @@ pub async fn propose(house: &House, session: &Session<'_>, retained: &Retained) 
 ///
 /// # Errors
 /// [`Code::DspSelf`], [`Code::DstHold`], [`Code::DspChanged`]; refusals of the gate; faults.
-pub async fn approve(house: &House, session: &Session<'_>, proposed: Proposed) -> Result<ApprovedOnce> {
+pub async fn approve(
+    house: &House,
+    session: &Session<'_>,
+    proposed: Proposed,
+) -> Result<ApprovedOnce> {
     let mut proposal = proposed.0;
     if proposal.first.is_none() {
         let day = sign_off(house, session, &proposal, &[proposal.proposer.0]).await?;
@@ -209,10 +226,18 @@ pub async fn approve(house: &House, session: &Session<'_>, proposed: Proposed) -
 ///
 /// # Errors
 /// As [`approve`].
-pub async fn approve_second(house: &House, session: &Session<'_>, once: ApprovedOnce) -> Result<Approved> {
+pub async fn approve_second(
+    house: &House,
+    session: &Session<'_>,
+    once: ApprovedOnce,
+) -> Result<Approved> {
     let mut proposal = once.0;
     if proposal.second.is_none() {
-        let before: Vec<_> = [Some(proposal.proposer), proposal.first].into_iter().flatten().map(|(who, _)| who).collect();
+        let before: Vec<_> = [Some(proposal.proposer), proposal.first]
+            .into_iter()
+            .flatten()
+            .map(|(who, _)| who)
+            .collect();
         let day = sign_off(house, session, &proposal, &before).await?;
         proposal.second = Some((session.actor(), day));
         record_approval(house, session, &proposal, "second").await?;
@@ -242,7 +267,9 @@ pub async fn execute(
     if let Err(error) = &outcome {
         if let Some(refusal) = error.refusal() {
             let matter = manage::matter(house, proposal.matter)?;
-            executor.log_refusal(Act::Destroy, &destruction_scope(&matter), refusal).await?;
+            executor
+                .log_refusal(Act::Destroy, &destruction_scope(&matter), refusal)
+                .await?;
         }
     }
     outcome
@@ -258,19 +285,41 @@ pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -
         return Ok(disposed);
     }
     let id = journal_id(disposed.matter);
-    let mut journal = house.filed::<Journal>(Register::Dispositions, &id).await?.unwrap_or_default();
+    let mut journal = house
+        .filed::<Journal>(Register::Dispositions, &id)
+        .await?
+        .unwrap_or_default();
     let matter = manage::matter(house, disposed.matter)?;
-    let proposal = house.filed::<Proposal>(Register::Approvals, &proposal_id(matter.id)).await?;
-    let proposal = proposal.ok_or_else(|| Refusal::new(Code::DspChanged).about("matter", matter.id))?;
+    let proposal = house
+        .filed::<Proposal>(Register::Approvals, &proposal_id(matter.id))
+        .await?;
+    let proposal =
+        proposal.ok_or_else(|| Refusal::new(Code::DspChanged).about("matter", matter.id))?;
     for placement in placements(house, &journal.copies, matter.id).await? {
         let probe = probe(house, prober, &placement).await?;
-        let still = probe.residues.iter().any(|residue| residue.content || residue.until.is_some_and(|until| until > probe.at));
+        let still = probe
+            .residues
+            .iter()
+            .any(|residue| residue.content || residue.until.is_some_and(|until| until > probe.at));
         if still {
-            return Err(Refusal::new(Code::DstResidue).about("placement", placement.id).into());
+            return Err(Refusal::new(Code::DstResidue)
+                .about("placement", placement.id)
+                .into());
         }
-        let absent = Placement { state: PlacementState::Absent { at: probe.at }, ..placement };
+        let absent = Placement {
+            state: PlacementState::Absent { at: probe.at },
+            ..placement
+        };
         journal.probes.insert(absent.id, probe);
-        write(house, &journal, &id, matter.id, vec![Change::PutPlacement(absent)], Vec::new()).await?;
+        write(
+            house,
+            &journal,
+            &id,
+            matter.id,
+            vec![Change::PutPlacement(absent)],
+            Vec::new(),
+        )
+        .await?;
     }
     certify(house, prober, &proposal, &journal, true).await
 }
@@ -295,27 +344,51 @@ async fn carry_out(
         }
         // A permit for every copy: the gate looks for holds again each time.
         let scope = Scope::of(placement.subject, placement.category).in_matter(matter.id);
-        let permit = executor.permit(Act::Destroy, scope.about("placement", placement.id)).await?;
+        let permit = executor
+            .permit(Act::Destroy, scope.about("placement", placement.id))
+            .await?;
         let key = IdempotencyKey::derived("erase", &[placement.id.as_bytes()]);
-        let erased = house.eraser(&placement.system)?.erase(placement, key, &permit).await?;
+        let erased = house
+            .eraser(&placement.system)?
+            .erase(placement, key, &permit)
+            .await?;
         let event = permit
             .event(Act::Destroy, Outcome::Done)
             .of_subject(placement.subject)
             .with("placement", placement.id)
             .with("system", placement.system.clone());
         let until = erased.window.unwrap_or_else(|| house.gate.now());
-        let erasing = Placement { state: PlacementState::Erasing { until }, ..placement.clone() };
+        let erasing = Placement {
+            state: PlacementState::Erasing { until },
+            ..placement.clone()
+        };
         journal.erased.insert(placement.id, erased);
-        write(house, &journal, &id, matter.id, vec![Change::PutPlacement(erasing)], vec![event]).await?;
+        write(
+            house,
+            &journal,
+            &id,
+            matter.id,
+            vec![Change::PutPlacement(erasing)],
+            vec![event],
+        )
+        .await?;
     }
     if journal.keys.is_empty() {
         let subjects: Vec<SubjectId> = matter.parties.keys().copied().collect();
-        let scope = Scope::over(subjects.iter().copied(), [Category::Identity]).in_matter(matter.id);
-        let permit = executor.permit(Act::Destroy, scope.about("what", "keys")).await?;
+        let scope =
+            Scope::over(subjects.iter().copied(), [Category::Identity]).in_matter(matter.id);
+        let permit = executor
+            .permit(Act::Destroy, scope.about("what", "keys"))
+            .await?;
         journal.keys = house.sealer.keys().erase(&subjects, permit.now()).await?;
         let events = journal.keys.iter().map(|key| {
-            let event = permit.event(Act::Destroy, Outcome::Done).of_subject(key.subject);
-            event.with("what", "key").with("key", key.key).with("kek", key.kek.kek.as_label().clone())
+            let event = permit
+                .event(Act::Destroy, Outcome::Done)
+                .of_subject(key.subject);
+            event
+                .with("what", "key")
+                .with("key", key.key)
+                .with("kek", key.kek.kek.as_label().clone())
         });
         let events = events.collect();
         write(house, &journal, &id, matter.id, Vec::new(), events).await?;
@@ -328,19 +401,37 @@ async fn carry_out(
             continue;
         }
         let probe = probe(house, prober, placement).await?;
-        let unexplained = probe.residues.iter().find(|residue| residue.content && residue.until.is_none());
+        let unexplained = probe
+            .residues
+            .iter()
+            .find(|residue| residue.content && residue.until.is_none());
         if let Some(residue) = unexplained {
             let refusal = Refusal::new(Code::DstResidue).about("placement", placement.id);
             return Err(refusal.about("residue", residue.what.clone()).into());
         }
-        let until = probe.residues.iter().filter_map(|residue| residue.until).max();
-        let until = until.into_iter().chain(journal.erased.get(&placement.id).and_then(|erased| erased.window)).max();
+        let until = probe
+            .residues
+            .iter()
+            .filter_map(|residue| residue.until)
+            .max();
+        let until = until
+            .into_iter()
+            .chain(
+                journal
+                    .erased
+                    .get(&placement.id)
+                    .and_then(|erased| erased.window),
+            )
+            .max();
         let state = match until.filter(|until| *until > probe.at) {
             Some(until) => PlacementState::Erasing { until },
             None => PlacementState::Absent { at: probe.at },
         };
         journal.probes.insert(placement.id, probe);
-        let change = Change::PutPlacement(Placement { state, ..placement.clone() });
+        let change = Change::PutPlacement(Placement {
+            state,
+            ..placement.clone()
+        });
         write(house, &journal, &id, matter.id, vec![change], Vec::new()).await?;
     }
     certify(house, prober, proposal, &journal, false).await
@@ -355,19 +446,25 @@ async fn begin(
     id: &Label,
 ) -> Result<Journal> {
     let matter = manage::matter(house, proposal.matter)?;
-    let permit = executor.permit(Act::Destroy, destruction_scope(&matter)).await?;
+    let permit = executor
+        .permit(Act::Destroy, destruction_scope(&matter))
+        .await?;
     let retained = reconsider_as(house, executor, &matter, nexus).await?;
     eligible(house, &retained, &matter).await?;
     let copies = frozen(house, matter.id).await?;
     if set_of(&copies) != proposal.set {
-        return Err(Refusal::new(Code::DspChanged).about("matter", matter.id).into());
+        return Err(Refusal::new(Code::DspChanged)
+            .about("matter", matter.id)
+            .into());
     }
     let journal = Journal {
         copies: copies.iter().map(|placement| placement.id).collect(),
         evaluations: retained.evaluations().clone(),
         ..Journal::default()
     };
-    let event = permit.event(Act::Destroy, Outcome::Intended).with("set", proposal.set);
+    let event = permit
+        .event(Act::Destroy, Outcome::Intended)
+        .with("set", proposal.set);
     write(house, &journal, id, matter.id, Vec::new(), vec![event]).await?;
     Ok(journal)
 }
@@ -383,18 +480,29 @@ async fn reconsider_as(
         directory
             .actors
             .values()
-            .find(|actor| actor.roles.contains(&crate::policy::Role::ServiceRetention) && !actor.revoked)
+            .find(|actor| {
+                actor.roles.contains(&crate::policy::Role::ServiceRetention) && !actor.revoked
+            })
             .map(|actor| actor.id)
     });
     let service = service.unwrap_or_else(|| executor.actor());
-    let session = house.session(service, crate::policy::Role::ServiceRetention, crate::policy::Purpose::Retention);
+    let session = house.session(
+        service,
+        crate::policy::Role::ServiceRetention,
+        crate::policy::Purpose::Retention,
+    );
     reconsider(house, &session, matter.id, nexus).await
 }
 
 async fn probe(house: &House, prober: &Session<'_>, placement: &Placement) -> Result<Probe> {
     let scope = Scope::of(placement.subject, placement.category).in_matter(placement.matter);
-    let permit = prober.permit(Act::Probe, scope.about("placement", placement.id)).await?;
-    house.eraser(&placement.system)?.probe(placement, &permit).await
+    let permit = prober
+        .permit(Act::Probe, scope.about("placement", placement.id))
+        .await?;
+    house
+        .eraser(&placement.system)?
+        .probe(placement, &permit)
+        .await
 }
 
 /// One certificate for each person, filed together with the entries that anchor them, the
@@ -416,7 +524,9 @@ async fn certify(
     let mut certificates = Vec::new();
     for subject in matter.parties.keys() {
         let Some(authority) = journal.evaluations.get(subject).cloned() else {
-            return Err(Refusal::new(Code::DspChanged).about("subject", *subject).into());
+            return Err(Refusal::new(Code::DspChanged)
+                .about("subject", *subject)
+                .into());
         };
         let copies: Vec<CopyOutcome> = places
             .iter()
@@ -433,10 +543,21 @@ async fn certify(
             })
             .collect();
         let until = if finally { None } else { window(&copies, now) };
-        let state = until.map_or(CertificateState::Final, |until| CertificateState::Interim { until });
-        let kind: &[u8] = if until.is_some() { b"interim" } else { b"final" };
+        let state = until.map_or(CertificateState::Final, |until| CertificateState::Interim {
+            until,
+        });
+        let kind: &[u8] = if until.is_some() {
+            b"interim"
+        } else {
+            b"final"
+        };
         let certificate = Certificate {
-            id: CertificateId::derived(&[subject.as_bytes(), matter.id.as_bytes(), proposal.set.as_bytes(), kind]),
+            id: CertificateId::derived(&[
+                subject.as_bytes(),
+                matter.id.as_bytes(),
+                proposal.set.as_bytes(),
+                kind,
+            ]),
             tenant: house.tenant(),
             subject: *subject,
             matter: matter.id,
@@ -449,7 +570,12 @@ async fn certify(
             approvals: approvals(proposal),
             exceptions: exceptions(&copies),
             copies,
-            keys: journal.keys.iter().filter(|key| key.subject == *subject).cloned().collect(),
+            keys: journal
+                .keys
+                .iter()
+                .filter(|key| key.subject == *subject)
+                .cloned()
+                .collect(),
             log: house.doors.signer.name().to_owned(),
         };
         let note = crate::audit::SignedNote::sign(certificate.text(), &*house.doors.signer)?;
@@ -459,13 +585,25 @@ async fn certify(
             .with("certificate", certificate.id)
             .with("digest", certificate.digest())
             .with("state", if until.is_some() { "interim" } else { "final" });
-        for listing in suppress::list(marks.get(subject).map_or(&[][..], Vec::as_slice), certificate.id)? {
+        for listing in suppress::list(
+            marks.get(subject).map_or(&[][..], Vec::as_slice),
+            certificate.id,
+        )? {
             change = change.with(listing);
         }
-        let issued = Issued { certificate, note: note.to_string() };
+        let issued = Issued {
+            certificate,
+            note: note.to_string(),
+        };
         let name = label(issued.certificate.id);
         change = change
-            .with(file(Register::Certificates, name, Some(*subject), Some(matter.id), &issued)?)
+            .with(file(
+                Register::Certificates,
+                name,
+                Some(*subject),
+                Some(matter.id),
+                &issued,
+            )?)
             .event(event);
         certificates.push(issued);
     }
@@ -473,15 +611,31 @@ async fn certify(
     if matter.state != MatterState::Destroyed {
         matter.advance(MatterState::Destroyed)?;
     }
-    change = change.with(file(Register::Matters, label(matter.id), None, Some(matter.id), &matter)?);
+    change = change.with(file(
+        Register::Matters,
+        label(matter.id),
+        None,
+        Some(matter.id),
+        &matter,
+    )?);
     house.doors.store.commit(change).await?;
     let id = matter.id;
-    house.gate.amend_directory(|directory| directory.file(matter));
-    Ok(Disposed { matter: id, certificates })
+    house
+        .gate
+        .amend_directory(|directory| directory.file(matter));
+    Ok(Disposed {
+        matter: id,
+        certificates,
+    })
 }
 
 fn window(copies: &[CopyOutcome], now: Timestamp) -> Option<Timestamp> {
-    let residues = copies.iter().flat_map(|copy| copy.probe.residues.iter().filter_map(|residue| residue.until));
+    let residues = copies.iter().flat_map(|copy| {
+        copy.probe
+            .residues
+            .iter()
+            .filter_map(|residue| residue.until)
+    });
     let windows = copies.iter().filter_map(|copy| copy.erased.window);
     residues.chain(windows).filter(|until| *until > now).max()
 }
@@ -499,35 +653,58 @@ fn approvals(proposal: &Proposal) -> BTreeMap<Label, (ActorId, NaiveDate)> {
 /// What remains to be said besides the copies: traces without content, recipients outside.
 fn exceptions(copies: &[CopyOutcome]) -> Vec<Label> {
     let traces = copies.iter().flat_map(|copy| {
-        let traces = copy.probe.residues.iter().filter(|residue| !residue.content);
+        let traces = copy
+            .probe
+            .residues
+            .iter()
+            .filter(|residue| !residue.content);
         traces.map(|residue| label(format_args!("{}:{}", copy.system, residue.what)))
     });
     let recipients = copies
         .iter()
         .filter(|copy| copy.kind == crate::pii::PlacementKind::Recipient)
         .map(|copy| label(format_args!("recipient:{}", copy.system)));
-    traces.chain(recipients).collect::<BTreeSet<_>>().into_iter().collect()
+    traces
+        .chain(recipients)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
-async fn sign_off(house: &House, session: &Session<'_>, proposal: &Proposal, before: &[ActorId]) -> Result<NaiveDate> {
+async fn sign_off(
+    house: &House,
+    session: &Session<'_>,
+    proposal: &Proposal,
+    before: &[ActorId],
+) -> Result<NaiveDate> {
     let matter = manage::matter(house, proposal.matter)?;
     let scope = destruction_scope(&matter).about("set", proposal.set);
     let refuse = async |refusal: Refusal| -> Result<NaiveDate> {
-        session.log_refusal(Act::Approve, &destruction_scope(&matter), &refusal).await?;
+        session
+            .log_refusal(Act::Approve, &destruction_scope(&matter), &refusal)
+            .await?;
         Err(refusal.into())
     };
     if before.contains(&session.actor()) {
         return refuse(Refusal::new(Code::DspSelf).about("actor", session.actor())).await;
     }
     let other = before.last().copied().unwrap_or(proposal.proposer.0);
-    session.permit(Act::Approve, scope.other_than(other)).await?.require_act(&[Act::Approve])?;
+    session
+        .permit(Act::Approve, scope.other_than(other))
+        .await?
+        .require_act(&[Act::Approve])?;
     if set_of(&frozen(house, matter.id).await?) != proposal.set {
         return refuse(Refusal::new(Code::DspChanged).about("matter", matter.id)).await;
     }
     Ok(house.gate.now().date_naive())
 }
 
-async fn record_approval(house: &House, session: &Session<'_>, proposal: &Proposal, which: &'static str) -> Result<()> {
+async fn record_approval(
+    house: &House,
+    session: &Session<'_>,
+    proposal: &Proposal,
+    which: &'static str,
+) -> Result<()> {
     let event = session
         .event(Act::Approve, Outcome::Done)
         .in_matter(proposal.matter)
@@ -538,7 +715,13 @@ async fn record_approval(house: &House, session: &Session<'_>, proposal: &Propos
 
 async fn save(house: &House, proposal: &Proposal, event: crate::audit::Event) -> Result<()> {
     let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(file(Register::Approvals, proposal_id(proposal.matter), None, Some(proposal.matter), proposal)?)
+        .with(file(
+            Register::Approvals,
+            proposal_id(proposal.matter),
+            None,
+            Some(proposal.matter),
+            proposal,
+        )?)
         .event(event.in_matter(proposal.matter));
     house.doors.store.commit(change).await.map(drop)
 }
@@ -554,21 +737,32 @@ async fn write(
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     change.changes = changes;
     change.events = events;
-    let change = change.with(file(Register::Dispositions, id.clone(), None, Some(matter), journal)?);
+    let change = change.with(file(
+        Register::Dispositions,
+        id.clone(),
+        None,
+        Some(matter),
+        journal,
+    )?);
     house.doors.store.commit(change).await.map(drop)
 }
 
 /// Nothing may stand against any person of the matter.
 async fn eligible(house: &House, retained: &Retained, matter: &crate::pii::Matter) -> Result<()> {
     if matter.originals_held > 0 {
-        return Err(Refusal::new(Code::DspOriginal).about("originals", u64::from(matter.originals_held)).into());
+        return Err(Refusal::new(Code::DspOriginal)
+            .about("originals", u64::from(matter.originals_held))
+            .into());
     }
     if !matter.open_points.is_empty() {
-        return Err(Refusal::new(Code::DspOpen).about("open", matter.open_points.len()).into());
+        return Err(Refusal::new(Code::DspOpen)
+            .about("open", matter.open_points.len())
+            .into());
     }
     for subject in matter.parties.keys() {
         let evaluation = retained.evaluations().get(subject);
-        let evaluation = evaluation.ok_or_else(|| Refusal::new(Code::RetUnclassed).about("subject", *subject))?;
+        let evaluation = evaluation
+            .ok_or_else(|| Refusal::new(Code::RetUnclassed).about("subject", *subject))?;
         evaluation.require_eligible()?;
     }
     for placement in frozen(house, matter.id).await? {
@@ -579,14 +773,37 @@ async fn eligible(house: &House, retained: &Retained, matter: &crate::pii::Matte
 
 /// Every copy of the matter that is, or may be, there.
 async fn frozen(house: &House, matter: MatterId) -> Result<Vec<Placement>> {
-    let placements = house.doors.store.placements(&PlacementQuery::in_matter(house.tenant(), matter)).await?;
-    let gone = |state| matches!(state, PlacementState::Absent { .. } | PlacementState::Withdrawn { .. });
-    Ok(placements.into_iter().filter(|placement| !gone(placement.state)).collect())
+    let placements = house
+        .doors
+        .store
+        .placements(&PlacementQuery::in_matter(house.tenant(), matter))
+        .await?;
+    let gone = |state| {
+        matches!(
+            state,
+            PlacementState::Absent { .. } | PlacementState::Withdrawn { .. }
+        )
+    };
+    Ok(placements
+        .into_iter()
+        .filter(|placement| !gone(placement.state))
+        .collect())
 }
 
-async fn placements(house: &House, ids: &[PlacementId], matter: MatterId) -> Result<Vec<Placement>> {
-    let all = house.doors.store.placements(&PlacementQuery::in_matter(house.tenant(), matter)).await?;
-    Ok(all.into_iter().filter(|placement| ids.contains(&placement.id)).collect())
+async fn placements(
+    house: &House,
+    ids: &[PlacementId],
+    matter: MatterId,
+) -> Result<Vec<Placement>> {
+    let all = house
+        .doors
+        .store
+        .placements(&PlacementQuery::in_matter(house.tenant(), matter))
+        .await?;
+    Ok(all
+        .into_iter()
+        .filter(|placement| ids.contains(&placement.id))
+        .collect())
 }
 
 /// The set's identity: which copies, where. A copy made after the proposal changes it.

@@ -37,7 +37,12 @@ impl Copy {
             CopyOf::Record(record) => *record.as_bytes(),
         };
         let kind = self.kind.as_str().as_bytes();
-        PlacementId::derived(&[self.subject.as_bytes(), self.system.as_str().as_bytes(), kind, &of])
+        PlacementId::derived(&[
+            self.subject.as_bytes(),
+            self.system.as_str().as_bytes(),
+            kind,
+            &of,
+        ])
     }
 
     /// The name of the effect that makes the copy.
@@ -46,7 +51,12 @@ impl Copy {
     }
 
     /// The registered copy in a given state.
-    pub(crate) fn placed(&self, house: &House, state: PlacementState, locator: Option<Locator>) -> Placement {
+    pub(crate) fn placed(
+        &self,
+        house: &House,
+        state: PlacementState,
+        locator: Option<Locator>,
+    ) -> Placement {
         Placement {
             tenant: house.tenant(),
             id: self.id(),
@@ -84,7 +94,9 @@ where
     let key = copy.key(step);
     if let Some(placement) = known(house, copy).await? {
         match (placement.state, placement.locator) {
-            (PlacementState::Present | PlacementState::Disclosed, Some(locator)) => return Ok(locator),
+            (PlacementState::Present | PlacementState::Disclosed, Some(locator)) => {
+                return Ok(locator);
+            }
             (PlacementState::Absent { .. } | PlacementState::Erasing { .. }, _) => {
                 return Err(Code::SupListed.into());
             }
@@ -113,12 +125,20 @@ where
         payload: copy.id().to_string().into_bytes(),
     };
     let announce = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(Change::PutPlacement(copy.placed(house, PlacementState::Intended, None)))
+        .with(Change::PutPlacement(copy.placed(
+            house,
+            PlacementState::Intended,
+            None,
+        )))
         .with(Change::Enqueue(job))
         .event(event(Outcome::Intended));
     house.doors.store.commit(announce).await?;
     let made = make(key).await;
-    let done = |outcome| Change::Settle { job: key.job(), lease: None, outcome };
+    let done = |outcome| Change::Settle {
+        job: key.job(),
+        lease: None,
+        outcome,
+    };
     match made {
         Ok(locator) => {
             let state = match copy.kind {
@@ -126,7 +146,11 @@ where
                 _ => PlacementState::Present,
             };
             let confirm = ChangeSet::new(house.tenant(), house.gate.now())
-                .with(Change::PutPlacement(copy.placed(house, state, Some(locator.clone()))))
+                .with(Change::PutPlacement(copy.placed(
+                    house,
+                    state,
+                    Some(locator.clone()),
+                )))
                 .with(done(Settled::Done))
                 .event(event(Outcome::Done));
             house.doors.store.commit(confirm).await?;
@@ -134,7 +158,9 @@ where
         }
         Err(Error::Refused(refusal)) => {
             // Refused means: certainly no copy. The announcement is taken back with its reason.
-            let withdrawn = PlacementState::Withdrawn { at: house.gate.now() };
+            let withdrawn = PlacementState::Withdrawn {
+                at: house.gate.now(),
+            };
             let retract = ChangeSet::new(house.tenant(), house.gate.now())
                 .with(Change::PutPlacement(copy.placed(house, withdrawn, None)))
                 .with(done(Settled::Dead(Some(refusal.code()))))
@@ -158,15 +184,22 @@ pub(crate) async fn unplace(
     permit: &Permit<'_>,
     probing: &Permit<'_>,
 ) -> Result<()> {
-    let Some(placement) = known(house, copy).await? else { return Ok(()) };
-    if matches!(placement.state, PlacementState::Absent { .. } | PlacementState::Withdrawn { .. }) {
+    let Some(placement) = known(house, copy).await? else {
+        return Ok(());
+    };
+    if matches!(
+        placement.state,
+        PlacementState::Absent { .. } | PlacementState::Withdrawn { .. }
+    ) {
         return Ok(());
     }
     let eraser = house.eraser(&placement.system)?;
     eraser.erase(&placement, copy.key("erase"), permit).await?;
     let probe = eraser.probe(&placement, probing).await?;
     if probe.residues.iter().any(|residue| residue.content) {
-        return Err(Refusal::new(Code::DstResidue).about("placement", placement.id).into());
+        return Err(Refusal::new(Code::DstResidue)
+            .about("placement", placement.id)
+            .into());
     }
     let absent = PlacementState::Absent { at: probe.at };
     let event = permit
@@ -175,14 +208,23 @@ pub(crate) async fn unplace(
         .with("placement", placement.id)
         .with("system", placement.system.clone());
     let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(Change::PutPlacement(copy.placed(house, absent, placement.locator)))
+        .with(Change::PutPlacement(copy.placed(
+            house,
+            absent,
+            placement.locator,
+        )))
         .event(event);
     house.doors.store.commit(change).await.map(drop)
 }
 
 /// What the register says of this copy.
 pub(crate) async fn known(house: &House, copy: &Copy) -> Result<Option<Placement>> {
-    let query = PlacementQuery { system: Some(copy.system.clone()), ..PlacementQuery::of(house.tenant(), copy.subject) };
+    let query = PlacementQuery {
+        system: Some(copy.system.clone()),
+        ..PlacementQuery::of(house.tenant(), copy.subject)
+    };
     let placements = house.doors.store.placements(&query).await?;
-    Ok(placements.into_iter().find(|placement| placement.id == copy.id()))
+    Ok(placements
+        .into_iter()
+        .find(|placement| placement.id == copy.id()))
 }

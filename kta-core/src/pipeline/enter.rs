@@ -72,7 +72,8 @@ pub async fn enter(house: &House, session: &Session<'_>, verified: Verified) -> 
     let basis = basis.ok_or_else(|| Refusal::new(Code::CrmNoBasis).about("matter", matter.id))?;
     let mut entries = BTreeMap::new();
     for (subject, reviewed) in verified.records() {
-        let scope = Scope::over([*subject], [Category::Identity, Category::Case]).in_matter(matter.id);
+        let scope =
+            Scope::over([*subject], [Category::Identity, Category::Case]).in_matter(matter.id);
         let permit = session.permit(Act::Enter, scope).await?;
         let record = RecordId::derived(&[b"crm", matter.id.as_bytes(), subject.as_bytes()]);
         let entry = CrmRecord {
@@ -91,14 +92,25 @@ pub async fn enter(house: &House, session: &Session<'_>, verified: Verified) -> 
             of: CopyOf::Record(record),
             category: Category::Identity,
         };
-        let locator = effect::place(house, &copy, Act::Enter, "crm.enter", &permit, async |key| {
-            house.doors.crm.enter(&entry, key, &permit).await
-        })
+        let locator = effect::place(
+            house,
+            &copy,
+            Act::Enter,
+            "crm.enter",
+            &permit,
+            async |key| house.doors.crm.enter(&entry, key, &permit).await,
+        )
         .await?;
         entries.insert(*subject, (record, locator));
     }
-    let data = Data { matter: matter.id, entries };
-    let event = session.event(Act::Enter, Outcome::Done).in_matter(matter.id).with("persons", data.entries.len());
+    let data = Data {
+        matter: matter.id,
+        entries,
+    };
+    let event = session
+        .event(Act::Enter, Outcome::Done)
+        .in_matter(matter.id)
+        .with("persons", data.entries.len());
     let change = ChangeSet::new(house.tenant(), house.gate.now())
         .with(file(Register::Receipts, id, None, Some(matter.id), &data)?)
         .event(event);
@@ -113,7 +125,11 @@ pub(crate) async fn reviewed_fields(
     record: RecordId,
     permit: &Permit<'_>,
 ) -> Result<Fields> {
-    let key = RecordKey { tenant: house.tenant(), subject, record };
+    let key = RecordKey {
+        tenant: house.tenant(),
+        subject,
+        record,
+    };
     match house.doors.store.record(&key).await? {
         Some(record) => house.sealer.open_covered(&record, permit).await,
         None => Err(Refusal::new(Code::CryErased).about("record", record).into()),

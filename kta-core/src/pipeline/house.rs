@@ -98,9 +98,15 @@ impl House {
     /// # Errors
     /// [`Code::DstUnmapped`] when no door erases there.
     pub fn eraser(&self, system: &System) -> Result<&Arc<dyn Erase>> {
-        let found = self.doors.erasers.iter().find(|eraser| eraser.system() == *system);
+        let found = self
+            .doors
+            .erasers
+            .iter()
+            .find(|eraser| eraser.system() == *system);
         found.ok_or_else(|| {
-            crate::refusal::Refusal::new(Code::DstUnmapped).about("system", system.clone()).into()
+            crate::refusal::Refusal::new(Code::DstUnmapped)
+                .about("system", system.clone())
+                .into()
         })
     }
 
@@ -108,7 +114,11 @@ impl House {
     ///
     /// # Errors
     /// A fault of the store, or [`FaultKind::Corrupt`] when the sheet cannot be read.
-    pub async fn filed<T: DeserializeOwned>(&self, register: Register, id: &Label) -> Result<Option<T>> {
+    pub async fn filed<T: DeserializeOwned>(
+        &self,
+        register: Register,
+        id: &Label,
+    ) -> Result<Option<T>> {
         let query = SheetQuery::named(self.tenant(), register, id.clone());
         let sheets = self.doors.store.sheets(&query).await?;
         sheets.first().map(read).transpose()
@@ -118,15 +128,30 @@ impl House {
     ///
     /// # Errors
     /// As [`filed`](Self::filed).
-    pub async fn filed_in<T: DeserializeOwned>(&self, register: Register, matter: MatterId) -> Result<Vec<T>> {
-        let query = SheetQuery { matter: Some(matter), ..SheetQuery::all(self.tenant(), register) };
-        self.doors.store.sheets(&query).await?.iter().map(read).collect()
+    pub async fn filed_in<T: DeserializeOwned>(
+        &self,
+        register: Register,
+        matter: MatterId,
+    ) -> Result<Vec<T>> {
+        let query = SheetQuery {
+            matter: Some(matter),
+            ..SheetQuery::all(self.tenant(), register)
+        };
+        self.doors
+            .store
+            .sheets(&query)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
     }
 }
 
 impl fmt::Debug for House {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("House").field("tenant", &self.tenant()).finish_non_exhaustive()
+        f.debug_struct("House")
+            .field("tenant", &self.tenant())
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,8 +164,18 @@ pub(crate) fn file<T: Serialize>(
     what: &T,
 ) -> Result<Change> {
     let body = serde_json::to_vec(what).map_err(|_| corrupt())?;
-    let sheet = Sheet { register, id, subject, matter, revision: 1, body };
-    Ok(Change::File { sheet, expected: Expected::Any })
+    let sheet = Sheet {
+        register,
+        id,
+        subject,
+        matter,
+        revision: 1,
+        body,
+    };
+    Ok(Change::File {
+        sheet,
+        expected: Expected::Any,
+    })
 }
 
 /// The label that names an id.

@@ -19,20 +19,36 @@ use crate::retention::Hold;
 /// # Errors
 /// [`Code::AclDeny`] when the list is not empty; faults of the store.
 pub async fn found(house: &House, by: ActorId, actors: Vec<Actor>) -> Result<()> {
-    let listed = house.doors.store.sheets(&SheetQuery::all(house.tenant(), Register::Actors)).await?;
+    let listed = house
+        .doors
+        .store
+        .sheets(&SheetQuery::all(house.tenant(), Register::Actors))
+        .await?;
     if !listed.is_empty() {
         return Err(Code::AclDeny.into());
     }
     let component = Label::fixed("founding");
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     for actor in &actors {
-        let event = crate::audit::Event::new(house.tenant(), by, component.clone(), Act::Manage, Outcome::Done);
+        let event = crate::audit::Event::new(
+            house.tenant(),
+            by,
+            component.clone(),
+            Act::Manage,
+            Outcome::Done,
+        );
         change = change
             .with(file(Register::Actors, label(actor.id), None, None, actor)?)
-            .event(event.with("listed", actor.id).with("roles", actor.roles.len()));
+            .event(
+                event
+                    .with("listed", actor.id)
+                    .with("roles", actor.roles.len()),
+            );
     }
     house.doors.store.commit(change).await?;
-    house.gate.amend_directory(|directory| actors.into_iter().for_each(|actor| directory.list(actor)));
+    house
+        .gate
+        .amend_directory(|directory| actors.into_iter().for_each(|actor| directory.list(actor)));
     Ok(())
 }
 
@@ -42,18 +58,36 @@ pub async fn found(house: &House, by: ActorId, actors: Vec<Actor>) -> Result<()>
 /// Faults of the store.
 pub async fn wake(house: &House) -> Result<()> {
     let mut directory = Directory::default();
-    for sheet in house.doors.store.sheets(&SheetQuery::all(house.tenant(), Register::Actors)).await? {
+    for sheet in house
+        .doors
+        .store
+        .sheets(&SheetQuery::all(house.tenant(), Register::Actors))
+        .await?
+    {
         if let Some(actor) = house.filed::<Actor>(Register::Actors, &sheet.id).await? {
             directory.list(actor);
         }
     }
-    for sheet in house.doors.store.sheets(&SheetQuery::all(house.tenant(), Register::Matters)).await? {
+    for sheet in house
+        .doors
+        .store
+        .sheets(&SheetQuery::all(house.tenant(), Register::Matters))
+        .await?
+    {
         if let Some(matter) = house.filed::<Matter>(Register::Matters, &sheet.id).await? {
             directory.file(matter);
         }
     }
-    for sheet in house.doors.store.sheets(&SheetQuery::all(house.tenant(), Register::Subjects)).await? {
-        if let Some(subject) = house.filed::<Subject>(Register::Subjects, &sheet.id).await? {
+    for sheet in house
+        .doors
+        .store
+        .sheets(&SheetQuery::all(house.tenant(), Register::Subjects))
+        .await?
+    {
+        if let Some(subject) = house
+            .filed::<Subject>(Register::Subjects, &sheet.id)
+            .await?
+        {
             if subject.restricted {
                 directory.restricted.insert(subject.id);
             }
@@ -68,13 +102,19 @@ pub async fn wake(house: &House) -> Result<()> {
 /// # Errors
 /// Refusals of the gate, faults of the store.
 pub async fn list_actor(house: &House, session: &Session<'_>, actor: Actor) -> Result<()> {
-    let permit = session.permit(Act::Manage, Scope::firm().about("listed", actor.id)).await?;
-    let event = permit.event(Act::Manage, Outcome::Done).with("listed", actor.id);
+    let permit = session
+        .permit(Act::Manage, Scope::firm().about("listed", actor.id))
+        .await?;
+    let event = permit
+        .event(Act::Manage, Outcome::Done)
+        .with("listed", actor.id);
     let change = ChangeSet::new(house.tenant(), house.gate.now())
         .with(file(Register::Actors, label(actor.id), None, None, &actor)?)
         .event(event);
     house.doors.store.commit(change).await?;
-    house.gate.amend_directory(|directory| directory.list(actor));
+    house
+        .gate
+        .amend_directory(|directory| directory.list(actor));
     Ok(())
 }
 
@@ -88,22 +128,50 @@ pub async fn open_matter(
     matter: Matter,
     minors: &[SubjectId],
 ) -> Result<()> {
-    let permit = session.permit(Act::Manage, Scope::firm().about("matter", matter.id)).await?;
-    let mut change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(file(Register::Matters, label(matter.id), None, Some(matter.id), &matter)?);
+    let permit = session
+        .permit(Act::Manage, Scope::firm().about("matter", matter.id))
+        .await?;
+    let mut change = ChangeSet::new(house.tenant(), house.gate.now()).with(file(
+        Register::Matters,
+        label(matter.id),
+        None,
+        Some(matter.id),
+        &matter,
+    )?);
     for id in matter.parties.keys() {
-        house.sealer.keys().enroll(*id).await.map_err(|error| match error.refusal() {
-            Some(refusal) if refusal.code() == Code::CryErased => {
-                Refusal::new(Code::SupListed).about("subject", *id).into()
-            }
-            _ => error,
-        })?;
-        let subject = Subject { tenant: house.tenant(), id: *id, minor: minors.contains(id), restricted: false };
-        change = change.with(file(Register::Subjects, label(*id), Some(*id), Some(matter.id), &subject)?);
+        house
+            .sealer
+            .keys()
+            .enroll(*id)
+            .await
+            .map_err(|error| match error.refusal() {
+                Some(refusal) if refusal.code() == Code::CryErased => {
+                    Refusal::new(Code::SupListed).about("subject", *id).into()
+                }
+                _ => error,
+            })?;
+        let subject = Subject {
+            tenant: house.tenant(),
+            id: *id,
+            minor: minors.contains(id),
+            restricted: false,
+        };
+        change = change.with(file(
+            Register::Subjects,
+            label(*id),
+            Some(*id),
+            Some(matter.id),
+            &subject,
+        )?);
     }
-    let event = permit.event(Act::Manage, Outcome::Done).in_matter(matter.id).with("parties", matter.parties.len());
+    let event = permit
+        .event(Act::Manage, Outcome::Done)
+        .in_matter(matter.id)
+        .with("parties", matter.parties.len());
     house.doors.store.commit(change.event(event)).await?;
-    house.gate.amend_directory(|directory| directory.file(matter));
+    house
+        .gate
+        .amend_directory(|directory| directory.file(matter));
     Ok(())
 }
 
@@ -135,7 +203,9 @@ pub async fn amend_matter(
         .with(file(Register::Matters, label(id), None, Some(id), &matter)?)
         .event(event);
     house.doors.store.commit(change).await?;
-    house.gate.amend_directory(|directory| directory.file(matter.clone()));
+    house
+        .gate
+        .amend_directory(|directory| directory.file(matter.clone()));
     Ok(matter)
 }
 
@@ -143,13 +213,22 @@ pub async fn amend_matter(
 ///
 /// # Errors
 /// [`Code::ExtOpen`] while a deadline or a dispute is open; refusals of the gate.
-pub async fn close_matter(house: &House, session: &Session<'_>, id: MatterId, on: NaiveDate) -> Result<Matter> {
+pub async fn close_matter(
+    house: &House,
+    session: &Session<'_>,
+    id: MatterId,
+    on: NaiveDate,
+) -> Result<Matter> {
     amend_matter(house, session, id, "close", |matter| {
         if !matter.open_points.is_empty() {
-            return Err(Refusal::new(Code::ExtOpen).about("open", matter.open_points.len()).into());
+            return Err(Refusal::new(Code::ExtOpen)
+                .about("open", matter.open_points.len())
+                .into());
         }
         if matter.originals_held > 0 {
-            return Err(Refusal::new(Code::DspOriginal).about("originals", u64::from(matter.originals_held)).into());
+            return Err(Refusal::new(Code::DspOriginal)
+                .about("originals", u64::from(matter.originals_held))
+                .into());
         }
         matter.advance(MatterState::Closed)?;
         matter.triggers.insert(Label::fixed("matter_closed"), on);
@@ -169,7 +248,9 @@ pub async fn place_hold(
     matter: Option<MatterId>,
     reason: Label,
 ) -> Result<Hold> {
-    let permit = session.permit(Act::Hold, Scope::firm().in_matter(matter)).await?;
+    let permit = session
+        .permit(Act::Hold, Scope::firm().in_matter(matter))
+        .await?;
     let hold = Hold {
         tenant: house.tenant(),
         id: HoldId::random(&*house.doors.entropy),
@@ -180,8 +261,13 @@ pub async fn place_hold(
         placed_at: house.gate.now(),
         released: None,
     };
-    let event = permit.event(Act::Hold, Outcome::Done).with("hold", hold.id).with("reason", hold.reason.clone());
-    let change = ChangeSet::new(house.tenant(), house.gate.now()).with(Change::PlaceHold(hold.clone())).event(event);
+    let event = permit
+        .event(Act::Hold, Outcome::Done)
+        .with("hold", hold.id)
+        .with("reason", hold.reason.clone());
+    let change = ChangeSet::new(house.tenant(), house.gate.now())
+        .with(Change::PlaceHold(hold.clone()))
+        .event(event);
     house.doors.store.commit(change).await?;
     Ok(hold)
 }
@@ -191,29 +277,57 @@ pub async fn place_hold(
 /// # Errors
 /// [`Code::AclDeny`] for a hold that is not there or was released; refusals of the gate.
 pub async fn release_hold(house: &House, session: &Session<'_>, hold: HoldId) -> Result<()> {
-    let permit = session.permit(Act::Unhold, Scope::firm().about("hold", hold)).await?;
-    let query = HoldQuery { tenant: house.tenant(), subject: None, matter: None, active: true };
-    if !house.doors.store.holds(&query).await?.iter().any(|active| active.id == hold) {
+    let permit = session
+        .permit(Act::Unhold, Scope::firm().about("hold", hold))
+        .await?;
+    let query = HoldQuery {
+        tenant: house.tenant(),
+        subject: None,
+        matter: None,
+        active: true,
+    };
+    if !house
+        .doors
+        .store
+        .holds(&query)
+        .await?
+        .iter()
+        .any(|active| active.id == hold)
+    {
         return Err(Code::AclDeny.into());
     }
     let event = permit.event(Act::Unhold, Outcome::Done).with("hold", hold);
     let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(Change::ReleaseHold { hold, by: session.actor() })
+        .with(Change::ReleaseHold {
+            hold,
+            by: session.actor(),
+        })
         .event(event);
     house.doors.store.commit(change).await.map(drop)
 }
 
 /// The matter, as the directory has it.
 pub(crate) fn matter(house: &House, id: MatterId) -> Result<Matter> {
-    house.gate.directory(|directory| directory.matters.get(&id).cloned()).ok_or_else(|| Code::AclDeny.into())
+    house
+        .gate
+        .directory(|directory| directory.matters.get(&id).cloned())
+        .ok_or_else(|| Code::AclDeny.into())
 }
 
 /// The side on which a person stands in a matter.
 pub(crate) fn party(matter: &Matter, subject: SubjectId) -> Result<Party, Refusal> {
     let found = matter.parties.get(&subject).copied();
-    found.ok_or_else(|| Refusal::new(Code::RevWrongPerson).about("subject", subject).about("matter", matter.id))
+    found.ok_or_else(|| {
+        Refusal::new(Code::RevWrongPerson)
+            .about("subject", subject)
+            .about("matter", matter.id)
+    })
 }
 
 /// The categories of ordinary case work, special ones aside.
-pub(crate) const ORDINARY: [Category; 4] =
-    [Category::Identity, Category::Case, Category::CaseRef, Category::EmployerRecord];
+pub(crate) const ORDINARY: [Category; 4] = [
+    Category::Identity,
+    Category::Case,
+    Category::CaseRef,
+    Category::EmployerRecord,
+];

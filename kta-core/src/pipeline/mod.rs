@@ -15,18 +15,18 @@ mod passport;
 mod receipt;
 mod suppress;
 
-pub mod manage;
-pub mod receive;
-pub mod verify;
-pub mod profile;
-pub mod enter;
-pub mod transfer;
-pub mod process;
-pub mod store;
 pub mod collaborate;
-pub mod transmit;
-pub mod retain;
 pub mod dispose;
+pub mod enter;
+pub mod manage;
+pub mod process;
+pub mod profile;
+pub mod receive;
+pub mod retain;
+pub mod store;
+pub mod transfer;
+pub mod transmit;
+pub mod verify;
 
 pub use house::{Doors, House};
 pub use receipt::Receipt;

@@ -57,14 +57,24 @@ impl Processed {
 /// What a drafter makes of a person's fields: the kind of form and its text.
 pub trait Drafter {
     /// Drafts a form for a person. The permit covers reading the fields.
-    fn draft(&self, subject: SubjectId, fields: &Fields, permit: &Permit<'_>) -> Option<(DocumentKind, Pii<String>)>;
+    fn draft(
+        &self,
+        subject: SubjectId,
+        fields: &Fields,
+        permit: &Permit<'_>,
+    ) -> Option<(DocumentKind, Pii<String>)>;
 }
 
 impl<F> Drafter for F
 where
     F: Fn(SubjectId, &Fields, &Permit<'_>) -> Option<(DocumentKind, Pii<String>)>,
 {
-    fn draft(&self, subject: SubjectId, fields: &Fields, permit: &Permit<'_>) -> Option<(DocumentKind, Pii<String>)> {
+    fn draft(
+        &self,
+        subject: SubjectId,
+        fields: &Fields,
+        permit: &Permit<'_>,
+    ) -> Option<(DocumentKind, Pii<String>)> {
         self(subject, fields, permit)
     }
 }
@@ -85,22 +95,36 @@ pub async fn process(
     if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
         return Ok(Processed { data, transferred });
     }
-    for (from, to) in [(MatterState::Intake, MatterState::Review), (MatterState::Review, MatterState::Drafting)] {
+    for (from, to) in [
+        (MatterState::Intake, MatterState::Review),
+        (MatterState::Review, MatterState::Drafting),
+    ] {
         if manage::matter(house, matter.id)?.state == from {
-            manage::amend_matter(house, session, matter.id, "advance", |matter| matter.advance(to)).await?;
+            manage::amend_matter(house, session, matter.id, "advance", |matter| {
+                matter.advance(to)
+            })
+            .await?;
         }
     }
     let mut drafts = Vec::new();
     for (subject, record) in transferred.records() {
-        let scope = Scope::over([*subject], [Category::Identity, Category::Case]).in_matter(matter.id);
+        let scope =
+            Scope::over([*subject], [Category::Identity, Category::Case]).in_matter(matter.id);
         let permit = session.permit(Act::Process, scope).await?;
         let fields = reviewed_fields(house, *subject, *record, &permit).await?;
-        let Some((kind, text)) = drafter.draft(*subject, &fields, &permit) else { continue };
+        let Some((kind, text)) = drafter.draft(*subject, &fields, &permit) else {
+            continue;
+        };
         let bytes = text.expose(&permit).clone().into_bytes();
         let minor = matter.parties.get(subject) == Some(&crate::pii::Party::Child);
         let draft = Document {
             tenant: house.tenant(),
-            id: DocumentId::derived(&[b"draft", matter.id.as_bytes(), subject.as_bytes(), kind.as_str().as_bytes()]),
+            id: DocumentId::derived(&[
+                b"draft",
+                matter.id.as_bytes(),
+                subject.as_bytes(),
+                kind.as_str().as_bytes(),
+            ]),
             subject: *subject,
             matter: matter.id,
             kind,
@@ -108,23 +132,50 @@ pub async fn process(
             digest: Digest::of(&bytes),
             length: bytes.len() as u64,
             media: MediaType::text(),
-            derived_from: transferred.documents().iter().filter(|d| d.subject == *subject).map(|d| d.id).collect(),
+            derived_from: transferred
+                .documents()
+                .iter()
+                .filter(|d| d.subject == *subject)
+                .map(|d| d.id)
+                .collect(),
         };
-        put_blob(house, &draft, Content::of(bytes, MediaType::text()), Act::Process, &permit).await?;
+        put_blob(
+            house,
+            &draft,
+            Content::of(bytes, MediaType::text()),
+            Act::Process,
+            &permit,
+        )
+        .await?;
         drafts.push(draft);
     }
     if manage::matter(house, matter.id)?.state != MatterState::ClientSign {
-        manage::amend_matter(house, session, matter.id, "advance", |matter| matter.advance(MatterState::ClientSign))
-            .await?;
+        manage::amend_matter(house, session, matter.id, "advance", |matter| {
+            matter.advance(MatterState::ClientSign)
+        })
+        .await?;
     }
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     for draft in &drafts {
-        change = change.with(file(Register::Documents, label(draft.id), Some(draft.subject), Some(matter.id), draft)?);
+        change = change.with(file(
+            Register::Documents,
+            label(draft.id),
+            Some(draft.subject),
+            Some(matter.id),
+            draft,
+        )?);
     }
-    let data = Data { matter: matter.id, drafts };
-    let event =
-        session.event(Act::Process, Outcome::Done).in_matter(matter.id).with("drafts", data.drafts.len());
-    let change = change.with(file(Register::Receipts, id, None, Some(matter.id), &data)?).event(event);
+    let data = Data {
+        matter: matter.id,
+        drafts,
+    };
+    let event = session
+        .event(Act::Process, Outcome::Done)
+        .in_matter(matter.id)
+        .with("drafts", data.drafts.len());
+    let change = change
+        .with(file(Register::Receipts, id, None, Some(matter.id), &data)?)
+        .event(event);
     house.doors.store.commit(change).await?;
     Ok(Processed { data, transferred })
 }
@@ -135,6 +186,9 @@ pub(crate) fn require_state(house: &House, id: MatterId, states: &[MatterState])
     if states.contains(&matter.state) {
         Ok(())
     } else {
-        Err(Refusal::new(Code::PrcTransition).about("matter", id).about("state", matter.state.as_str()).into())
+        Err(Refusal::new(Code::PrcTransition)
+            .about("matter", id)
+            .about("state", matter.state.as_str())
+            .into())
     }
 }

@@ -43,22 +43,73 @@ impl Profile {
     pub fn h1b() -> Self {
         use DocumentKind as D;
         use Party as P;
-        let fields = |names: &[&'static str]| names.iter().copied().map(FieldName::fixed).collect::<BTreeSet<_>>();
-        let person = ["family_name", "given_names", "birth_date", "nationality", "passport_number", "passport_expiry"];
+        let fields = |names: &[&'static str]| {
+            names
+                .iter()
+                .copied()
+                .map(FieldName::fixed)
+                .collect::<BTreeSet<_>>()
+        };
+        let person = [
+            "family_name",
+            "given_names",
+            "birth_date",
+            "nationality",
+            "passport_number",
+            "passport_expiry",
+        ];
         Self {
             kind: Label::fixed("us.h1b"),
             version: Label::fixed("2026.11"),
             required: BTreeMap::from([
                 (P::Petitioner, BTreeSet::from([D::Lca, D::EmployerLetter])),
-                (P::Beneficiary, BTreeSet::from([D::Passport, D::Degree, D::Resume])),
-                (P::Spouse, BTreeSet::from([D::Passport, D::MarriageCertificate])),
+                (
+                    P::Beneficiary,
+                    BTreeSet::from([D::Passport, D::Degree, D::Resume]),
+                ),
+                (
+                    P::Spouse,
+                    BTreeSet::from([D::Passport, D::MarriageCertificate]),
+                ),
                 (P::Child, BTreeSet::from([D::Passport, D::BirthCertificate])),
             ]),
             optional: BTreeMap::from([
-                (P::Petitioner, BTreeSet::from([D::G28, D::FormI129, D::FormDraft, D::Receipt])),
-                (P::Beneficiary, BTreeSet::from([D::Photo, D::Translation, D::MedicalExam, D::BirthCertificate, D::G28, D::FormDraft, D::FormI129])),
-                (P::Spouse, BTreeSet::from([D::Photo, D::Translation, D::BirthCertificate, D::FormI539, D::FormDraft])),
-                (P::Child, BTreeSet::from([D::Photo, D::Translation, D::CustodyOrder, D::FormI539, D::FormDraft])),
+                (
+                    P::Petitioner,
+                    BTreeSet::from([D::G28, D::FormI129, D::FormDraft, D::Receipt]),
+                ),
+                (
+                    P::Beneficiary,
+                    BTreeSet::from([
+                        D::Photo,
+                        D::Translation,
+                        D::MedicalExam,
+                        D::BirthCertificate,
+                        D::G28,
+                        D::FormDraft,
+                        D::FormI129,
+                    ]),
+                ),
+                (
+                    P::Spouse,
+                    BTreeSet::from([
+                        D::Photo,
+                        D::Translation,
+                        D::BirthCertificate,
+                        D::FormI539,
+                        D::FormDraft,
+                    ]),
+                ),
+                (
+                    P::Child,
+                    BTreeSet::from([
+                        D::Photo,
+                        D::Translation,
+                        D::CustodyOrder,
+                        D::FormI539,
+                        D::FormDraft,
+                    ]),
+                ),
             ]),
             fields: BTreeMap::from([
                 (P::Beneficiary, fields(&person)),
@@ -80,13 +131,22 @@ impl Profile {
         let mut missing = Vec::new();
         for (subject, party) in &matter.parties {
             for kind in self.required.get(party).into_iter().flatten() {
-                if !documents.get(subject).is_some_and(|have| have.contains(kind)) {
-                    missing.push(Missing { subject: *subject, item: Label::fixed(kind.as_str()) });
+                if !documents
+                    .get(subject)
+                    .is_some_and(|have| have.contains(kind))
+                {
+                    missing.push(Missing {
+                        subject: *subject,
+                        item: Label::fixed(kind.as_str()),
+                    });
                 }
             }
             for name in self.fields.get(party).into_iter().flatten() {
                 if !fields.get(subject).is_some_and(|have| have.contains(name)) {
-                    missing.push(Missing { subject: *subject, item: name.label().clone() });
+                    missing.push(Missing {
+                        subject: *subject,
+                        item: name.label().clone(),
+                    });
                 }
             }
         }
@@ -96,6 +156,8 @@ impl Profile {
     /// Whether a document of this kind may be kept for this party at all.
     #[must_use]
     pub fn wants(&self, party: Party, kind: DocumentKind) -> bool {
-        [&self.required, &self.optional].iter().any(|set| set.get(&party).is_some_and(|kinds| kinds.contains(&kind)))
+        [&self.required, &self.optional]
+            .iter()
+            .any(|set| set.get(&party).is_some_and(|kinds| kinds.contains(&kind)))
     }
 }

@@ -15,20 +15,21 @@ use crate::id::{DeliveryId, Digest, DocumentId, IncidentId, RecordId, SubjectId}
 use crate::pii::placement::CopyOf;
 use crate::pii::record::{FieldKind, FieldSpec};
 use crate::pii::{
-    Category, Classification, Content, FieldName, Fields, Locator, MediaType, Pii, Placement, PlacementKind, RecordKey,
-    Schema, Subject,
+    Category, Classification, Content, FieldName, Fields, Locator, MediaType, Pii, Placement,
+    PlacementKind, RecordKey, Schema, Subject,
 };
 use crate::pipeline::effect::{self, Copy};
 use crate::pipeline::house::{House, file, label};
 use crate::pipeline::receipt::Receipt;
-use crate::policy::{Act, ContentPlace, Form, LawfulBasis, Origin, Permit, PolicyClass, Purpose, Scope, Session};
+use crate::policy::{
+    Act, ContentPlace, Form, LawfulBasis, Origin, Permit, PolicyClass, Purpose, Scope, Session,
+};
 use crate::ports::blobs::BlobId;
 use crate::ports::intake::{ChannelFacts, Delivery, Intake};
 use crate::ports::store::{Change, ChangeSet, Expected, Register};
 use crate::refusal::{Code, Refusal};
 use crate::steward::incident::{Incident, IncidentKind};
 use crate::time::Timestamp;
-
 
 /// The category under which unreleased content is handled.
 pub const QUARANTINE: Category = Category::Case;
@@ -153,10 +154,19 @@ impl Received {
     /// # Errors
     /// [`Code::AudChain`] when the signer's name or key cannot stand in a signed note.
     pub fn acknowledgement(&self, signer: &dyn Signer) -> Result<SignedNote> {
-        let mut text = format!("kta acknowledgement\n{}\n{}\n", self.0.delivery, crate::time::text(self.0.arrived));
+        let mut text = format!(
+            "kta acknowledgement\n{}\n{}\n",
+            self.0.delivery,
+            crate::time::text(self.0.arrived)
+        );
         for part in &self.0.parts {
             let fate = part.refused.map_or("accepted", Code::as_str);
-            text.push_str(&format!("{} {} {} {fate}\n", part.digest, part.length, part.media.as_str()));
+            text.push_str(&format!(
+                "{} {} {} {fate}\n",
+                part.digest,
+                part.length,
+                part.media.as_str()
+            ));
         }
         Ok(SignedNote::sign(text, signer)?)
     }
@@ -171,7 +181,9 @@ impl Received {
     /// As opening any record.
     pub async fn sender(&self, house: &House, permit: &Permit<'_>) -> Result<Pii<String>> {
         let fields = self.open(house, permit).await?;
-        let sender = fields.field("sender").map(|value| value.expose(permit).clone());
+        let sender = fields
+            .field("sender")
+            .map(|value| value.expose(permit).clone());
         Ok(Pii::new(sender.unwrap_or_default()))
     }
 
@@ -192,7 +204,12 @@ impl Received {
     ///
     /// # Errors
     /// The refusal under which it was not let in; as opening any content.
-    pub async fn content(&self, house: &House, part: usize, permit: &Permit<'_>) -> Result<Content> {
+    pub async fn content(
+        &self,
+        house: &House,
+        part: usize,
+        permit: &Permit<'_>,
+    ) -> Result<Content> {
         let part = self.0.parts.get(part).ok_or(Code::RevIncomplete)?;
         if let Some(code) = part.refused {
             return Err(Refusal::new(code).about("document", part.document).into());
@@ -201,7 +218,10 @@ impl Received {
         let sealed = house.doors.blobs.stream(&id, permit).await?;
         let place = quarantine_place(&self.0, part.document);
         let expected = (part.length, part.digest, part.media.clone());
-        house.sealer.open_content(&place, expected, sealed, permit).await
+        house
+            .sealer
+            .open_content(&place, expected, sealed, permit)
+            .await
     }
 }
 
@@ -210,19 +230,35 @@ impl Received {
 /// # Errors
 /// Refusals of the gate, faults of the ports. A delivery that is itself refused is no error but
 /// [`Reception::Refused`].
-pub async fn receive(house: &House, session: &Session<'_>, intake: &dyn Intake) -> Result<Reception> {
-    let at_door = session.permit(Act::Receive, Scope::firm().about("channel", intake.channel())).await?;
-    let Some(delivery) = intake.oldest(&at_door).await? else { return Ok(Reception::Nothing) };
+pub async fn receive(
+    house: &House,
+    session: &Session<'_>,
+    intake: &dyn Intake,
+) -> Result<Reception> {
+    let at_door = session
+        .permit(
+            Act::Receive,
+            Scope::firm().about("channel", intake.channel()),
+        )
+        .await?;
+    let Some(delivery) = intake.oldest(&at_door).await? else {
+        return Ok(Reception::Nothing);
+    };
     let id = delivery.id;
     if let Some(data) = house.filed::<Data>(Register::Receipts, &label(id)).await? {
         intake.acknowledge(id, &at_door).await?;
         return Ok(conclude(data));
     }
     if let Some(refusal) = delivery.refused {
-        let scope = Scope::firm().about("delivery", id).about("channel", intake.channel());
+        let scope = Scope::firm()
+            .about("delivery", id)
+            .about("channel", intake.channel());
         session.log_refusal(Act::Receive, &scope, &refusal).await?;
         intake.acknowledge(id, &at_door).await?;
-        return Ok(Reception::Refused { delivery: id, refusal });
+        return Ok(Reception::Refused {
+            delivery: id,
+            refusal,
+        });
     }
     let quarantine = SubjectId::derived(&[b"quarantine", id.as_bytes()]);
     let scope = Scope::of(quarantine, QUARANTINE).about("delivery", id);
@@ -248,10 +284,18 @@ pub async fn receive(house: &House, session: &Session<'_>, intake: &dyn Intake) 
 ///
 /// # Errors
 /// Refusals of the gate, faults of the store.
-pub async fn received(house: &House, session: &Session<'_>, delivery: DeliveryId) -> Result<Option<Received>> {
-    let permit = session.permit(Act::Receive, Scope::firm().about("delivery", delivery)).await?;
+pub async fn received(
+    house: &House,
+    session: &Session<'_>,
+    delivery: DeliveryId,
+) -> Result<Option<Received>> {
+    let permit = session
+        .permit(Act::Receive, Scope::firm().about("delivery", delivery))
+        .await?;
     permit.require_act(&[Act::Receive])?;
-    let data = house.filed::<Data>(Register::Receipts, &label(delivery)).await?;
+    let data = house
+        .filed::<Data>(Register::Receipts, &label(delivery))
+        .await?;
     Ok(data.filter(|data| data.held.is_none()).map(Received))
 }
 
@@ -261,7 +305,10 @@ pub async fn received(house: &House, session: &Session<'_>, delivery: DeliveryId
 /// # Errors
 /// Refusals of the gate, faults of the ports.
 pub async fn discard(house: &House, destroyer: &Session<'_>, delivery: DeliveryId) -> Result<()> {
-    let Some(data) = house.filed::<Data>(Register::Receipts, &label(delivery)).await? else {
+    let Some(data) = house
+        .filed::<Data>(Register::Receipts, &label(delivery))
+        .await?
+    else {
         return Err(Code::AclDeny.into());
     };
     end_quarantine(house, destroyer, &data).await
@@ -278,13 +325,21 @@ async fn end_quarantine(house: &House, destroyer: &Session<'_>, data: &Data) -> 
     let scope = || Scope::of(data.quarantine, QUARANTINE).about("delivery", data.delivery);
     let permit = destroyer.permit(Act::Destroy, scope()).await?;
     let probing = destroyer.permit(Act::Probe, scope()).await?;
-    let mut copies: Vec<Copy> = data.parts.iter().map(|part| quarantined(data, part.document)).collect();
+    let mut copies: Vec<Copy> = data
+        .parts
+        .iter()
+        .map(|part| quarantined(data, part.document))
+        .collect();
     copies.push(mailbox(data));
     copies.push(envelope_copy(data));
     for copy in copies {
         effect::unplace(house, &copy, &permit, &probing).await?;
     }
-    house.sealer.keys().erase(&[data.quarantine], permit.now()).await?;
+    house
+        .sealer
+        .keys()
+        .erase(&[data.quarantine], permit.now())
+        .await?;
     let event = permit
         .event(Act::Destroy, Outcome::Done)
         .of_subject(data.quarantine)
@@ -304,30 +359,54 @@ fn conclude(data: Data) -> Reception {
     }
 }
 
-async fn seal_parts(house: &House, data: &Data, delivery: &Delivery, permit: &Permit<'_>) -> Result<Vec<ReceivedPart>> {
+async fn seal_parts(
+    house: &House,
+    data: &Data,
+    delivery: &Delivery,
+    permit: &Permit<'_>,
+) -> Result<Vec<ReceivedPart>> {
     let mut parts = Vec::with_capacity(delivery.parts.len());
     for (index, part) in delivery.parts.iter().enumerate() {
-        let document = DocumentId::derived(&[data.delivery.as_bytes(), &(index as u64).to_be_bytes()]);
+        let document =
+            DocumentId::derived(&[data.delivery.as_bytes(), &(index as u64).to_be_bytes()]);
         let refused = part.content.as_ref().err().map(Refusal::code);
         if let Ok(content) = &part.content {
             let content = Content::of(content.bare().clone(), part.media.clone());
             let copy = quarantined(data, document);
             let id = blob(house, data, document);
-            effect::place(house, &copy, Act::Receive, "quarantine.put", permit, async |_| {
-                let place = quarantine_place(data, document);
-                let sealed = house.sealer.seal_content(&place, content, permit).await?;
-                house.doors.blobs.put(&id, sealed, permit).await?;
-                Ok(document_locator(document))
-            })
+            effect::place(
+                house,
+                &copy,
+                Act::Receive,
+                "quarantine.put",
+                permit,
+                async |_| {
+                    let place = quarantine_place(data, document);
+                    let sealed = house.sealer.seal_content(&place, content, permit).await?;
+                    house.doors.blobs.put(&id, sealed, permit).await?;
+                    Ok(document_locator(document))
+                },
+            )
             .await?;
         }
-        parts.push(ReceivedPart { document, digest: part.digest, length: part.length, media: part.media.clone(), refused });
+        parts.push(ReceivedPart {
+            document,
+            digest: part.digest,
+            length: part.length,
+            media: part.media.clone(),
+            refused,
+        });
     }
     Ok(parts)
 }
 
 /// The receipt, the sealed message, the stand-in person and the channel's own copy: together.
-async fn record_receipt(house: &House, data: &Data, delivery: Delivery, permit: &Permit<'_>) -> Result<()> {
+async fn record_receipt(
+    house: &House,
+    data: &Data,
+    delivery: Delivery,
+    permit: &Permit<'_>,
+) -> Result<()> {
     let (schema, fields) = message(delivery);
     let class = PolicyClass {
         purposes: BTreeMap::from([(Purpose::Representation, LawfulBasis::Contract)]),
@@ -335,9 +414,21 @@ async fn record_receipt(house: &House, data: &Data, delivery: Delivery, permit: 
         origin: Origin::Direct,
         retention: Label::fixed("QUARANTINE"),
     };
-    let form = Form { key: envelope_key(house, data), matter: None, schema: &schema, class: class.id(), revision: 1, minor: false };
+    let form = Form {
+        key: envelope_key(house, data),
+        matter: None,
+        schema: &schema,
+        class: class.id(),
+        revision: 1,
+        minor: false,
+    };
     let record = house.sealer.seal(form, &fields, permit).await?;
-    let subject = Subject { tenant: house.tenant(), id: data.quarantine, minor: false, restricted: false };
+    let subject = Subject {
+        tenant: house.tenant(),
+        id: data.quarantine,
+        minor: false,
+        restricted: false,
+    };
     let mut event = permit
         .event(Act::Receive, Outcome::Done)
         .of_subject(data.quarantine)
@@ -345,12 +436,19 @@ async fn record_receipt(house: &House, data: &Data, delivery: Delivery, permit: 
         .with("channel", data.channel.clone())
         .with("verdict", data.verdict.as_str())
         .with("parts", data.parts.len())
-        .with("refused", data.parts.iter().filter(|part| part.refused.is_some()).count());
+        .with(
+            "refused",
+            data.parts
+                .iter()
+                .filter(|part| part.refused.is_some())
+                .count(),
+        );
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     if let Some(code) = data.held {
         event = event.refused(code);
         let id = IncidentId::derived(&[b"held", data.delivery.as_bytes()]);
-        let incident = Incident::open(id, IncidentKind::Spoofing, house.gate.now()).about_delivery(data.delivery);
+        let incident = Incident::open(id, IncidentKind::Spoofing, house.gate.now())
+            .about_delivery(data.delivery);
         change = change.with(file(Register::Incidents, label(id), None, None, &incident)?);
     }
     let present = |copy: Copy, locator| {
@@ -358,11 +456,30 @@ async fn record_receipt(house: &House, data: &Data, delivery: Delivery, permit: 
     };
     let change = change
         .with(Change::Intern(class))
-        .with(Change::PutRecord { record, index: Vec::new(), expected: Expected::Any })
-        .with(present(envelope_copy(data), Some(record_locator(envelope_key(house, data).record))))
+        .with(Change::PutRecord {
+            record,
+            index: Vec::new(),
+            expected: Expected::Any,
+        })
+        .with(present(
+            envelope_copy(data),
+            Some(record_locator(envelope_key(house, data).record)),
+        ))
         .with(present(mailbox(data), Some(data.locator.clone())))
-        .with(file(Register::Subjects, label(data.quarantine), Some(data.quarantine), None, &subject)?)
-        .with(file(Register::Receipts, label(data.delivery), Some(data.quarantine), None, data)?)
+        .with(file(
+            Register::Subjects,
+            label(data.quarantine),
+            Some(data.quarantine),
+            None,
+            &subject,
+        )?)
+        .with(file(
+            Register::Receipts,
+            label(data.delivery),
+            Some(data.quarantine),
+            None,
+            data,
+        )?)
         .event(event);
     house.doors.store.commit(change).await.map(drop)
 }
@@ -396,20 +513,39 @@ fn message(delivery: Delivery) -> (Schema, Fields) {
     }
     fields.insert(FieldName::fixed("sender"), delivery.sender);
     let specs = fields.iter().map(|(name, _)| spec(name.clone())).collect();
-    (Schema { name: Label::fixed("delivery.v1"), fields: specs }, fields)
+    (
+        Schema {
+            name: Label::fixed("delivery.v1"),
+            fields: specs,
+        },
+        fields,
+    )
 }
 
 fn envelope_key(house: &House, data: &Data) -> RecordKey {
     let record = RecordId::derived(&[b"delivery", data.delivery.as_bytes()]);
-    RecordKey { tenant: house.tenant(), subject: data.quarantine, record }
+    RecordKey {
+        tenant: house.tenant(),
+        subject: data.quarantine,
+        record,
+    }
 }
 
 fn blob(house: &House, data: &Data, document: DocumentId) -> BlobId {
-    BlobId { tenant: house.tenant(), subject: data.quarantine, document }
+    BlobId {
+        tenant: house.tenant(),
+        subject: data.quarantine,
+        document,
+    }
 }
 
 fn quarantine_place(data: &Data, document: DocumentId) -> ContentPlace {
-    ContentPlace { subject: data.quarantine, matter: None, document, category: QUARANTINE }
+    ContentPlace {
+        subject: data.quarantine,
+        matter: None,
+        document,
+        category: QUARANTINE,
+    }
 }
 
 fn quarantined(data: &Data, document: DocumentId) -> Copy {

@@ -59,7 +59,13 @@ impl Retained {
     /// can be known today.
     #[must_use]
     pub fn until(&self) -> Option<NaiveDate> {
-        self.0.evaluations.values().map(|evaluation| evaluation.floor).collect::<Option<Vec<_>>>()?.into_iter().max()
+        self.0
+            .evaluations
+            .values()
+            .map(|evaluation| evaluation.floor)
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .max()
     }
 }
 
@@ -77,7 +83,12 @@ pub struct Nexus {
 /// # Errors
 /// [`Code::PrcTransition`] while the matter is open; [`Code::RetUnclassed`] when no schedule
 /// covers its class; refusals of the gate; faults of the ports.
-pub async fn retain(house: &House, session: &Session<'_>, transmitted: Transmitted, nexus: &Nexus) -> Result<Retained> {
+pub async fn retain(
+    house: &House,
+    session: &Session<'_>,
+    transmitted: Transmitted,
+    nexus: &Nexus,
+) -> Result<Retained> {
     reconsider(house, session, transmitted.matter(), nexus).await
 }
 
@@ -86,7 +97,12 @@ pub async fn retain(house: &House, session: &Session<'_>, transmitted: Transmitt
 ///
 /// # Errors
 /// As [`retain`].
-pub async fn reconsider(house: &House, session: &Session<'_>, id: MatterId, nexus: &Nexus) -> Result<Retained> {
+pub async fn reconsider(
+    house: &House,
+    session: &Session<'_>,
+    id: MatterId,
+    nexus: &Nexus,
+) -> Result<Retained> {
     require_state(house, id, &[MatterState::Closed, MatterState::Archived])?;
     let matter = manage::matter(house, id)?;
     let on = house.gate.now().date_naive();
@@ -107,7 +123,11 @@ pub async fn reconsider(house: &House, session: &Session<'_>, id: MatterId, nexu
             .ok_or_else(|| Refusal::new(Code::RetUnclassed).about("class", class.clone()))?;
         evaluations.insert(*subject, evaluate(schedule, &facts)?);
     }
-    let data = Data { matter: id, on, evaluations };
+    let data = Data {
+        matter: id,
+        on,
+        evaluations,
+    };
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     for (subject, evaluation) in &data.evaluations {
         let mut event = session
@@ -127,7 +147,13 @@ pub async fn reconsider(house: &House, session: &Session<'_>, id: MatterId, nexu
     Ok(Retained(data))
 }
 
-async fn facts(house: &House, matter: &Matter, subject: SubjectId, nexus: &Nexus, on: NaiveDate) -> Result<Facts> {
+async fn facts(
+    house: &House,
+    matter: &Matter,
+    subject: SubjectId,
+    nexus: &Nexus,
+    on: NaiveDate,
+) -> Result<Facts> {
     let query = HoldQuery::covering(house.tenant(), subject, Some(matter.id));
     let holds = house.doors.store.holds(&query).await?;
     Ok(Facts {
@@ -150,10 +176,18 @@ async fn majority(
     permit: &crate::policy::Permit<'_>,
 ) -> Result<Option<NaiveDate>> {
     let record = RecordId::derived(&[b"reviewed", matter.id.as_bytes(), subject.as_bytes()]);
-    let key = RecordKey { tenant: house.tenant(), subject, record };
-    let Some(record) = house.doors.store.record(&key).await? else { return Ok(None) };
+    let key = RecordKey {
+        tenant: house.tenant(),
+        subject,
+        record,
+    };
+    let Some(record) = house.doors.store.record(&key).await? else {
+        return Ok(None);
+    };
     let fields = house.sealer.open_covered(&record, permit).await?;
-    let birth = fields.field("birth_date").and_then(|value| value.expose(permit).parse::<NaiveDate>().ok());
+    let birth = fields
+        .field("birth_date")
+        .and_then(|value| value.expose(permit).parse::<NaiveDate>().ok());
     let eighteen = birth.and_then(|birth| birth.checked_add_months(Months::new(18 * 12)));
     Ok(eighteen.and_then(|day| NaiveDate::from_ymd_opt(day.year() + 1, 1, 1)))
 }

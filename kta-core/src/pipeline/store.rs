@@ -61,7 +61,10 @@ impl Stored {
     /// The document of this id, with the library's id of it.
     #[must_use]
     pub fn document(&self, id: DocumentId) -> Option<(&Document, &Locator)> {
-        let document = self.processed.documents().find(|document| document.id == id)?;
+        let document = self
+            .processed
+            .documents()
+            .find(|document| document.id == id)?;
         Some((document, self.data.locators.get(&id)?))
     }
 }
@@ -79,7 +82,9 @@ pub async fn store(house: &House, session: &Session<'_>, processed: Processed) -
     let mut locators = BTreeMap::new();
     for document in processed.documents() {
         let category = document.classification.category;
-        let scope = Scope::of(document.subject, category).in_matter(matter.id).about("document", document.id);
+        let scope = Scope::of(document.subject, category)
+            .in_matter(matter.id)
+            .about("document", document.id);
         let permit = session.permit(Act::Store, scope).await?;
         let copy = Copy {
             subject: document.subject,
@@ -90,21 +95,37 @@ pub async fn store(house: &House, session: &Session<'_>, processed: Processed) -
             category,
         };
         let special = category.is_special().then_some(&SPECIAL_LABEL);
-        let locator = effect::place(house, &copy, Act::Store, "documents.put", &permit, async |key| {
-            let content = open_blob(house, document, &permit).await?;
-            let put = house.doors.documents.put(document, special, content, key, &permit).await?;
-            if put.length != document.length {
-                let fault = Fault::new(FaultKind::Corrupt, Port::Documents, "put");
-                return Err(fault.because("the library reports another length").into());
-            }
-            Ok(put.locator)
-        })
+        let locator = effect::place(
+            house,
+            &copy,
+            Act::Store,
+            "documents.put",
+            &permit,
+            async |key| {
+                let content = open_blob(house, document, &permit).await?;
+                let put = house
+                    .doors
+                    .documents
+                    .put(document, special, content, key, &permit)
+                    .await?;
+                if put.length != document.length {
+                    let fault = Fault::new(FaultKind::Corrupt, Port::Documents, "put");
+                    return Err(fault.because("the library reports another length").into());
+                }
+                Ok(put.locator)
+            },
+        )
         .await?;
         locators.insert(document.id, locator);
     }
-    let data = Data { matter: matter.id, locators };
-    let event =
-        session.event(Act::Store, Outcome::Done).in_matter(matter.id).with("documents", data.locators.len());
+    let data = Data {
+        matter: matter.id,
+        locators,
+    };
+    let event = session
+        .event(Act::Store, Outcome::Done)
+        .in_matter(matter.id)
+        .with("documents", data.locators.len());
     let change = ChangeSet::new(house.tenant(), house.gate.now())
         .with(file(Register::Receipts, id, None, Some(matter.id), &data)?)
         .event(event);

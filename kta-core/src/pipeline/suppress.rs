@@ -28,7 +28,18 @@ pub(crate) async fn marks(house: &House, fields: &Fields) -> Result<Vec<Label>> 
 
 /// The changes that put a person on the ledger.
 pub(crate) fn list(marks: &[Label], certificate: CertificateId) -> Result<Vec<Change>> {
-    marks.iter().map(|mark| file(Register::Suppressions, mark.clone(), None, None, &certificate)).collect()
+    marks
+        .iter()
+        .map(|mark| {
+            file(
+                Register::Suppressions,
+                mark.clone(),
+                None,
+                None,
+                &certificate,
+            )
+        })
+        .collect()
 }
 
 /// Refuses somebody who was erased.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Label, Outcome};
 use crate::audit::merkle;
+use crate::audit::{Label, Outcome};
 use crate::error::{Error, Result};
 use crate::id::{Digest, MatterId, RecordId, SubjectId};
-use crate::pii::{Category, Content, Document, Fields, MediaType, PlacementState, RecordKey, Schema};
+use crate::pii::{
+    Category, Content, Document, Fields, MediaType, PlacementState, RecordKey, Schema,
+};
 use crate::pipeline::enter::{Entered, reviewed_fields};
 use crate::pipeline::house::{House, file, label};
 use crate::pipeline::manage;
@@ -74,7 +76,11 @@ impl Transferred {
 /// [`Code::CrmLeakField`] when an identifier stands in an unmapped field, [`Code::SynLocked`]
 /// when processing is stopped in the CRM: each logged; what the CRM refuses; refusals of the
 /// gate; faults of the ports.
-pub async fn transfer(house: &House, session: &Session<'_>, entered: Entered) -> Result<Transferred> {
+pub async fn transfer(
+    house: &House,
+    session: &Session<'_>,
+    entered: Entered,
+) -> Result<Transferred> {
     let id = label(format_args!("transferred:{}", entered.matter()));
     if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
         return Ok(Transferred { data, entered });
@@ -84,11 +90,13 @@ pub async fn transfer(house: &House, session: &Session<'_>, entered: Entered) ->
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     let (mut records, mut ours, mut theirs) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (subject, (crm_record, locator)) in entered.entries() {
-        let scope = Scope::over([*subject], [Category::Identity, Category::Case]).in_matter(matter.id);
+        let scope =
+            Scope::over([*subject], [Category::Identity, Category::Case]).in_matter(matter.id);
         let permit = session.permit(Act::Transfer, scope.clone()).await?;
         let fetched = house.doors.crm.fetch(*subject, locator, &permit).await?;
         let reviewed = entered.verified().records().get(subject).copied();
-        let reviewed = reviewed.ok_or_else(|| Refusal::new(Code::RevWrongPerson).about("subject", *subject))?;
+        let reviewed = reviewed
+            .ok_or_else(|| Refusal::new(Code::RevWrongPerson).about("subject", *subject))?;
         let reviewed = reviewed_fields(house, *subject, reviewed, &permit).await?;
         if let Err(error) = reconcile(house, *subject, &reviewed, &fetched, &permit).await {
             if let Some(refusal) = error.refusal() {
@@ -99,30 +107,57 @@ pub async fn transfer(house: &House, session: &Session<'_>, entered: Entered) ->
         ours.push(leaf(*crm_record, &reviewed, &permit));
         theirs.push(leaf(*crm_record, &fetched.fields, &permit));
         let record = RecordId::derived(&[b"case", matter.id.as_bytes(), subject.as_bytes()]);
-        let key = RecordKey { tenant: house.tenant(), subject: *subject, record };
+        let key = RecordKey {
+            tenant: house.tenant(),
+            subject: *subject,
+            record,
+        };
         let minor = matter.parties.get(subject) == Some(&crate::pii::Party::Child);
         let class = entered.verified().class();
-        let form = Form { key, matter: Some(matter.id), schema: &schema, class, revision: 1, minor };
+        let form = Form {
+            key,
+            matter: Some(matter.id),
+            schema: &schema,
+            class,
+            revision: 1,
+            minor,
+        };
         let index = house.sealer.tags(&schema, &fetched.fields).await?;
         let sealed = house.sealer.seal(form, &fetched.fields, &permit).await?;
         let copy = own_copy(*subject, matter.id, record);
-        let placed = copy.placed(house, PlacementState::Present, Some(receive::record_locator(record)));
+        let placed = copy.placed(
+            house,
+            PlacementState::Present,
+            Some(receive::record_locator(record)),
+        );
         change = change
-            .with(Change::PutRecord { record: sealed, index, expected: Expected::Any })
+            .with(Change::PutRecord {
+                record: sealed,
+                index,
+                expected: Expected::Any,
+            })
             .with(Change::PutPlacement(placed));
         records.insert(*subject, record);
     }
     let (here, there) = (merkle::root(ours), merkle::root(theirs));
     if here != there {
-        return Err(Refusal::new(Code::RevInconsistent).about("matter", matter.id).into());
+        return Err(Refusal::new(Code::RevInconsistent)
+            .about("matter", matter.id)
+            .into());
     }
-    let data = Data { matter: matter.id, records, window: here };
+    let data = Data {
+        matter: matter.id,
+        records,
+        window: here,
+    };
     let event = session
         .event(Act::Transfer, Outcome::Done)
         .in_matter(matter.id)
         .with("persons", data.records.len())
         .with("window", data.window);
-    let change = change.with(file(Register::Receipts, id, None, Some(matter.id), &data)?).event(event);
+    let change = change
+        .with(file(Register::Receipts, id, None, Some(matter.id), &data)?)
+        .event(event);
     house.doors.store.commit(change).await?;
     Ok(Transferred { data, entered })
 }
@@ -142,13 +177,24 @@ async fn reconcile(
         return Err(refuse(Code::CrmNoBasis).into());
     }
     for (name, value) in reviewed.iter() {
-        let there = fetched.fields.field(name.as_str()).map(|value| value.expose(permit));
+        let there = fetched
+            .fields
+            .field(name.as_str())
+            .map(|value| value.expose(permit));
         if there != Some(value.expose(permit)) {
-            return Err(refuse(Code::RevInconsistent).about("field", name.label().clone()).into());
+            return Err(refuse(Code::RevInconsistent)
+                .about("field", name.label().clone())
+                .into());
         }
     }
-    if let Some((name, _)) = fetched.fields.iter().find(|(name, _)| reviewed.field(name.as_str()).is_none()) {
-        return Err(refuse(Code::RevInconsistent).about("field", name.label().clone()).into());
+    if let Some((name, _)) = fetched
+        .fields
+        .iter()
+        .find(|(name, _)| reviewed.field(name.as_str()).is_none())
+    {
+        return Err(refuse(Code::RevInconsistent)
+            .about("field", name.label().clone())
+            .into());
     }
     for (name, value) in fetched.unmapped.iter() {
         let text = Content::of(value.expose(permit).clone().into_bytes(), MediaType::text());

@@ -88,7 +88,10 @@ pub struct Filing {
 /// but not of its name: a retry after midnight is the same submission.
 #[must_use]
 pub fn submission_key(matter: MatterId, form: &Label) -> IdempotencyKey {
-    IdempotencyKey::derived("channel.submit", &[matter.as_bytes(), form.as_str().as_bytes()])
+    IdempotencyKey::derived(
+        "channel.submit",
+        &[matter.as_bytes(), form.as_str().as_bytes()],
+    )
 }
 
 /// One disclosure of one person's document, for the accounting (NIST PM-21).
@@ -117,7 +120,12 @@ pub struct Disclosure {
 /// [`Code::AgyWrongPerson`] when a document is not of this matter's people or not of this
 /// matter, [`Code::AgyNoAuth`] without authority, what the channel refuses: each logged;
 /// refusals of the gate; faults of the ports.
-pub async fn transmit(house: &House, session: &Session<'_>, shared: Shared, filing: Filing) -> Result<Transmitted> {
+pub async fn transmit(
+    house: &House,
+    session: &Session<'_>,
+    shared: Shared,
+    filing: Filing,
+) -> Result<Transmitted> {
     match try_transmit(house, session, &shared, filing).await {
         Ok(data) => Ok(Transmitted { data, shared }),
         Err(error) => Err(error),
@@ -142,29 +150,57 @@ pub async fn attempt(
     }
 }
 
-async fn try_transmit(house: &House, session: &Session<'_>, shared: &Shared, filing: Filing) -> Result<Data> {
-    let id = label(format_args!("transmitted:{}:{}", shared.matter(), filing.form));
+async fn try_transmit(
+    house: &House,
+    session: &Session<'_>,
+    shared: &Shared,
+    filing: Filing,
+) -> Result<Data> {
+    let id = label(format_args!(
+        "transmitted:{}:{}",
+        shared.matter(),
+        filing.form
+    ));
     if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
         return Ok(data);
     }
-    require_state(house, shared.matter(), &[MatterState::ClientSign, MatterState::Filed, MatterState::Rfe])?;
+    require_state(
+        house,
+        shared.matter(),
+        &[
+            MatterState::ClientSign,
+            MatterState::Filed,
+            MatterState::Rfe,
+        ],
+    )?;
     let (package, documents) = match assemble(house, session, shared, &filing).await {
         Ok(assembled) => assembled,
         Err(error) => return refused(session, shared, error).await,
     };
     let subjects: BTreeSet<SubjectId> = documents.iter().map(|document| document.subject).collect();
-    let categories: BTreeSet<Category> = documents.iter().map(|d| d.classification.category).collect();
-    let scope = Scope::over(subjects, categories).in_matter(shared.matter()).about("package", package.digest());
+    let categories: BTreeSet<Category> = documents
+        .iter()
+        .map(|d| d.classification.category)
+        .collect();
+    let scope = Scope::over(subjects, categories)
+        .in_matter(shared.matter())
+        .about("package", package.digest());
     let permit = session.permit(Act::Transmit, scope).await?;
     let submission = match submit(house, &package, &documents, &permit).await {
         Ok(submission) => submission,
         Err(error) => return refused(session, shared, error).await,
     };
     if manage::matter(house, shared.matter())?.state == MatterState::ClientSign {
-        manage::amend_matter(house, session, shared.matter(), "file", |matter| matter.advance(MatterState::Filed))
-            .await?;
+        manage::amend_matter(house, session, shared.matter(), "file", |matter| {
+            matter.advance(MatterState::Filed)
+        })
+        .await?;
     }
-    let data = Data { matter: shared.matter(), package, submission };
+    let data = Data {
+        matter: shared.matter(),
+        package,
+        submission,
+    };
     record(house, id, &data, &documents, &permit).await?;
     Ok(data)
 }
@@ -183,7 +219,9 @@ async fn assemble<'s>(
         let stored = shared.stored().document(*id).map(|(document, _)| document);
         let document = stored.filter(|document| matter.parties.contains_key(&document.subject));
         let document = document.ok_or_else(|| {
-            Refusal::new(Code::AgyWrongPerson).about("matter", matter.id).about("document", *id)
+            Refusal::new(Code::AgyWrongPerson)
+                .about("matter", matter.id)
+                .about("document", *id)
         })?;
         parts.push(Part {
             document: document.id,
@@ -197,7 +235,9 @@ async fn assemble<'s>(
         documents.push(document);
     }
     if filing.authority.is_none() {
-        return Err(Refusal::new(Code::AgyNoAuth).about("matter", matter.id).into());
+        return Err(Refusal::new(Code::AgyNoAuth)
+            .about("matter", matter.id)
+            .into());
     }
     let package = Package {
         matter: matter.id,
@@ -235,15 +275,21 @@ async fn submit(
         let intended = copy.placed(house, crate::pii::PlacementState::Intended, None);
         announce = announce.with(Change::PutPlacement(intended));
     }
-    let event = permit.event(Act::Transmit, Outcome::Intended).with("package", package.digest());
+    let event = permit
+        .event(Act::Transmit, Outcome::Intended)
+        .with("package", package.digest());
     house.doors.store.commit(announce.event(event)).await?;
     match channel.submit(package, contents, key, permit).await {
         Ok(submission) => Ok(submission),
         Err(Error::Refused(refusal)) => {
             let mut retract = ChangeSet::new(house.tenant(), house.gate.now());
             for document in documents {
-                let withdrawn = crate::pii::PlacementState::Withdrawn { at: house.gate.now() };
-                retract = retract.with(Change::PutPlacement(recipient(house, document).placed(house, withdrawn, None)));
+                let withdrawn = crate::pii::PlacementState::Withdrawn {
+                    at: house.gate.now(),
+                };
+                retract = retract.with(Change::PutPlacement(
+                    recipient(house, document).placed(house, withdrawn, None),
+                ));
             }
             house.doors.store.commit(retract).await?;
             Err(refusal.into())
@@ -255,7 +301,13 @@ async fn submit(
     }
 }
 
-async fn record(house: &House, id: Label, data: &Data, documents: &[&Document], permit: &Permit<'_>) -> Result<()> {
+async fn record(
+    house: &House,
+    id: Label,
+    data: &Data,
+    documents: &[&Document],
+    permit: &Permit<'_>,
+) -> Result<()> {
     let now = house.gate.now();
     let at = match &data.submission.state {
         SubmissionState::Acknowledged { at, .. } | SubmissionState::Sent { at } => *at,
@@ -276,8 +328,18 @@ async fn record(house: &House, id: Label, data: &Data, documents: &[&Document], 
         let place = Locator::new(data.submission.key.clone()).ok();
         let name = label(format_args!("{}:{}", document.id, data.package.form));
         change = change
-            .with(Change::PutPlacement(copy.placed(house, crate::pii::PlacementState::Present, place)))
-            .with(file(Register::Disclosures, name, Some(document.subject), Some(data.matter), &disclosure)?)
+            .with(Change::PutPlacement(copy.placed(
+                house,
+                crate::pii::PlacementState::Present,
+                place,
+            )))
+            .with(file(
+                Register::Disclosures,
+                name,
+                Some(document.subject),
+                Some(data.matter),
+                &disclosure,
+            )?)
             .event(
                 permit
                     .event(Act::Transmit, Outcome::Done)

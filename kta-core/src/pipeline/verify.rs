@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::id::{DeliveryId, Digest, DocumentId, IncidentId, MatterId, RecordId, SubjectId};
 use crate::pii::placement::CopyOf;
 use crate::pii::{
-    Category, Content, Document, DocumentKind, FieldName, Fields, Matter, Placement, PlacementKind, PlacementState,
-    RecordKey, Schema,
+    Category, Content, Document, DocumentKind, FieldName, Fields, Matter, Placement, PlacementKind,
+    PlacementState, RecordKey, Schema,
 };
 use crate::pipeline::effect::{self, Copy};
 use crate::pipeline::house::{House, file, label};
@@ -107,7 +107,10 @@ impl Verified {
 }
 
 /// The marks of the people of a matter, from its review.
-pub(crate) async fn marks_of(house: &House, matter: MatterId) -> Result<BTreeMap<SubjectId, Vec<Label>>> {
+pub(crate) async fn marks_of(
+    house: &House,
+    matter: MatterId,
+) -> Result<BTreeMap<SubjectId, Vec<Label>>> {
     let id = label(format_args!("verified:{matter}"));
     let data = house.filed::<Data>(Register::Receipts, &id).await?;
     Ok(data.map(|data| data.marks).unwrap_or_default())
@@ -130,7 +133,12 @@ pub struct Desk<'a, 'g> {
 /// [`Code::RevWrongPerson`], [`Code::RevExcess`], [`Code::RevCriminalCopy`],
 /// [`Code::RevInconsistent`], [`Code::RevIncomplete`], [`Code::SupListed`]: each logged, nothing
 /// released; refusals of the gate; faults of the ports.
-pub async fn verify(house: &House, desk: Desk<'_, '_>, received: Vec<Received>, case: CaseFile) -> Result<Verified> {
+pub async fn verify(
+    house: &House,
+    desk: Desk<'_, '_>,
+    received: Vec<Received>,
+    case: CaseFile,
+) -> Result<Verified> {
     let id = label(format_args!("verified:{}", case.matter));
     if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
         end_quarantines(house, desk, &received).await?;
@@ -148,7 +156,9 @@ pub async fn verify(house: &House, desk: Desk<'_, '_>, received: Vec<Received>, 
             Ok(Verified(data))
         }
         Err(Error::Refused(refusal)) => {
-            desk.reviewer.log_refusal(Act::Review, &scope, &refusal).await?;
+            desk.reviewer
+                .log_refusal(Act::Review, &scope, &refusal)
+                .await?;
             if refusal.code() == Code::RevWrongPerson {
                 misdirected(house, &matter, &reviewing).await?;
             }
@@ -179,7 +189,11 @@ async fn check(
     let mut documents: BTreeMap<SubjectId, BTreeSet<DocumentKind>> = BTreeMap::new();
     for sorted in &case.sorted {
         let party = manage::party(matter, sorted.subject)?;
-        let about = |code| Refusal::new(code).about("subject", sorted.subject).about("document", sorted.kind.as_str());
+        let about = |code| {
+            Refusal::new(code)
+                .about("subject", sorted.subject)
+                .about("document", sorted.kind.as_str())
+        };
         if sorted.kind == DocumentKind::PoliceCertificate {
             return Err(about(Code::RevCriminalCopy).into());
         }
@@ -187,26 +201,45 @@ async fn check(
             return Err(about(Code::RevExcess).into());
         }
         if sorted.kind == DocumentKind::Passport {
-            let holder = passport::read(house, desk.clerk, received, sorted, LONGEST_PASSPORT).await?;
+            let holder =
+                passport::read(house, desk.clerk, received, sorted, LONGEST_PASSPORT).await?;
             passport::compare(&holder, sorted, &case.persons, reviewing)?;
         }
-        documents.entry(sorted.subject).or_default().insert(sorted.kind);
+        documents
+            .entry(sorted.subject)
+            .or_default()
+            .insert(sorted.kind);
     }
     let fields = case
         .persons
         .iter()
-        .map(|(subject, fields)| (*subject, fields.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<FieldName>>()))
+        .map(|(subject, fields)| {
+            (
+                *subject,
+                fields
+                    .iter()
+                    .map(|(name, _)| name.clone())
+                    .collect::<BTreeSet<FieldName>>(),
+            )
+        })
         .collect();
     let missing = profile.missing(matter, &documents, &fields);
     if let Some(first) = missing.first() {
         let refusal = Refusal::new(Code::RevIncomplete).about("missing", missing.len());
-        return Err(refusal.about("subject", first.subject).about("item", first.item.clone()).into());
+        return Err(refusal
+            .about("subject", first.subject)
+            .about("item", first.item.clone())
+            .into());
     }
     let today = house.gate.now().date_naive();
     for (_, fields) in &case.persons {
-        let expiry = fields.field("passport_expiry").and_then(|value| value.expose(reviewing).parse::<chrono::NaiveDate>().ok());
+        let expiry = fields
+            .field("passport_expiry")
+            .and_then(|value| value.expose(reviewing).parse::<chrono::NaiveDate>().ok());
         if let Some(expiry) = expiry {
-            let enough = today.checked_add_months(Months::new(profile.passport_months)).unwrap_or(today);
+            let enough = today
+                .checked_add_months(Months::new(profile.passport_months))
+                .unwrap_or(today);
             if expiry < today {
                 remarks.push(Label::fixed("passport-expired"));
             } else if expiry < enough {
@@ -237,19 +270,35 @@ async fn release(
         documents.push(release_document(house, desk.clerk, received, sorted, matter).await?);
     }
     let schema = Schema::person();
-    let mut change = ChangeSet::new(house.tenant(), house.gate.now()).with(Change::Intern(class.clone()));
+    let mut change =
+        ChangeSet::new(house.tenant(), house.gate.now()).with(Change::Intern(class.clone()));
     let (mut records, mut marks) = (BTreeMap::new(), BTreeMap::new());
     for (subject, fields) in &case.persons {
         marks.insert(*subject, suppress::marks(house, fields).await?);
         let record = RecordId::derived(&[b"reviewed", matter.id.as_bytes(), subject.as_bytes()]);
-        let key = RecordKey { tenant: house.tenant(), subject: *subject, record };
+        let key = RecordKey {
+            tenant: house.tenant(),
+            subject: *subject,
+            record,
+        };
         let minor = matter.parties.get(subject) == Some(&crate::pii::Party::Child);
-        let form = Form { key, matter: Some(matter.id), schema: &schema, class: class.id(), revision: 1, minor };
+        let form = Form {
+            key,
+            matter: Some(matter.id),
+            schema: &schema,
+            class: class.id(),
+            revision: 1,
+            minor,
+        };
         let index = house.sealer.tags(&schema, fields).await?;
         let record_sealed = house.sealer.seal(form, fields, reviewing).await?;
         let copy = own_copy(*subject, matter.id, record);
         change = change
-            .with(Change::PutRecord { record: record_sealed, index, expected: Expected::Any })
+            .with(Change::PutRecord {
+                record: record_sealed,
+                index,
+                expected: Expected::Any,
+            })
             .with(Change::PutPlacement(copy.placed(
                 house,
                 PlacementState::Present,
@@ -266,7 +315,10 @@ async fn release(
             document,
         )?);
     }
-    let profile = house.profiles.get(&matter.kind).map(|profile| profile.version.clone());
+    let profile = house
+        .profiles
+        .get(&matter.kind)
+        .map(|profile| profile.version.clone());
     let data = Data {
         matter: matter.id,
         profile: profile.unwrap_or(const { Label::fixed("none") }),
@@ -284,7 +336,9 @@ async fn release(
         .with("documents", data.documents.len())
         .with("remarks", data.remarks.len());
     let id = label(format_args!("verified:{}", matter.id));
-    let change = change.with(file(Register::Receipts, id, None, Some(matter.id), &data)?).event(event);
+    let change = change
+        .with(file(Register::Receipts, id, None, Some(matter.id), &data)?)
+        .event(event);
     house.doors.store.commit(change).await?;
     Ok(data)
 }
@@ -302,7 +356,11 @@ async fn release_document(
     let minor = matter.parties.get(&sorted.subject) == Some(&crate::pii::Party::Child);
     let document = Document {
         tenant: house.tenant(),
-        id: DocumentId::derived(&[b"released", part.document.as_bytes(), sorted.subject.as_bytes()]),
+        id: DocumentId::derived(&[
+            b"released",
+            part.document.as_bytes(),
+            sorted.subject.as_bytes(),
+        ]),
         subject: sorted.subject,
         matter: matter.id,
         kind: sorted.kind,
@@ -312,9 +370,13 @@ async fn release_document(
         media: part.media.clone(),
         derived_from: Vec::new(),
     };
-    let opening = clerk.permit(Act::Release, Scope::of(delivery.quarantine(), QUARANTINE)).await?;
+    let opening = clerk
+        .permit(Act::Release, Scope::of(delivery.quarantine(), QUARANTINE))
+        .await?;
     let content = delivery.content(house, sorted.part, &opening).await?;
-    let scope = Scope::of(sorted.subject, classification.category).in_matter(matter.id).about("document", document.id);
+    let scope = Scope::of(sorted.subject, classification.category)
+        .in_matter(matter.id)
+        .about("document", document.id);
     let sealing = clerk.permit(Act::Release, scope).await?;
     put_blob(house, &document, content, Act::Release, &sealing).await?;
     Ok(document)
@@ -336,9 +398,16 @@ pub(crate) async fn put_blob(
         of: CopyOf::Document(document.id),
         category: document.classification.category,
     };
-    let id = BlobId { tenant: house.tenant(), subject: document.subject, document: document.id };
+    let id = BlobId {
+        tenant: house.tenant(),
+        subject: document.subject,
+        document: document.id,
+    };
     effect::place(house, &copy, act, "blob.put", permit, async |_| {
-        let sealed = house.sealer.seal_content(&place_of(document), content, permit).await?;
+        let sealed = house
+            .sealer
+            .seal_content(&place_of(document), content, permit)
+            .await?;
         house.doors.blobs.put(&id, sealed, permit).await?;
         Ok(receive::document_locator(document.id))
     })
@@ -347,11 +416,22 @@ pub(crate) async fn put_blob(
 }
 
 /// Opens a document's content from the firm's sealed blobs.
-pub(crate) async fn open_blob(house: &House, document: &Document, permit: &Permit<'_>) -> Result<Content> {
-    let id = BlobId { tenant: house.tenant(), subject: document.subject, document: document.id };
+pub(crate) async fn open_blob(
+    house: &House,
+    document: &Document,
+    permit: &Permit<'_>,
+) -> Result<Content> {
+    let id = BlobId {
+        tenant: house.tenant(),
+        subject: document.subject,
+        document: document.id,
+    };
     let sealed = house.doors.blobs.stream(&id, permit).await?;
     let expected = (document.length, document.digest, document.media.clone());
-    house.sealer.open_content(&place_of(document), expected, sealed, permit).await
+    house
+        .sealer
+        .open_content(&place_of(document), expected, sealed, permit)
+        .await
 }
 
 fn place_of(document: &Document) -> ContentPlace {
@@ -376,9 +456,19 @@ pub(crate) fn own_copy(subject: SubjectId, matter: MatterId, record: RecordId) -
 }
 
 /// The attachment that was sorted.
-pub(crate) fn find<'r>(received: &'r [Received], sorted: &Sorted) -> Result<(&'r Received, &'r receive::ReceivedPart)> {
-    let missing = || Refusal::new(Code::RevIncomplete).about("delivery", sorted.delivery).about("part", sorted.part);
-    let delivery = received.iter().find(|received| received.delivery() == sorted.delivery).ok_or_else(missing)?;
+pub(crate) fn find<'r>(
+    received: &'r [Received],
+    sorted: &Sorted,
+) -> Result<(&'r Received, &'r receive::ReceivedPart)> {
+    let missing = || {
+        Refusal::new(Code::RevIncomplete)
+            .about("delivery", sorted.delivery)
+            .about("part", sorted.part)
+    };
+    let delivery = received
+        .iter()
+        .find(|received| received.delivery() == sorted.delivery)
+        .ok_or_else(missing)?;
     let part = delivery.parts().get(sorted.part).ok_or_else(missing)?;
     Ok((delivery, part))
 }
@@ -395,9 +485,17 @@ async fn misdirected(house: &House, matter: &Matter, permit: &Permit<'_>) -> Res
     let now = house.gate.now();
     let id = IncidentId::derived(&[b"misdirected", matter.id.as_bytes(), permit.id().as_bytes()]);
     let incident = Incident::open(id, IncidentKind::Misdirected, now).about_matter(matter.id);
-    let event = permit.event(Act::Report, Outcome::Done).with("incident", id);
+    let event = permit
+        .event(Act::Report, Outcome::Done)
+        .with("incident", id);
     let change = ChangeSet::new(house.tenant(), now)
-        .with(file(Register::Incidents, label(id), None, Some(matter.id), &incident)?)
+        .with(file(
+            Register::Incidents,
+            label(id),
+            None,
+            Some(matter.id),
+            &incident,
+        )?)
         .event(event);
     house.doors.store.commit(change).await.map(drop)
 }

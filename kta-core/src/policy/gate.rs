@@ -46,7 +46,14 @@ impl Gate {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { tenant, policy, store, directory: RwLock::default(), clock, entropy }
+        Self {
+            tenant,
+            policy,
+            store,
+            directory: RwLock::default(),
+            clock,
+            entropy,
+        }
     }
 
     /// The firm whose data this gate guards.
@@ -63,19 +70,36 @@ impl Gate {
 
     /// Reads the directory.
     pub fn directory<R>(&self, read: impl FnOnce(&Directory) -> R) -> R {
-        read(&self.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        read(
+            &self
+                .directory
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     /// Changes the directory. Whoever calls this has recorded the change first; the pipeline
     /// does so through [`manage`](crate::pipeline::manage).
     pub fn amend_directory<R>(&self, amend: impl FnOnce(&mut Directory) -> R) -> R {
-        amend(&mut self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+        amend(
+            &mut self
+                .directory
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     /// Opens a session: one actor, in one role, for one purpose. Permits cannot outlive it.
     #[must_use]
     pub fn session(&self, actor: ActorId, role: Role, purpose: Purpose) -> Session<'_> {
-        Session { gate: self, actor, role, purpose, component: Label::fixed("house"), break_glass: None }
+        Session {
+            gate: self,
+            actor,
+            role,
+            purpose,
+            component: Label::fixed("house"),
+            break_glass: None,
+        }
     }
 
     /// Writes audit entries that belong to no change of data.
@@ -86,13 +110,19 @@ impl Gate {
         let mut change = ChangeSet::new(self.tenant, self.now());
         change.events = events;
         change.durability = durability;
-        self.store.commit(change).await.map(drop).map_err(|_| Error::from(Code::AudDown))
+        self.store
+            .commit(change)
+            .await
+            .map(drop)
+            .map_err(|_| Error::from(Code::AudDown))
     }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("tenant", &self.tenant).finish_non_exhaustive()
+        f.debug_struct("Gate")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,16 +214,22 @@ impl<'g> Session<'g> {
     pub async fn permit(&self, act: Act, scope: Scope) -> Result<Permit<'_>> {
         let held = self.held(act, &scope).await?;
         let (decisions, basis) = self.decide(act, &scope, held);
-        let denied = decisions.iter().find_map(|decision| match decision.verdict {
-            Verdict::Deny(code) => Some((code, decision)),
-            Verdict::Permit => None,
-        });
+        let denied = decisions
+            .iter()
+            .find_map(|decision| match decision.verdict {
+                Verdict::Deny(code) => Some((code, decision)),
+                Verdict::Permit => None,
+            });
         let mut event = scope.describe(self.event(act, Outcome::Admitted));
         event.basis = basis;
         if let Some((code, decision)) = denied {
             let mut event = event.refused(code);
             event.policy = Some(decision.policy);
-            event.reasons = decision.reasons.iter().map(|reason| reason.rule.clone()).collect();
+            event.reasons = decision
+                .reasons
+                .iter()
+                .map(|reason| reason.rule.clone())
+                .collect();
             self.gate.log(vec![event], Durability::Durable).await?;
             return Err(Refusal::new(code).about("act", act.as_str()).into());
         }
@@ -204,18 +240,30 @@ impl<'g> Session<'g> {
             basis,
             until: self
                 .break_glass
-                .map_or(self.gate.now() + Gate::PERMIT_LIFE, |emergency| emergency.until),
+                .map_or(self.gate.now() + Gate::PERMIT_LIFE, |emergency| {
+                    emergency.until
+                }),
             durable: self.break_glass.is_some()
-                || decisions.iter().any(|d| d.obligations.contains(&Obligation::DurableOpening))
-                || scope.categories.iter().any(|category| category.is_special()),
+                || decisions
+                    .iter()
+                    .any(|d| d.obligations.contains(&Obligation::DurableOpening))
+                || scope
+                    .categories
+                    .iter()
+                    .any(|category| category.is_special()),
             scope,
         };
         event.permit = Some(permit.id);
         event.policy = decisions.first().map(|decision| decision.policy);
-        let rules: BTreeSet<_> =
-            decisions.iter().flat_map(|d| d.reasons.iter().map(|reason| reason.rule.clone())).collect();
+        let rules: BTreeSet<_> = decisions
+            .iter()
+            .flat_map(|d| d.reasons.iter().map(|reason| reason.rule.clone()))
+            .collect();
         event.reasons = rules.into_iter().collect();
-        if decisions.iter().any(|d| d.obligations.contains(&Obligation::Review)) {
+        if decisions
+            .iter()
+            .any(|d| d.obligations.contains(&Obligation::Review))
+        {
             event = event.with("review", "owed");
         }
         self.gate.log(vec![event], Durability::Durable).await?;
@@ -227,7 +275,9 @@ impl<'g> Session<'g> {
     /// # Errors
     /// [`Code::AudDown`] when the log cannot be written.
     pub async fn log_refusal(&self, act: Act, scope: &Scope, refusal: &Refusal) -> Result<()> {
-        let mut event = scope.describe(self.event(act, Outcome::Refused)).refused(refusal.code());
+        let mut event = scope
+            .describe(self.event(act, Outcome::Refused))
+            .refused(refusal.code());
         for (what, fact) in refusal.facts() {
             event = event.with(what, fact.clone());
         }
@@ -258,10 +308,15 @@ impl<'g> Session<'g> {
             other_than: scope.other_than,
         };
         self.gate.directory(|directory| {
-            let unlisted = crate::policy::Actor { revoked: true, ..crate::policy::Actor::new(self.actor, self.role) };
+            let unlisted = crate::policy::Actor {
+                revoked: true,
+                ..crate::policy::Actor::new(self.actor, self.role)
+            };
             let actor = directory.actors.get(&self.actor).unwrap_or(&unlisted);
             let matter = scope.matter.and_then(|id| directory.matters.get(&id));
-            let basis = matter.and_then(|matter| matter.purposes.get(&self.purpose)).copied();
+            let basis = matter
+                .and_then(|matter| matter.purposes.get(&self.purpose))
+                .copied();
             let ask = |subject: Option<SubjectId>, category| {
                 if scope.matter.is_some() && matter.is_none() {
                     // A matter that does not exist is answered like one that is forbidden.
@@ -295,7 +350,12 @@ impl<'g> Session<'g> {
             };
             let decisions = subjects
                 .iter()
-                .flat_map(|subject| scope.categories.iter().map(|category| ask(*subject, *category)))
+                .flat_map(|subject| {
+                    scope
+                        .categories
+                        .iter()
+                        .map(|category| ask(*subject, *category))
+                })
                 .collect();
             (decisions, basis)
         })
@@ -328,7 +388,11 @@ impl Scope {
     /// One person's data of one category.
     #[must_use]
     pub fn of(subject: SubjectId, category: Category) -> Self {
-        Self { subjects: BTreeSet::from([subject]), categories: BTreeSet::from([category]), ..Self::firm() }
+        Self {
+            subjects: BTreeSet::from([subject]),
+            categories: BTreeSet::from([category]),
+            ..Self::firm()
+        }
     }
 
     /// Several persons' data of several categories: every person with every category.
@@ -366,18 +430,30 @@ impl Scope {
     }
 
     fn describe(&self, event: Event) -> Event {
-        let one = (self.subjects.len() == 1).then(|| self.subjects.first().copied()).flatten();
+        let one = (self.subjects.len() == 1)
+            .then(|| self.subjects.first().copied())
+            .flatten();
         let mut event = event.of_subject(one).in_matter(self.matter);
         if self.subjects.len() > 1 {
             let mut bytes = Vec::with_capacity(self.subjects.len() * 16);
-            self.subjects.iter().for_each(|subject| bytes.extend_from_slice(subject.as_bytes()));
-            event = event.with("subjects", self.subjects.len()).with("set", Digest::of(&bytes));
+            self.subjects
+                .iter()
+                .for_each(|subject| bytes.extend_from_slice(subject.as_bytes()));
+            event = event
+                .with("subjects", self.subjects.len())
+                .with("set", Digest::of(&bytes));
         }
-        let names: Vec<_> = self.categories.iter().map(|category| category.as_str()).collect();
+        let names: Vec<_> = self
+            .categories
+            .iter()
+            .map(|category| category.as_str())
+            .collect();
         if let Ok(names) = Label::new(names.join("+")) {
             event = event.with("categories", names);
         }
-        self.facts.iter().fold(event, |event, (what, fact)| event.with(what, fact.clone()))
+        self.facts
+            .iter()
+            .fold(event, |event, (what, fact)| event.with(what, fact.clone()))
     }
 }
 
@@ -450,12 +526,21 @@ impl Permit<'_> {
     ///
     /// # Errors
     /// [`Code::AclDeny`] when it does not, or has ended.
-    pub fn require(&self, acts: &[Act], subject: SubjectId, category: Category) -> Result<(), Refusal> {
+    pub fn require(
+        &self,
+        acts: &[Act],
+        subject: SubjectId,
+        category: Category,
+    ) -> Result<(), Refusal> {
         let covers = acts.contains(&self.act)
             && self.scope.subjects.contains(&subject)
             && self.scope.categories.contains(&category)
             && self.session.gate.now() <= self.until;
-        if covers { Ok(()) } else { Err(Refusal::new(Code::AclDeny).about("permit", self.id)) }
+        if covers {
+            Ok(())
+        } else {
+            Err(Refusal::new(Code::AclDeny).about("permit", self.id))
+        }
     }
 
     /// Whether it is for one of `acts` and has not ended, where no person is concerned.
@@ -464,13 +549,20 @@ impl Permit<'_> {
     /// [`Code::AclDeny`] when it is not.
     pub fn require_act(&self, acts: &[Act]) -> Result<(), Refusal> {
         let covers = acts.contains(&self.act) && self.session.gate.now() <= self.until;
-        if covers { Ok(()) } else { Err(Refusal::new(Code::AclDeny).about("permit", self.id)) }
+        if covers {
+            Ok(())
+        } else {
+            Err(Refusal::new(Code::AclDeny).about("permit", self.id))
+        }
     }
 
     /// An event under this permit, for the log.
     #[must_use]
     pub fn event(&self, act: Act, outcome: Outcome) -> Event {
-        let mut event = self.session.event(act, outcome).in_matter(self.scope.matter);
+        let mut event = self
+            .session
+            .event(act, outcome)
+            .in_matter(self.scope.matter);
         event.permit = Some(self.id);
         event.basis = self.basis;
         event
@@ -482,7 +574,11 @@ impl Permit<'_> {
     /// # Errors
     /// [`Code::AudDown`] when the log cannot be written.
     pub(crate) async fn log_opening(&self, events: Vec<Event>) -> Result<()> {
-        let durability = if self.durable { Durability::Durable } else { Durability::Bounded };
+        let durability = if self.durable {
+            Durability::Durable
+        } else {
+            Durability::Bounded
+        };
         self.session.gate.log(events, durability).await
     }
 
@@ -495,6 +591,9 @@ impl Permit<'_> {
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("id", &self.id).field("act", &self.act).finish_non_exhaustive()
+        f.debug_struct("Permit")
+            .field("id", &self.id)
+            .field("act", &self.act)
+            .finish_non_exhaustive()
     }
 }

@@ -10,8 +10,8 @@ use crate::crypto::{self, Envelope, Hierarchy, IndexPlan, IndexTag, RecordHeader
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, MatterId, RecordId, SubjectId};
 use crate::pii::{
-    Category, Content, ContentStream, FieldKind, FieldName, Fields, MediaType, Pii, Record, RecordKey, Schema, Sealed,
-    SealedField,
+    Category, Content, ContentStream, FieldKind, FieldName, Fields, MediaType, Pii, Record,
+    RecordKey, Schema, Sealed, SealedField,
 };
 use crate::policy::gate::Permit;
 use crate::policy::request::Act;
@@ -66,7 +66,12 @@ impl Sealer {
     /// [`Code::AclDeny`] when the permit does not cover the person and every category;
     /// [`Code::SynUnmapped`] for a field that the schema does not have; [`Code::CryErased`] when
     /// the person's keys were destroyed.
-    pub async fn seal(&self, form: Form<'_>, fields: &Fields, permit: &Permit<'_>) -> Result<Record> {
+    pub async fn seal(
+        &self,
+        form: Form<'_>,
+        fields: &Fields,
+        permit: &Permit<'_>,
+    ) -> Result<Record> {
         let person = self.keys.subject_key(form.key.subject).await?;
         let key = person.record_key(form.key.record);
         let mut sealed = BTreeMap::new();
@@ -88,7 +93,9 @@ impl Sealer {
             sealed.insert(name.clone(), field);
             envelopes.push((name.clone(), envelope));
         }
-        let listed = envelopes.iter().map(|(name, envelope)| (name.as_str(), form.revision, envelope));
+        let listed = envelopes
+            .iter()
+            .map(|(name, envelope)| (name.as_str(), form.revision, envelope));
         let header = RecordHeader::seal(&key, form.revision, listed)?;
         Ok(Record {
             key: form.key,
@@ -128,7 +135,11 @@ impl Sealer {
         permit: &Permit<'_>,
     ) -> Result<Fields> {
         let subject = record.key.subject;
-        let fields: Vec<_> = record.fields.iter().filter(|(_, field)| wanted(field)).collect();
+        let fields: Vec<_> = record
+            .fields
+            .iter()
+            .filter(|(_, field)| wanted(field))
+            .collect();
         let mut categories = std::collections::BTreeSet::new();
         for (_, field) in &fields {
             covers(permit, subject, field.classification.category)?;
@@ -138,15 +149,23 @@ impl Sealer {
         let key = person.record_key(record.key.record);
         let mut envelopes = BTreeMap::new();
         for (name, field) in &record.fields {
-            envelopes.insert(name, (field.revision, Envelope::parse(field.sealed.as_bytes())?));
+            envelopes.insert(
+                name,
+                (field.revision, Envelope::parse(field.sealed.as_bytes())?),
+            );
         }
-        let listed = envelopes.iter().map(|(name, (revision, envelope))| (name.as_str(), *revision, envelope));
+        let listed = envelopes
+            .iter()
+            .map(|(name, (revision, envelope))| (name.as_str(), *revision, envelope));
         RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
         let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
         let events = categories
             .iter()
             .map(|category| {
-                let count = fields.iter().filter(|(_, f)| f.classification.category == *category).count();
+                let count = fields
+                    .iter()
+                    .filter(|(_, f)| f.classification.category == *category)
+                    .count();
                 opened(event.clone(), *category)
                     .with("record", record.key.record)
                     .with("revision", record.revision)
@@ -164,7 +183,9 @@ impl Sealer {
                 field: name.as_str(),
                 revision: field.revision,
             };
-            let Some((_, envelope)) = envelopes.get(name) else { continue };
+            let Some((_, envelope)) = envelopes.get(name) else {
+                continue;
+            };
             let value = key.open(&context, envelope)?;
             let value = core::str::from_utf8(&value).map_err(|_| Error::from(Code::CrySwap))?;
             open.insert(name.clone(), Pii::new(value.to_owned()));
@@ -178,11 +199,17 @@ impl Sealer {
     /// # Errors
     /// A fault when the index key cannot be had; `Misconfigured` for a field that may not be
     /// indexed.
-    pub async fn tags(&self, schema: &Schema, fields: &Fields) -> Result<Vec<(FieldName, IndexTag)>> {
+    pub async fn tags(
+        &self,
+        schema: &Schema,
+        fields: &Fields,
+    ) -> Result<Vec<(FieldName, IndexTag)>> {
         let key = self.keys.index_key().await?;
         let mut tags = Vec::new();
         for (name, value) in fields.iter() {
-            let Some(spec) = schema.field(name).filter(|spec| spec.indexed) else { continue };
+            let Some(spec) = schema.field(name).filter(|spec| spec.indexed) else {
+                continue;
+            };
             if let Some(normal) = normal(spec.kind, value.bare()) {
                 tags.push((name.clone(), key.tag(&plan(spec.kind, name)?, &normal)));
             }
@@ -195,11 +222,23 @@ impl Sealer {
     /// # Errors
     /// As [`tags`](Self::tags); `Unsupported` for a field without an index, because a search
     /// that no index serves is refused rather than run over everything.
-    pub async fn search_tag(&self, schema: &Schema, name: &FieldName, value: &Pii<String>) -> Result<IndexTag> {
+    pub async fn search_tag(
+        &self,
+        schema: &Schema,
+        name: &FieldName,
+        value: &Pii<String>,
+    ) -> Result<IndexTag> {
         let unsupported = || Error::from(Fault::new(FaultKind::Unsupported, Port::Store, "search"));
-        let spec = schema.field(name).filter(|spec| spec.indexed).ok_or_else(unsupported)?;
+        let spec = schema
+            .field(name)
+            .filter(|spec| spec.indexed)
+            .ok_or_else(unsupported)?;
         let normal = normal(spec.kind, value.bare()).ok_or_else(unsupported)?;
-        Ok(self.keys.index_key().await?.tag(&plan(spec.kind, name)?, &normal))
+        Ok(self
+            .keys
+            .index_key()
+            .await?
+            .tag(&plan(spec.kind, name)?, &normal))
     }
 
     /// A keyed mark of a value, for the suppression ledger: stable over erasures, telling nothing
@@ -207,7 +246,12 @@ impl Sealer {
     ///
     /// # Errors
     /// A fault when the index key cannot be had.
-    pub(crate) async fn mark(&self, kind: FieldKind, name: &FieldName, value: &Pii<String>) -> Result<Option<Digest>> {
+    pub(crate) async fn mark(
+        &self,
+        kind: FieldKind,
+        name: &FieldName,
+        value: &Pii<String>,
+    ) -> Result<Option<Digest>> {
         let key = self.keys.mark_key().await?;
         Ok(normal(kind, value.bare()).map(|normal| key.mark(name.as_str(), &normal)))
     }
@@ -225,7 +269,12 @@ impl Sealer {
         covers(permit, place.subject, place.category)?;
         let person = self.keys.subject_key(place.subject).await?;
         let key = person.record_key(place.record());
-        let sealed = crypto::segments::seal(&key, &place.context(permit), content.checked(), &*self.entropy)?;
+        let sealed = crypto::segments::seal(
+            &key,
+            &place.context(permit),
+            content.checked(),
+            &*self.entropy,
+        )?;
         Ok(Box::pin(sealed))
     }
 
@@ -243,7 +292,9 @@ impl Sealer {
     ) -> Result<Content> {
         covers(permit, place.subject, place.category)?;
         let person = self.keys.subject_key(place.subject).await?;
-        let event = permit.event(Act::Open, Outcome::Done).of_subject(place.subject);
+        let event = permit
+            .event(Act::Open, Outcome::Done)
+            .of_subject(place.subject);
         let event = opened(event, place.category).with("document", place.document);
         permit.log_opening(vec![event]).await?;
         let key = person.record_key(place.record());
@@ -327,13 +378,14 @@ fn opened(event: Event, category: Category) -> Event {
     event.with("category", category.as_str())
 }
 
-
 /// The normal form under which a value of this kind is indexed.
 fn normal(kind: FieldKind, value: &str) -> Option<Normal> {
     match kind {
         FieldKind::ANumber => Normal::a_number(value).ok(),
         FieldKind::Email => Normal::email(value).ok(),
-        FieldKind::IsraeliId | FieldKind::Passport | FieldKind::UscisReceipt => Normal::passport(value).ok(),
+        FieldKind::IsraeliId | FieldKind::Passport | FieldKind::UscisReceipt => {
+            Normal::passport(value).ok()
+        }
         FieldKind::Name => Normal::name(value).ok(),
         FieldKind::Phone => Normal::phone(value, None).ok(),
         FieldKind::Date | FieldKind::Text => None,
@@ -350,7 +402,9 @@ fn plan(kind: FieldKind, name: &FieldName) -> Result<IndexPlan> {
     };
     IndexPlan::new(name.as_str(), possible, INDEX_ROWS).map_err(|_| {
         let fault = Fault::new(FaultKind::Misconfigured, Port::Store, "plan an index");
-        fault.because("the field has too few possible values").into()
+        fault
+            .because("the field has too few possible values")
+            .into()
     })
 }
 

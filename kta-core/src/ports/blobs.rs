@@ -69,7 +69,12 @@ impl BlobId {
 #[async_trait]
 pub trait Blobs: core::fmt::Debug + Send + Sync {
     /// Stores a stream of sealed bytes; gives its length and digest as stored.
-    async fn put(&self, id: &BlobId, sealed: ContentStream, permit: &Permit<'_>) -> Result<(u64, Digest)>;
+    async fn put(
+        &self,
+        id: &BlobId,
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<(u64, Digest)>;
 
     /// The sealed bytes, or [`NotFound`](crate::error::FaultKind::NotFound).
     async fn stream(&self, id: &BlobId, permit: &Permit<'_>) -> Result<ContentStream>;

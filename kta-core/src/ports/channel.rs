@@ -95,7 +95,9 @@ impl Package {
     /// [`Code::AclDeny`] when it is not, or has ended.
     pub fn admit(&self, permit: &Permit<'_>) -> Result<()> {
         if permit.matter() != Some(self.matter) {
-            return Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into());
+            return Err(Refusal::new(Code::AclDeny)
+                .about("permit", permit.id())
+                .into());
         }
         permit.require_act(&[Act::Transmit])?;
         for part in &self.parts {
@@ -110,7 +112,8 @@ impl Part {
     /// keeps the promise shows at the end of its stream.
     #[must_use]
     pub fn promises(&self, content: &Content) -> bool {
-        (content.length(), content.digest(), content.media()) == (self.length, self.digest, &self.media)
+        (content.length(), content.digest(), content.media())
+            == (self.length, self.digest, &self.media)
     }
 }
 

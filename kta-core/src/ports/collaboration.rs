@@ -22,10 +22,20 @@ use crate::time::Timestamp;
 #[async_trait]
 pub trait Collaboration: core::fmt::Debug + Send + Sync {
     /// Shares a document.
-    async fn grant(&self, request: &GrantRequest, key: IdempotencyKey, permit: &Permit<'_>) -> Result<Grant>;
+    async fn grant(
+        &self,
+        request: &GrantRequest,
+        key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Grant>;
 
     /// Who has access to a document beyond the library's own members.
-    async fn grants(&self, subject: SubjectId, locator: &Locator, permit: &Permit<'_>) -> Result<Vec<Grant>>;
+    async fn grants(
+        &self,
+        subject: SubjectId,
+        locator: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Grant>>;
 
     /// Takes a grant back.
     async fn revoke(
@@ -80,7 +90,11 @@ impl Recipient {
     /// The domain in lower case: whom the firm shares with may be known, the person may not.
     #[must_use]
     pub fn domain(&self) -> String {
-        self.0.bare().rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase()).unwrap_or_default()
+        self.0
+            .bare()
+            .rsplit_once('@')
+            .map(|(_, domain)| domain.to_ascii_lowercase())
+            .unwrap_or_default()
     }
 }
 

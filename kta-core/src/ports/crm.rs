@@ -61,13 +61,23 @@ pub trait Crm: core::fmt::Debug + Send + Sync {
     fn system(&self) -> System;
 
     /// Enters a record, or finds that it is entered.
-    async fn enter(&self, record: &CrmRecord, key: IdempotencyKey, permit: &Permit<'_>) -> Result<Locator>;
+    async fn enter(
+        &self,
+        record: &CrmRecord,
+        key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Locator>;
 
     /// The CRM's id of our record, if it has it.
     async fn locate(&self, record: RecordId, permit: &Permit<'_>) -> Result<Option<Locator>>;
 
     /// The record, or [`NotFound`](crate::error::FaultKind::NotFound).
-    async fn fetch(&self, subject: SubjectId, locator: &Locator, permit: &Permit<'_>) -> Result<Fetched>;
+    async fn fetch(
+        &self,
+        subject: SubjectId,
+        locator: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Fetched>;
 
     /// Changes fields of a record that nobody changed since `expected`; gives its new instant.
     async fn amend(
@@ -90,7 +100,12 @@ pub trait Crm: core::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait ChangeFeed: core::fmt::Debug + Send + Sync {
     /// At most about `limit` changes after `cursor`, oldest first.
-    async fn changes(&self, cursor: Option<&Cursor>, limit: usize, permit: &Permit<'_>) -> Result<ChangePage>;
+    async fn changes(
+        &self,
+        cursor: Option<&Cursor>,
+        limit: usize,
+        permit: &Permit<'_>,
+    ) -> Result<ChangePage>;
 }
 
 /// A page of changes.
@@ -156,7 +171,12 @@ pub struct CrmUser {
 #[async_trait]
 pub trait AuditFeed: core::fmt::Debug + Send + Sync {
     /// The vendor's rows of an interval.
-    async fn rows(&self, from: Timestamp, to: Timestamp, permit: &Permit<'_>) -> Result<Vec<AuditRow>>;
+    async fn rows(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<AuditRow>>;
 }
 
 /// One row of a vendor's log, reduced to what may stand in ours.

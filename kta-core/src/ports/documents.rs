@@ -45,14 +45,29 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     ) -> Result<Option<StoredDocument>>;
 
     /// The current content, or [`NotFound`](crate::error::FaultKind::NotFound).
-    async fn content(&self, document: &Document, locator: &Locator, permit: &Permit<'_>) -> Result<Content>;
+    async fn content(
+        &self,
+        document: &Document,
+        locator: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Content>;
 
     /// The versions, newest first.
-    async fn versions(&self, subject: SubjectId, locator: &Locator, permit: &Permit<'_>) -> Result<Vec<Version>>;
+    async fn versions(
+        &self,
+        subject: SubjectId,
+        locator: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Version>>;
 
     /// Takes the file out of the working library the ordinary way (for the end of its life
     /// there is [`Erase`](crate::ports::Erase)).
-    async fn remove(&self, subject: SubjectId, locator: &Locator, permit: &Permit<'_>) -> Result<()>;
+    async fn remove(
+        &self,
+        subject: SubjectId,
+        locator: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<()>;
 }
 
 /// A document in the library.
@@ -111,7 +126,11 @@ pub trait Labels: core::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Inventory: core::fmt::Debug + Send + Sync {
     /// The next page after `cursor`.
-    async fn inventory(&self, cursor: Option<&Cursor>, permit: &Permit<'_>) -> Result<InventoryPage>;
+    async fn inventory(
+        &self,
+        cursor: Option<&Cursor>,
+        permit: &Permit<'_>,
+    ) -> Result<InventoryPage>;
 }
 
 /// A page of an inventory.

@@ -22,15 +22,20 @@ use crate::time::Timestamp;
 /// - `probe` asks the system afresh, by another way than `erase` used where there is one; before
 ///   an erase it finds the copy, afterwards it reports every residue it can see.
 /// - A residue that the provider keeps for a time is reported with that time.
-/// - Erasing and probing want permits for [`Act::Destroy`](crate::policy::Act::Destroy) and
-///   [`Act::Probe`](crate::policy::Act::Probe) over the person; anything else is refused.
+/// - Erasing and probing want permits for [`Act::Destroy`] and [`Act::Probe`] over the person;
+///   anything else is refused.
 #[async_trait]
 pub trait Erase: core::fmt::Debug + Send + Sync {
     /// The name under which placements know this system.
     fn system(&self) -> System;
 
     /// Erases the copy.
-    async fn erase(&self, placement: &Placement, key: IdempotencyKey, permit: &Permit<'_>) -> Result<Erased>;
+    async fn erase(
+        &self,
+        placement: &Placement,
+        key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Result<Erased>;
 
     /// Looks for what is left of the copy.
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe>;
@@ -111,10 +116,16 @@ impl Placement {
     /// [`Code::AclDeny`] when the permit is for something else, a fault for another system.
     pub fn admit(&self, system: &System, act: Act, permit: &Permit<'_>) -> Result<()> {
         if permit.tenant() != self.tenant {
-            return Err(Refusal::new(Code::AclDeny).about("permit", permit.id()).into());
+            return Err(Refusal::new(Code::AclDeny)
+                .about("permit", permit.id())
+                .into());
         }
         permit.require(&[act], self.subject, self.category)?;
-        if self.system == *system { Ok(()) } else { Err(elsewhere()) }
+        if self.system == *system {
+            Ok(())
+        } else {
+            Err(elsewhere())
+        }
     }
 
     /// The key of the record that this is a copy of.
@@ -123,9 +134,11 @@ impl Placement {
     /// A fault when it is a copy of a document.
     pub fn stored_record(&self) -> Result<RecordKey> {
         match self.of {
-            CopyOf::Record(record) => {
-                Ok(RecordKey { tenant: self.tenant, subject: self.subject, record })
-            }
+            CopyOf::Record(record) => Ok(RecordKey {
+                tenant: self.tenant,
+                subject: self.subject,
+                record,
+            }),
             CopyOf::Document(_) => Err(elsewhere()),
         }
     }
@@ -136,9 +149,11 @@ impl Placement {
     /// A fault when it is a copy of a record.
     pub fn stored_blob(&self) -> Result<BlobId> {
         match self.of {
-            CopyOf::Document(document) => {
-                Ok(BlobId { tenant: self.tenant, subject: self.subject, document })
-            }
+            CopyOf::Document(document) => Ok(BlobId {
+                tenant: self.tenant,
+                subject: self.subject,
+                document,
+            }),
             CopyOf::Record(_) => Err(elsewhere()),
         }
     }
@@ -156,5 +171,7 @@ impl Placement {
 
 fn elsewhere() -> Error {
     let fault = Fault::new(FaultKind::Protocol, Port::Erase, "erase");
-    fault.because("a placement that this system does not hold").into()
+    fault
+        .because("a placement that this system does not hold")
+        .into()
 }

@@ -24,9 +24,12 @@ pub use blobs::{BlobId, Blobs};
 pub use channel::{Channel, Package, Part, Submission, SubmissionState};
 pub use collaboration::{Collaboration, Grant, GrantRequest, Recipient, SharedRole};
 pub use crm::{
-    AccessReview, AuditFeed, Change as CrmChange, ChangeFeed, ChangePage, Crm, CrmRecord, Cursor, CrmUser,
+    AccessReview, AuditFeed, Change as CrmChange, ChangeFeed, ChangePage, Crm, CrmRecord, CrmUser,
+    Cursor,
 };
-pub use documents::{Documents, Inventory, InventoryItem, InventoryPage, Labels, StoredDocument, Version};
+pub use documents::{
+    Documents, Inventory, InventoryItem, InventoryPage, Labels, StoredDocument, Version,
+};
 pub use erase::{Erase, Erased, Method, Probe, Residue};
 pub use intake::{ChannelFacts, Delivery, DeliveryPart, Intake, IntakeChannel};
 pub use key_table::KeyTable;

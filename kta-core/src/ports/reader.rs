@@ -12,5 +12,10 @@ use crate::policy::Permit;
 /// - Garbage gets a typed refusal, in bounded memory and time.
 pub trait Reader: core::fmt::Debug + Send + Sync {
     /// The text of a document, if it has any that can be read.
-    fn text(&self, media: &MediaType, bytes: &Pii<Vec<u8>>, permit: &Permit<'_>) -> Result<Option<Pii<String>>>;
+    fn text(
+        &self,
+        media: &MediaType,
+        bytes: &Pii<Vec<u8>>,
+        permit: &Permit<'_>,
+    ) -> Result<Option<Pii<String>>>;
 }

@@ -21,7 +21,12 @@ pub trait Scanner: core::fmt::Debug + Send + Sync {
     async fn inspect(&self, content: Content, permit: &Permit<'_>) -> Result<Inspection>;
 
     /// Takes every finding of these kinds out of a text; all kinds when none is named.
-    async fn redact(&self, text: &Pii<String>, kinds: &[FindingKind], permit: &Permit<'_>) -> Result<Pii<String>>;
+    async fn redact(
+        &self,
+        text: &Pii<String>,
+        kinds: &[FindingKind],
+        permit: &Permit<'_>,
+    ) -> Result<Pii<String>>;
 }
 
 /// What a scanner saw.

@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::id::{ActorId, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId, TenantId};
 use crate::pii::{FieldName, Placement, Record, RecordKey};
 use crate::policy::PolicyClass;
-use crate::retention::Hold;
 use crate::refusal::Code;
+use crate::retention::Hold;
 use crate::time::Timestamp;
 
 /// The firm's records, placements, holds and registers.
@@ -68,7 +68,13 @@ pub trait Store: core::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Jobs: core::fmt::Debug + Send + Sync {
     /// Leases at most `limit` due jobs until `until`.
-    async fn lease(&self, tenant: TenantId, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<Job>>;
+    async fn lease(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Job>>;
 
     /// Jobs by state, in the order of their ids, for operators and tests.
     async fn jobs(&self, tenant: TenantId, state: Option<JobState>) -> Result<Vec<Job>>;
@@ -118,7 +124,13 @@ impl ChangeSet {
     /// An empty, durable change set.
     #[must_use]
     pub const fn new(tenant: TenantId, at: Timestamp) -> Self {
-        Self { tenant, at, changes: Vec::new(), events: Vec::new(), durability: Durability::Durable }
+        Self {
+            tenant,
+            at,
+            changes: Vec::new(),
+            events: Vec::new(),
+            durability: Durability::Durable,
+        }
     }
 
     /// The same with one more change.
@@ -139,7 +151,10 @@ impl ChangeSet {
 /// One change of data.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[allow(clippy::large_enum_variant, reason = "change sets are short-lived and small")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "change sets are short-lived and small"
+)]
 pub enum Change {
     /// Puts a job into the outbox; nothing when it is there already.
     Enqueue(Job),
@@ -262,13 +277,27 @@ impl PlacementQuery {
     /// Every copy of one person's data.
     #[must_use]
     pub const fn of(tenant: TenantId, subject: SubjectId) -> Self {
-        Self { tenant, subject: Some(subject), matter: None, system: None, after: None, limit: usize::MAX }
+        Self {
+            tenant,
+            subject: Some(subject),
+            matter: None,
+            system: None,
+            after: None,
+            limit: usize::MAX,
+        }
     }
 
     /// Every copy of one matter's data.
     #[must_use]
     pub const fn in_matter(tenant: TenantId, matter: MatterId) -> Self {
-        Self { tenant, subject: None, matter: Some(matter), system: None, after: None, limit: usize::MAX }
+        Self {
+            tenant,
+            subject: None,
+            matter: Some(matter),
+            system: None,
+            after: None,
+            limit: usize::MAX,
+        }
     }
 }
 
@@ -289,7 +318,12 @@ impl HoldQuery {
     /// Active holds that cover a person directly or through a matter.
     #[must_use]
     pub const fn covering(tenant: TenantId, subject: SubjectId, matter: Option<MatterId>) -> Self {
-        Self { tenant, subject: Some(subject), matter, active: true }
+        Self {
+            tenant,
+            subject: Some(subject),
+            matter,
+            active: true,
+        }
     }
 
     /// Whether `hold` answers this query: it names the person or the matter, or the query names
@@ -300,8 +334,12 @@ impl HoldQuery {
         hold.tenant == self.tenant
             && (!self.active || hold.released.is_none())
             && (open
-                || self.subject.is_some_and(|subject| hold.subjects.contains(&subject))
-                || self.matter.is_some_and(|matter| hold.matters.contains(&matter)))
+                || self
+                    .subject
+                    .is_some_and(|subject| hold.subjects.contains(&subject))
+                || self
+                    .matter
+                    .is_some_and(|matter| hold.matters.contains(&matter)))
     }
 }
 
@@ -412,13 +450,29 @@ impl SheetQuery {
     /// The whole register.
     #[must_use]
     pub const fn all(tenant: TenantId, register: Register) -> Self {
-        Self { tenant, register, id: None, subject: None, matter: None, after: None, limit: usize::MAX }
+        Self {
+            tenant,
+            register,
+            id: None,
+            subject: None,
+            matter: None,
+            after: None,
+            limit: usize::MAX,
+        }
     }
 
     /// One sheet by name.
     #[must_use]
     pub const fn named(tenant: TenantId, register: Register, id: Label) -> Self {
-        Self { tenant, register, id: Some(id), subject: None, matter: None, after: None, limit: 1 }
+        Self {
+            tenant,
+            register,
+            id: Some(id),
+            subject: None,
+            matter: None,
+            after: None,
+            limit: 1,
+        }
     }
 }
 

@@ -29,7 +29,10 @@ impl Period {
     /// So many years.
     #[must_use]
     pub const fn years(years: u32) -> Self {
-        Self { months: years * 12, days: 0 }
+        Self {
+            months: years * 12,
+            days: 0,
+        }
     }
 
     /// The first day on which a minimum that began on `from` has passed.
@@ -40,7 +43,11 @@ impl Period {
     #[must_use]
     pub fn floor_from(self, from: NaiveDate) -> Option<NaiveDate> {
         let clamped = from.checked_add_months(Months::new(self.months))?;
-        let whole = if clamped.day() < from.day() { clamped.succ_opt()? } else { clamped };
+        let whole = if clamped.day() < from.day() {
+            clamped.succ_opt()?
+        } else {
+            clamped
+        };
         whole.checked_add_days(Days::new(u64::from(self.days)))
     }
 
@@ -61,7 +68,11 @@ impl fmt::Display for Period {
                 write!(f, "{count}{unit}")?;
             }
         }
-        if *self == Self::ZERO { f.write_str("0D") } else { Ok(()) }
+        if *self == Self::ZERO {
+            f.write_str("0D")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -69,13 +80,22 @@ impl FromStr for Period {
     type Err = BadPeriod;
 
     fn from_str(text: &str) -> Result<Self, BadPeriod> {
-        let mut rest = text.strip_prefix('P').filter(|rest| !rest.is_empty()).ok_or(BadPeriod)?;
+        let mut rest = text
+            .strip_prefix('P')
+            .filter(|rest| !rest.is_empty())
+            .ok_or(BadPeriod)?;
         let (mut months, mut days, mut units) = (0u32, 0u32, "YMWD");
         while !rest.is_empty() {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let count: u32 = rest.get(..digits).and_then(|n| n.parse().ok()).ok_or(BadPeriod)?;
+            let count: u32 = rest
+                .get(..digits)
+                .and_then(|n| n.parse().ok())
+                .ok_or(BadPeriod)?;
             let unit = rest.as_bytes().get(digits).copied().ok_or(BadPeriod)?;
-            let place = units.bytes().position(|known| known == unit).ok_or(BadPeriod)?;
+            let place = units
+                .bytes()
+                .position(|known| known == unit)
+                .ok_or(BadPeriod)?;
             units = &units[place + 1..];
             match unit {
                 b'Y' => months = count.checked_mul(12).ok_or(BadPeriod)?,
@@ -86,7 +106,11 @@ impl FromStr for Period {
             rest = &rest[digits + 1..];
         }
         let sane = months <= Self::LONGEST_YEARS * 12 && days <= Self::LONGEST_YEARS * 366;
-        if sane { Ok(Self { months, days }) } else { Err(BadPeriod) }
+        if sane {
+            Ok(Self { months, days })
+        } else {
+            Err(BadPeriod)
+        }
     }
 }
 
@@ -98,7 +122,9 @@ impl Serialize for Period {
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -112,15 +138,30 @@ mod tests {
 
     #[test]
     fn minima_round_up_over_a_missing_leap_day() {
-        assert_eq!(Period::years(3).floor_from(day("2020-02-29")), Some(day("2023-03-01")));
-        assert_eq!(Period::years(5).floor_from(day("2024-02-29")), Some(day("2029-03-01")));
-        assert_eq!(Period::years(1).floor_from(day("2028-02-29")), Some(day("2029-03-01")));
-        assert_eq!(Period::years(3).floor_from(day("2020-01-01")), Some(day("2023-01-01")));
+        assert_eq!(
+            Period::years(3).floor_from(day("2020-02-29")),
+            Some(day("2023-03-01"))
+        );
+        assert_eq!(
+            Period::years(5).floor_from(day("2024-02-29")),
+            Some(day("2029-03-01"))
+        );
+        assert_eq!(
+            Period::years(1).floor_from(day("2028-02-29")),
+            Some(day("2029-03-01"))
+        );
+        assert_eq!(
+            Period::years(3).floor_from(day("2020-01-01")),
+            Some(day("2023-01-01"))
+        );
     }
 
     #[test]
     fn maxima_round_down_over_a_missing_leap_day() {
-        assert_eq!(Period::years(3).ceiling_from(day("2020-02-29")), Some(day("2023-02-28")));
+        assert_eq!(
+            Period::years(3).ceiling_from(day("2020-02-29")),
+            Some(day("2023-02-28"))
+        );
     }
 
     #[test]
@@ -129,7 +170,20 @@ mod tests {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
         }
         assert_eq!("P2W".parse::<Period>().unwrap().to_string(), "P14D");
-        for text in ["", "P", "3Y", "P3", "PY", "P3Y3Y", "P6M1Y", "P1H", "P999Y", "P99999999999Y", "P-1Y", "P٣Y"] {
+        for text in [
+            "",
+            "P",
+            "3Y",
+            "P3",
+            "PY",
+            "P3Y3Y",
+            "P6M1Y",
+            "P1H",
+            "P999Y",
+            "P99999999999Y",
+            "P-1Y",
+            "P٣Y",
+        ] {
             assert_eq!(text.parse::<Period>(), Err(BadPeriod), "{text}");
         }
     }

@@ -114,7 +114,11 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
     let rules: Vec<&Rule> = schedule
         .rules
         .iter()
-        .filter(|rule| rule.nexus.as_ref().is_none_or(|nexus| facts.nexus.contains(nexus)))
+        .filter(|rule| {
+            rule.nexus
+                .as_ref()
+                .is_none_or(|nexus| facts.nexus.contains(nexus))
+        })
         .collect();
     if rules.is_empty() {
         return Err(Refusal::new(Code::RetUnclassed).about("class", schedule.class.clone()));
@@ -126,7 +130,9 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
         ceiling: None,
         steps: Vec::new(),
         packs: rules.iter().map(|rule| rule.pack.clone()).collect(),
-        executable: rules.iter().all(|rule| rule.verified && reviewed_within(rule, 18, facts.today)),
+        executable: rules
+            .iter()
+            .all(|rule| rule.verified && reviewed_within(rule, 18, facts.today)),
         overdue: rules
             .iter()
             .filter(|rule| !reviewed_within(rule, 12, facts.today))
@@ -135,7 +141,11 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
     };
     let (mut open, mut unknown, mut transfer) = (None, None, false);
     for rule in &rules {
-        if let Some(what) = rule.while_open.as_ref().filter(|what| facts.open.contains(*what)) {
+        if let Some(what) = rule
+            .while_open
+            .as_ref()
+            .filter(|what| facts.open.contains(*what))
+        {
             proof.note(rule, "open", None);
             open.get_or_insert_with(|| what.clone());
             continue;
@@ -193,7 +203,9 @@ impl Evaluation {
             Outcome::Eligible { .. } => refuse(Code::RetPack),
             Outcome::Held(holds) => {
                 let refusal = Refusal::new(Code::DstHold).about("holds", holds.len());
-                Err(holds.iter().fold(refusal, |refusal, hold| refusal.about("hold", *hold)))
+                Err(holds
+                    .iter()
+                    .fold(refusal, |refusal, hold| refusal.about("hold", *hold)))
             }
             Outcome::KeepRestricted { .. } => refuse(Code::RetConflict),
             Outcome::Keep { until } => Err(Refusal::new(Code::DspOpen)
@@ -202,7 +214,9 @@ impl Evaluation {
             Outcome::Undetermined { trigger } => {
                 Err(Refusal::new(Code::RetNoTrigger).about("trigger", trigger.clone()))
             }
-            Outcome::NotComputable { open } => Err(Refusal::new(Code::DspOpen).about("open", open.clone())),
+            Outcome::NotComputable { open } => {
+                Err(Refusal::new(Code::DspOpen).about("open", open.clone()))
+            }
             Outcome::OfferTransfer => refuse(Code::DspOriginal),
         }
     }
@@ -210,19 +224,34 @@ impl Evaluation {
     fn compare(&self, today: NaiveDate, transfer: bool) -> Outcome {
         match (self.floor, self.ceiling) {
             (Some(floor), Some(ceiling)) if floor > ceiling && today < floor => {
-                Outcome::KeepRestricted { until: floor, ceiling }
+                Outcome::KeepRestricted {
+                    until: floor,
+                    ceiling,
+                }
             }
             (Some(floor), _) if today < floor => Outcome::Keep { until: floor },
             _ if transfer => Outcome::OfferTransfer,
-            (Some(floor), ceiling) => Outcome::Eligible { since: floor, act_by: ceiling },
-            (None, Some(ceiling)) => Outcome::Eligible { since: ceiling, act_by: Some(ceiling) },
+            (Some(floor), ceiling) => Outcome::Eligible {
+                since: floor,
+                act_by: ceiling,
+            },
+            (None, Some(ceiling)) => Outcome::Eligible {
+                since: ceiling,
+                act_by: Some(ceiling),
+            },
             // Rules that give neither floor nor ceiling give no permission either.
-            (None, None) => Outcome::Undetermined { trigger: Label::fixed("none") },
+            (None, None) => Outcome::Undetermined {
+                trigger: Label::fixed("none"),
+            },
         }
     }
 
     fn note(&mut self, rule: &Rule, gave: &'static str, date: Option<NaiveDate>) {
-        self.steps.push(Step { rule: rule.id.clone(), gave: Label::fixed(gave), date });
+        self.steps.push(Step {
+            rule: rule.id.clone(),
+            gave: Label::fixed(gave),
+            date,
+        });
     }
 }
 
@@ -237,7 +266,11 @@ fn resolve(
         let from = triggers.get(&bound.trigger).copied();
         match from {
             Some(from) => {
-                let date = if floor { bound.add.floor_from(from) } else { bound.add.ceiling_from(from) };
+                let date = if floor {
+                    bound.add.floor_from(from)
+                } else {
+                    bound.add.ceiling_from(from)
+                };
                 dates.push(date.ok_or_else(|| bound.trigger.clone())?);
                 if term.op == Combine::First {
                     break;
@@ -259,7 +292,9 @@ fn resolve(
 }
 
 fn reviewed_within(rule: &Rule, months: u32, today: NaiveDate) -> bool {
-    rule.reviewed_on.checked_add_months(Months::new(months)).is_some_and(|until| today <= until)
+    rule.reviewed_on
+        .checked_add_months(Months::new(months))
+        .is_some_and(|until| today <= until)
 }
 
 #[cfg(test)]
@@ -288,7 +323,11 @@ mod tests {
             source: "test".into(),
             reviewed_on: day("2026-11-22"),
             verified: true,
-            pack: PackRef { id: label("test"), version: label("1"), digest: Digest::of(b"test") },
+            pack: PackRef {
+                id: label("test"),
+                version: label("1"),
+                digest: Digest::of(b"test"),
+            },
         }
     }
 
@@ -298,13 +337,19 @@ mod tests {
             add: add.parse().unwrap(),
             when_known: *when_known,
         };
-        Term { op, of: of.iter().map(bound).collect() }
+        Term {
+            op,
+            of: of.iter().map(bound).collect(),
+        }
     }
 
     fn facts(today: &str, triggers: &[(&str, &str)]) -> Facts {
         Facts {
             today: day(today),
-            triggers: triggers.iter().map(|(name, date)| (label(name), day(date))).collect(),
+            triggers: triggers
+                .iter()
+                .map(|(name, date)| (label(name), day(date)))
+                .collect(),
             open: BTreeSet::new(),
             nexus: BTreeSet::new(),
             holds: Vec::new(),
@@ -313,10 +358,19 @@ mod tests {
     }
 
     fn i9() -> Schedule {
-        let floor = term(Combine::Max, &[("hire_date", "P3Y", false), ("employment_end", "P1Y", false)]);
+        let floor = term(
+            Combine::Max,
+            &[
+                ("hire_date", "P3Y", false),
+                ("employment_end", "P1Y", false),
+            ],
+        );
         let mut rule = rule("us.i9", Some(floor), None);
         rule.while_open = Some(label("employment"));
-        Schedule { class: label("EMPLOYER_RECORD.I9"), rules: vec![rule] }
+        Schedule {
+            class: label("EMPLOYER_RECORD.I9"),
+            rules: vec![rule],
+        }
     }
 
     #[test]
@@ -328,8 +382,15 @@ mod tests {
             ("2024-02-29", "2028-02-29", "2029-03-01"),
             ("2022-06-15", "2024-06-15", "2025-06-15"),
         ] {
-            let facts = facts("2019-01-01", &[("hire_date", hire), ("employment_end", end)]);
-            assert_eq!(evaluate(&i9(), &facts).unwrap().floor, Some(day(expected)), "{hire} {end}");
+            let facts = facts(
+                "2019-01-01",
+                &[("hire_date", hire), ("employment_end", end)],
+            );
+            assert_eq!(
+                evaluate(&i9(), &facts).unwrap().floor,
+                Some(day(expected)),
+                "{hire} {end}"
+            );
         }
     }
 
@@ -338,56 +399,139 @@ mod tests {
         let mut facts = facts("2026-01-01", &[("hire_date", "2020-01-01")]);
         facts.open.insert(label("employment"));
         let outcome = evaluate(&i9(), &facts).unwrap().outcome;
-        assert_eq!(outcome, Outcome::NotComputable { open: label("employment") });
+        assert_eq!(
+            outcome,
+            Outcome::NotComputable {
+                open: label("employment")
+            }
+        );
     }
 
     #[test]
     fn a_hold_beats_everything() {
-        let mut facts = facts("2040-01-01", &[("hire_date", "2020-01-01"), ("employment_end", "2021-01-01")]);
+        let mut facts = facts(
+            "2040-01-01",
+            &[
+                ("hire_date", "2020-01-01"),
+                ("employment_end", "2021-01-01"),
+            ],
+        );
         let hold = HoldId::derived(&[b"hold"]);
         facts.holds.push(hold);
         let evaluation = evaluate(&i9(), &facts).unwrap();
         assert_eq!(evaluation.outcome, Outcome::Held(vec![hold]));
-        assert_eq!(evaluation.require_eligible().unwrap_err().code(), Code::DstHold);
+        assert_eq!(
+            evaluation.require_eligible().unwrap_err().code(),
+            Code::DstHold
+        );
     }
 
     #[test]
     fn an_unknown_trigger_keeps() {
         let facts = facts("2040-01-01", &[("hire_date", "2020-01-01")]);
         let evaluation = evaluate(&i9(), &facts).unwrap();
-        assert_eq!(evaluation.outcome, Outcome::Undetermined { trigger: label("employment_end") });
-        assert_eq!(evaluation.require_eligible().unwrap_err().code(), Code::RetNoTrigger);
+        assert_eq!(
+            evaluation.outcome,
+            Outcome::Undetermined {
+                trigger: label("employment_end")
+            }
+        );
+        assert_eq!(
+            evaluation.require_eligible().unwrap_err().code(),
+            Code::RetNoTrigger
+        );
     }
 
     #[test]
     fn a_minors_file_is_kept_seven_years_from_majority() {
-        let floor = term(Combine::Max, &[("matter_closed", "P7Y", false), ("majority", "P7Y", true)]);
-        let schedule = Schedule { class: label("CASE.FILE"), rules: vec![rule("il.claims", Some(floor), None)] };
-        let minor = facts("2026-01-02", &[("matter_closed", "2026-01-01"), ("majority", "2033-05-10")]);
-        assert_eq!(evaluate(&schedule, &minor).unwrap().outcome, Outcome::Keep { until: day("2040-05-10") });
+        let floor = term(
+            Combine::Max,
+            &[("matter_closed", "P7Y", false), ("majority", "P7Y", true)],
+        );
+        let schedule = Schedule {
+            class: label("CASE.FILE"),
+            rules: vec![rule("il.claims", Some(floor), None)],
+        };
+        let minor = facts(
+            "2026-01-02",
+            &[("matter_closed", "2026-01-01"), ("majority", "2033-05-10")],
+        );
+        assert_eq!(
+            evaluate(&schedule, &minor).unwrap().outcome,
+            Outcome::Keep {
+                until: day("2040-05-10")
+            }
+        );
         let adult = facts("2026-01-02", &[("matter_closed", "2026-01-01")]);
-        assert_eq!(evaluate(&schedule, &adult).unwrap().outcome, Outcome::Keep { until: day("2033-01-01") });
+        assert_eq!(
+            evaluate(&schedule, &adult).unwrap().outcome,
+            Outcome::Keep {
+                until: day("2033-01-01")
+            }
+        );
     }
 
     #[test]
     fn the_first_known_trigger_counts_where_the_law_says_so() {
-        let floor = term(Combine::First, &[("last_h1b_employment", "P1Y", false), ("lca_end", "P1Y", false)]);
-        let schedule = Schedule { class: label("PAF"), rules: vec![rule("us.paf", Some(floor), None)] };
+        let floor = term(
+            Combine::First,
+            &[
+                ("last_h1b_employment", "P1Y", false),
+                ("lca_end", "P1Y", false),
+            ],
+        );
+        let schedule = Schedule {
+            class: label("PAF"),
+            rules: vec![rule("us.paf", Some(floor), None)],
+        };
         let never = facts("2020-01-01", &[("lca_end", "2025-06-30")]);
-        assert_eq!(evaluate(&schedule, &never).unwrap().floor, Some(day("2026-06-30")));
-        let worked = facts("2020-01-01", &[("lca_end", "2025-06-30"), ("last_h1b_employment", "2025-09-15")]);
-        assert_eq!(evaluate(&schedule, &worked).unwrap().floor, Some(day("2026-09-15")));
+        assert_eq!(
+            evaluate(&schedule, &never).unwrap().floor,
+            Some(day("2026-06-30"))
+        );
+        let worked = facts(
+            "2020-01-01",
+            &[
+                ("lca_end", "2025-06-30"),
+                ("last_h1b_employment", "2025-09-15"),
+            ],
+        );
+        assert_eq!(
+            evaluate(&schedule, &worked).unwrap().floor,
+            Some(day("2026-09-15"))
+        );
     }
 
     #[test]
     fn a_floor_past_the_ceiling_restricts_instead_of_destroying() {
-        let floor = rule("il.claims", Some(term(Combine::Max, &[("matter_closed", "P7Y", false)])), None);
-        let ceiling = rule("eu.storage", None, Some(term(Combine::Min, &[("matter_closed", "P0D", false)])));
-        let schedule = Schedule { class: label("CASE.FILE"), rules: vec![ceiling, floor] };
-        let evaluation = evaluate(&schedule, &facts("2027-01-01", &[("matter_closed", "2026-01-01")])).unwrap();
-        let expected = Outcome::KeepRestricted { until: day("2033-01-01"), ceiling: day("2026-01-01") };
+        let floor = rule(
+            "il.claims",
+            Some(term(Combine::Max, &[("matter_closed", "P7Y", false)])),
+            None,
+        );
+        let ceiling = rule(
+            "eu.storage",
+            None,
+            Some(term(Combine::Min, &[("matter_closed", "P0D", false)])),
+        );
+        let schedule = Schedule {
+            class: label("CASE.FILE"),
+            rules: vec![ceiling, floor],
+        };
+        let evaluation = evaluate(
+            &schedule,
+            &facts("2027-01-01", &[("matter_closed", "2026-01-01")]),
+        )
+        .unwrap();
+        let expected = Outcome::KeepRestricted {
+            until: day("2033-01-01"),
+            ceiling: day("2026-01-01"),
+        };
         assert_eq!(evaluation.outcome, expected);
-        assert_eq!(evaluation.require_eligible().unwrap_err().code(), Code::RetConflict);
+        assert_eq!(
+            evaluation.require_eligible().unwrap_err().code(),
+            Code::RetConflict
+        );
     }
 
     #[test]
@@ -397,15 +541,43 @@ mod tests {
         let mut unverified = rule("x", term(), None);
         unverified.verified = false;
         unverified.reviewed_on = day("2033-12-01");
-        let schedule = Schedule { class: label("CASE.FILE"), rules: vec![unverified] };
-        assert_eq!(evaluate(&schedule, &late).unwrap().require_eligible().unwrap_err().code(), Code::RetPack);
-        let stale = Schedule { class: label("CASE.FILE"), rules: vec![rule("x", term(), None)] };
-        assert_eq!(evaluate(&stale, &late).unwrap().require_eligible().unwrap_err().code(), Code::RetPack);
+        let schedule = Schedule {
+            class: label("CASE.FILE"),
+            rules: vec![unverified],
+        };
+        assert_eq!(
+            evaluate(&schedule, &late)
+                .unwrap()
+                .require_eligible()
+                .unwrap_err()
+                .code(),
+            Code::RetPack
+        );
+        let stale = Schedule {
+            class: label("CASE.FILE"),
+            rules: vec![rule("x", term(), None)],
+        };
+        assert_eq!(
+            evaluate(&stale, &late)
+                .unwrap()
+                .require_eligible()
+                .unwrap_err()
+                .code(),
+            Code::RetPack
+        );
     }
 
     #[test]
     fn no_rule_is_no_permission() {
-        let schedule = Schedule { class: label("X"), rules: Vec::new() };
-        assert_eq!(evaluate(&schedule, &facts("2034-01-01", &[])).unwrap_err().code(), Code::RetUnclassed);
+        let schedule = Schedule {
+            class: label("X"),
+            rules: Vec::new(),
+        };
+        assert_eq!(
+            evaluate(&schedule, &facts("2034-01-01", &[]))
+                .unwrap_err()
+                .code(),
+            Code::RetUnclassed
+        );
     }
 }

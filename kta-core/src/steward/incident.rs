@@ -2,8 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Event, Label, Outcome};
+use crate::error::Result;
 use crate::id::{ActorId, DeliveryId, IncidentId, MatterId};
+use crate::pipeline::House;
+use crate::policy::{Act, Scope, Session};
+use crate::ports::store::{ChangeSet, Expected, Register};
 use crate::refusal::{Code, Refusal};
+use crate::steward::shelf;
 use crate::time::Timestamp;
 
 /// An incident, a candidate for one, or a near miss.
@@ -47,6 +53,20 @@ pub enum IncidentKind {
     Spoofing,
     /// Somebody asked for what they may not have.
     UnauthorisedRequest,
+}
+
+impl IncidentKind {
+    /// The kind as the registers and the log write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InsecureChannel => "insecure_channel",
+            Self::Misdirected => "misdirected",
+            Self::Reported => "reported",
+            Self::Spoofing => "spoofing",
+            Self::UnauthorisedRequest => "unauthorised_request",
+        }
+    }
 }
 
 /// A correction of a past time, kept beside what it corrects.
@@ -97,12 +117,21 @@ impl Incident {
     ///
     /// # Errors
     /// [`Code::IncTimes`] when it lies before the detection.
-    pub fn become_aware(&mut self, aware: Timestamp, by: ActorId, now: Timestamp) -> Result<(), Refusal> {
+    pub fn become_aware(
+        &mut self,
+        aware: Timestamp,
+        by: ActorId,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         if aware < self.detected {
             return Err(Refusal::new(Code::IncTimes).about("incident", self.id));
         }
         if self.aware.is_some() {
-            self.amendments.push(Amendment { by, at: now, was: self.aware });
+            self.amendments.push(Amendment {
+                by,
+                at: now,
+                was: self.aware,
+            });
         }
         self.aware = Some(aware);
         Ok(())
@@ -129,9 +158,206 @@ impl Incident {
     }
 }
 
+/// Takes a report in. It needs no permit and no listed reporter, names nobody when `reporter` is
+/// absent, and takes a matter that nobody knows as it is: a report is never refused.
+///
+/// # Errors
+/// Faults of the store.
+pub async fn report(
+    house: &House,
+    reporter: Option<ActorId>,
+    kind: IncidentKind,
+    matter: Option<MatterId>,
+) -> Result<Incident> {
+    let now = house.gate.now();
+    let id = IncidentId::random(&*house.doors.entropy);
+    let incident = Incident {
+        matter,
+        reporter,
+        ..Incident::open(id, kind, now)
+    };
+    let by = reporter.unwrap_or_else(anonymous);
+    let event = Event::new(
+        house.tenant(),
+        by,
+        Label::fixed("report"),
+        Act::Report,
+        Outcome::Done,
+    )
+    .in_matter(matter)
+    .with("incident", id)
+    .with("kind", kind.as_str());
+    let change = ChangeSet::new(house.tenant(), now)
+        .with(shelf::file(
+            Register::Incidents,
+            shelf::name(id),
+            matter,
+            &incident,
+            Expected::Absent,
+        )?)
+        .event(event);
+    house.doors.store.commit(change).await?;
+    Ok(incident)
+}
+
+/// Notes that the firm is aware of an incident from now on: the breach clocks start. Where it
+/// already was aware the earlier time stands, so that nobody moves a deadline by asking twice.
+///
+/// # Errors
+/// [`Code::AclDeny`] for an incident that is not there; [`Code::IncTimes`] when it was detected
+/// after now; refusals of the gate; a conflict when somebody changed it meanwhile; faults of the
+/// store. Refusals are logged.
+pub async fn aware(house: &House, session: &Session<'_>, id: IncidentId) -> Result<Incident> {
+    let by = session.actor();
+    amend(
+        house,
+        session,
+        id,
+        Act::Report,
+        "aware",
+        |incident, now| match incident.aware {
+            Some(_) => Ok(()),
+            None => incident.become_aware(now, by, now),
+        },
+    )
+    .await
+}
+
+/// Closes an incident; a closed one stays as it was closed.
+///
+/// # Errors
+/// [`Code::IncClock`] while the firm's awareness is undecided; otherwise as [`aware`].
+pub async fn close(house: &House, session: &Session<'_>, id: IncidentId) -> Result<Incident> {
+    amend(
+        house,
+        session,
+        id,
+        Act::Close,
+        "close",
+        |incident, now| match incident.closed {
+            Some(_) => Ok(()),
+            None => incident.close(now),
+        },
+    )
+    .await
+}
+
+/// The actor under whom the log has anonymous reports; it is nobody.
+#[must_use]
+pub fn anonymous() -> ActorId {
+    ActorId::derived(&[b"anonymous report"])
+}
+
+async fn amend(
+    house: &House,
+    session: &Session<'_>,
+    id: IncidentId,
+    act: Act,
+    what: &'static str,
+    amend: impl FnOnce(&mut Incident, Timestamp) -> Result<(), Refusal>,
+) -> Result<Incident> {
+    let scope = Scope::firm().about("incident", id);
+    let permit = session.permit(act, scope.clone()).await?;
+    let name = shelf::name(id);
+    let found = shelf::find::<Incident>(house, Register::Incidents, &name).await?;
+    let Some((mut incident, revision)) = found else {
+        return Err(shelf::refuse(session, act, &scope, Code::AclDeny).await);
+    };
+    let (before, now) = (incident.clone(), house.gate.now());
+    if let Err(refusal) = amend(&mut incident, now) {
+        return Err(shelf::refuse(session, act, &scope, refusal).await);
+    }
+    if incident == before {
+        return Ok(incident);
+    }
+    let event = permit
+        .event(act, Outcome::Done)
+        .in_matter(incident.matter)
+        .with("incident", id)
+        .with("change", what);
+    let change = ChangeSet::new(house.tenant(), now)
+        .with(shelf::file(
+            Register::Incidents,
+            name,
+            incident.matter,
+            &incident,
+            revision,
+        )?)
+        .event(event);
+    house.doors.store.commit(change).await?;
+    Ok(incident)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Role;
+    use crate::steward::testing::{actor, entries, founded, session};
+
+    #[tokio::test]
+    async fn a_report_is_never_refused_and_an_anonymous_one_names_nobody() {
+        let (ports, house) = founded(71).await;
+        let stranger = ActorId::derived(&[b"not on the list"]);
+        let nowhere = MatterId::derived(&[b"no such matter"]);
+        for kind in [
+            IncidentKind::InsecureChannel,
+            IncidentKind::Misdirected,
+            IncidentKind::Reported,
+            IncidentKind::Spoofing,
+            IncidentKind::UnauthorisedRequest,
+        ] {
+            for reporter in [None, Some(stranger), Some(actor(Role::Sysadmin))] {
+                for matter in [None, Some(nowhere)] {
+                    let incident = report(&house, reporter, kind, matter).await.unwrap();
+                    let kept = house
+                        .filed(Register::Incidents, &shelf::name(incident.id))
+                        .await;
+                    assert_eq!(kept.unwrap(), Some(incident));
+                    let entry = entries(&ports, &house).await.pop().unwrap();
+                    assert_eq!(entry.event.actor, reporter.unwrap_or_else(anonymous));
+                }
+            }
+            assert_eq!(
+                serde_json::to_value(kind).unwrap(),
+                serde_json::Value::from(kind.as_str())
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_incident_closes_after_awareness_and_the_first_awareness_stands() {
+        let (ports, house) = founded(72).await;
+        let (officer, clerk) = (session(&house, Role::Dpo), session(&house, Role::Paralegal));
+        let id = report(&house, None, IncidentKind::Reported, None)
+            .await
+            .unwrap()
+            .id;
+        let code = |error: crate::Error| error.refusal().unwrap().code();
+        assert_eq!(
+            code(close(&house, &officer, id).await.unwrap_err()),
+            Code::IncClock
+        );
+        assert_eq!(
+            entries(&ports, &house).await.last().unwrap().event.code,
+            Some(Code::IncClock)
+        );
+        let noticed = aware(&house, &officer, id).await.unwrap();
+        ports.clock.advance(chrono::TimeDelta::hours(5));
+        assert_eq!(aware(&house, &officer, id).await.unwrap(), noticed);
+        assert_eq!(
+            code(close(&house, &clerk, id).await.unwrap_err()),
+            Code::AclDeny
+        );
+        let closed = close(&house, &officer, id).await.unwrap();
+        assert_eq!(closed.closed, Some(house.gate.now()));
+        ports.clock.advance(chrono::TimeDelta::hours(1));
+        assert_eq!(close(&house, &officer, id).await.unwrap(), closed);
+        let unknown = IncidentId::derived(&[b"unknown"]);
+        assert_eq!(
+            code(aware(&house, &officer, unknown).await.unwrap_err()),
+            Code::AclDeny
+        );
+    }
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -142,23 +368,34 @@ mod tests {
         let id = IncidentId::derived(&[b"x"]);
         let aware = at("2026-03-27T21:00:00Z"); // 22:00 in Berlin, before the clocks change
         let mut incident = Incident::open(id, IncidentKind::Reported, aware);
-        incident.become_aware(aware, ActorId::derived(&[b"d"]), aware).unwrap();
+        incident
+            .become_aware(aware, ActorId::derived(&[b"d"]), aware)
+            .unwrap();
         // 23:00 in Berlin after they have changed.
-        assert_eq!(incident.authority_deadline(), Some(at("2026-03-30T21:00:00Z")));
+        assert_eq!(
+            incident.authority_deadline(),
+            Some(at("2026-03-30T21:00:00Z"))
+        );
     }
 
     #[test]
     fn a_past_time_changes_only_by_amendment() {
         let now = at("2026-03-27T21:00:00Z");
         let by = ActorId::derived(&[b"d"]);
-        let mut incident = Incident::open(IncidentId::derived(&[b"x"]), IncidentKind::Reported, now);
+        let mut incident =
+            Incident::open(IncidentId::derived(&[b"x"]), IncidentKind::Reported, now);
         assert_eq!(incident.close(now).unwrap_err().code(), Code::IncClock);
         assert_eq!(
-            incident.become_aware(at("2026-03-01T00:00:00Z"), by, now).unwrap_err().code(),
+            incident
+                .become_aware(at("2026-03-01T00:00:00Z"), by, now)
+                .unwrap_err()
+                .code(),
             Code::IncTimes
         );
         incident.become_aware(now, by, now).unwrap();
-        incident.become_aware(at("2026-03-28T00:00:00Z"), by, now).unwrap();
+        incident
+            .become_aware(at("2026-03-28T00:00:00Z"), by, now)
+            .unwrap();
         assert_eq!(incident.amendments[0].was, Some(now));
         incident.close(now).unwrap();
     }

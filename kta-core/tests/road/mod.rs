@@ -13,15 +13,23 @@ use kta_core::pipeline::receive::{self, Reception};
 use kta_core::pipeline::retain::Nexus;
 use kta_core::pipeline::transmit::Filing;
 use kta_core::pipeline::verify::{CaseFile, Desk, Sorted};
-use kta_core::pipeline::{House, collaborate, enter, manage, process, retain, store, transfer, transmit, verify};
+use kta_core::pipeline::{
+    House, collaborate, enter, manage, process, retain, store, transfer, transmit, verify,
+};
 use kta_core::policy::{Actor, LawfulBasis, Permit, Purpose, Role, Session, SpecialGround};
 use kta_core::ports::collaboration::Recipient;
 use kta_core::ports::store::{PlacementQuery, Register, SheetQuery, Store as _};
 use kta_core::time::Timestamp;
 
 /// Values that must not be seen anywhere outside.
-pub(crate) const CANARIES: [&str; 6] =
-    ["Qzxcanary", "QZXCANARY", "XQ9900001", "1990-02-03", "noa@qzx-canary.example", "+1 202 555 0199"];
+pub(crate) const CANARIES: [&str; 6] = [
+    "Qzxcanary",
+    "QZXCANARY",
+    "XQ9900001",
+    "1990-02-03",
+    "noa@qzx-canary.example",
+    "+1 202 555 0199",
+];
 
 pub(crate) struct Cast {
     pub(crate) matter: MatterId,
@@ -47,12 +55,20 @@ pub(crate) async fn ports(seed: u64) -> (MemoryPorts, Cast) {
     let subject = |who: u8| SubjectId::derived(&[b"person", &seed.to_be_bytes(), &[who]]);
     let mut letter = Letter::new(now, "noa@qzx-canary.example").with("body", "our documents");
     for (number, kind) in FAMILY_DOCUMENTS {
-        letter = letter.attach(format!("{kind}-{number}.txt"), MediaType::text(), content(number, kind));
+        letter = letter.attach(
+            format!("{kind}-{number}.txt"),
+            MediaType::text(),
+            content(number, kind),
+        );
     }
     let (family, _) = ports.intake.push(letter);
     let employer = Letter::new(now, "hr@example.com")
         .attach("lca.txt", MediaType::text(), content(4, DocumentKind::Lca))
-        .attach("letter.txt", MediaType::text(), content(4, DocumentKind::EmployerLetter));
+        .attach(
+            "letter.txt",
+            MediaType::text(),
+            content(4, DocumentKind::EmployerLetter),
+        );
     let (petition, _) = ports.intake.push(employer);
     let cast = Cast {
         matter: MatterId::derived(&[b"matter", &seed.to_be_bytes()]),
@@ -75,8 +91,12 @@ const FAMILY_DOCUMENTS: [(usize, DocumentKind); 9] = [
 ];
 
 /// Number, given name and birth year of each family member.
-const FAMILY: [(&str, &str, u16); 4] =
-    [("XQ9900001", "Noa", 1990), ("XQ9900002", "Adam", 1989), ("XQ9900003", "Lia", 2012), ("XQ9900004", "Ben", 2015)];
+const FAMILY: [(&str, &str, u16); 4] = [
+    ("XQ9900001", "Noa", 1990),
+    ("XQ9900002", "Adam", 1989),
+    ("XQ9900003", "Lia", 2012),
+    ("XQ9900004", "Ben", 2015),
+];
 
 fn content(number: usize, kind: DocumentKind) -> Vec<u8> {
     if kind != DocumentKind::Passport {
@@ -114,23 +134,41 @@ fn fields(number: usize) -> Fields {
         fields.set(&schema, name, value).unwrap();
     }
     if number == 0 {
-        fields.set(&schema, "email", "noa@qzx-canary.example".to_owned()).unwrap();
-        fields.set(&schema, "phone", "+1 202 555 0199".to_owned()).unwrap();
+        fields
+            .set(&schema, "email", "noa@qzx-canary.example".to_owned())
+            .unwrap();
+        fields
+            .set(&schema, "phone", "+1 202 555 0199".to_owned())
+            .unwrap();
     }
     fields
 }
 
 /// Puts the staff on the access list and opens the matter; does nothing the second time.
 pub(crate) async fn found(house: &House, cast: &Cast) -> Result<()> {
-    if house.gate.directory(|directory| directory.actors.is_empty()) {
+    if house
+        .gate
+        .directory(|directory| directory.actors.is_empty())
+    {
         let trained = "2099-01-01".parse().unwrap();
-        let mut actors: Vec<_> =
-            Role::ALL.iter().map(|role| Actor::new(actor(*role, 0), *role).trained_until(trained)).collect();
+        let mut actors: Vec<_> = Role::ALL
+            .iter()
+            .map(|role| Actor::new(actor(*role, 0), *role).trained_until(trained))
+            .collect();
         actors.push(Actor::new(actor(Role::Records, 1), Role::Records).trained_until(trained));
         manage::found(house, cast.actor(Role::Ciso), actors).await?;
     }
-    if house.gate.directory(|directory| directory.matters.is_empty()) {
-        let parties = [Party::Beneficiary, Party::Spouse, Party::Child, Party::Child, Party::Petitioner];
+    if house
+        .gate
+        .directory(|directory| directory.matters.is_empty())
+    {
+        let parties = [
+            Party::Beneficiary,
+            Party::Spouse,
+            Party::Child,
+            Party::Child,
+            Party::Petitioner,
+        ];
         let matter = Matter {
             tenant: house.tenant(),
             id: cast.matter,
@@ -143,8 +181,14 @@ pub(crate) async fn found(house: &House, cast: &Cast) -> Result<()> {
             parties: cast.people.into_iter().zip(parties).collect(),
             walled: BTreeSet::new(),
             purposes: BTreeMap::from(
-                [Purpose::Representation, Purpose::Filing, Purpose::Retention, Purpose::Disposition, Purpose::Compliance]
-                    .map(|purpose| (purpose, LawfulBasis::Contract)),
+                [
+                    Purpose::Representation,
+                    Purpose::Filing,
+                    Purpose::Retention,
+                    Purpose::Disposition,
+                    Purpose::Compliance,
+                ]
+                .map(|purpose| (purpose, LawfulBasis::Contract)),
             ),
             ground: Some(SpecialGround::LegalClaims),
             triggers: BTreeMap::new(),
@@ -179,7 +223,11 @@ pub(crate) async fn execute(house: &House, _cast: &Cast, approved: Approved) -> 
     dispose::execute(house, &destroyer, &prober, approved, &Nexus::default()).await
 }
 
-pub(crate) async fn until_approved(ports: &MemoryPorts, house: &House, cast: &Cast) -> Result<Approved> {
+pub(crate) async fn until_approved(
+    ports: &MemoryPorts,
+    house: &House,
+    cast: &Cast,
+) -> Result<Approved> {
     found(house, cast).await?;
     let clerk = session(house, Role::Intake, Purpose::Representation);
     // The intake port of the house is among its erasers; the letters come through the same one.
@@ -193,7 +241,11 @@ pub(crate) async fn until_approved(ports: &MemoryPorts, house: &House, cast: &Ca
     assert_eq!(received.len(), cast.deliveries.len(), "a delivery was lost");
     let paralegal = session(house, Role::Paralegal, Purpose::Representation);
     let destroyer = session(house, Role::ServiceDestroy, Purpose::Disposition);
-    let desk = Desk { clerk: &clerk, reviewer: &paralegal, destroyer: &destroyer };
+    let desk = Desk {
+        clerk: &clerk,
+        reviewer: &paralegal,
+        destroyer: &destroyer,
+    };
     let verified = verify::verify(house, desk, received, case(cast)).await?;
     let entered = enter::enter(house, &paralegal, verified).await?;
     let sync = session(house, Role::ServiceSync, Purpose::Representation);
@@ -202,7 +254,11 @@ pub(crate) async fn until_approved(ports: &MemoryPorts, house: &House, cast: &Ca
     let processed = process::process(house, &attorney, transferred, &draft).await?;
     let stored = store::store(house, &paralegal, processed).await?;
     let mut shared = collaborate::collaborate(house, stored).await?;
-    let letter = shared.stored().documents().find(|d| d.kind == DocumentKind::EmployerLetter).map(|d| d.id);
+    let letter = shared
+        .stored()
+        .documents()
+        .find(|d| d.kind == DocumentKind::EmployerLetter)
+        .map(|d| d.id);
     let wish = collaborate::Wish {
         document: letter.expect("the employer's letter came in"),
         recipient: Recipient::new("hr@example.com".to_owned())?,
@@ -214,7 +270,14 @@ pub(crate) async fn until_approved(ports: &MemoryPorts, house: &House, cast: &Ca
     let documents = shared
         .stored()
         .documents()
-        .filter(|d| [DocumentKind::Passport, DocumentKind::Degree, DocumentKind::Lca].contains(&d.kind))
+        .filter(|d| {
+            [
+                DocumentKind::Passport,
+                DocumentKind::Degree,
+                DocumentKind::Lca,
+            ]
+            .contains(&d.kind)
+        })
         .map(|d| d.id)
         .collect();
     let filing = Filing {
@@ -226,7 +289,11 @@ pub(crate) async fn until_approved(ports: &MemoryPorts, house: &House, cast: &Ca
     };
     let filer = session(house, Role::Attorney, Purpose::Filing);
     let transmitted = transmit::transmit(house, &filer, shared, filing).await?;
-    if house.gate.directory(|directory| directory.matters[&cast.matter].state) == MatterState::Filed {
+    if house
+        .gate
+        .directory(|directory| directory.matters[&cast.matter].state)
+        == MatterState::Filed
+    {
         manage::close_matter(house, &attorney, cast.matter, "2026-12-31".parse().unwrap()).await?;
     }
     ports.clock.set("2045-01-02T09:00:00Z".parse().unwrap());
@@ -238,17 +305,34 @@ pub(crate) async fn until_approved(ports: &MemoryPorts, house: &House, cast: &Ca
     let once = approve(house, proposed, &records).await?;
     let once = match once {
         Some(once) => once,
-        None => dispose::approve(house, &officer, dispose::propose(house, &records, &retained).await?).await?,
+        None => {
+            dispose::approve(
+                house,
+                &officer,
+                dispose::propose(house, &records, &retained).await?,
+            )
+            .await?
+        }
     };
     let second = house.session(actor(Role::Records, 1), Role::Records, Purpose::Disposition);
     dispose::approve_second(house, &second, once).await
 }
 
 /// The proposer may not approve; the attempt must leave everything as it was.
-async fn approve(house: &House, proposed: dispose::Proposed, records: &Session<'_>) -> Result<Option<dispose::ApprovedOnce>> {
+async fn approve(
+    house: &House,
+    proposed: dispose::Proposed,
+    records: &Session<'_>,
+) -> Result<Option<dispose::ApprovedOnce>> {
     match dispose::approve(house, records, proposed).await {
         Ok(once) => Ok(Some(once)),
-        Err(error) if error.refusal().is_some_and(|refusal| refusal.code() == kta_core::Code::DspSelf) => Ok(None),
+        Err(error)
+            if error
+                .refusal()
+                .is_some_and(|refusal| refusal.code() == kta_core::Code::DspSelf) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -264,10 +348,22 @@ pub(crate) fn case(cast: &Cast) -> CaseFile {
             kind: *kind,
         })
         .collect();
-    for (part, kind) in [DocumentKind::Lca, DocumentKind::EmployerLetter].into_iter().enumerate() {
-        sorted.push(Sorted { delivery: cast.deliveries[1], part, subject: cast.people[4], kind });
+    for (part, kind) in [DocumentKind::Lca, DocumentKind::EmployerLetter]
+        .into_iter()
+        .enumerate()
+    {
+        sorted.push(Sorted {
+            delivery: cast.deliveries[1],
+            part,
+            subject: cast.people[4],
+            kind,
+        });
     }
-    CaseFile { matter: cast.matter, persons: (0..4).map(|who| (cast.people[who], fields(who))).collect(), sorted }
+    CaseFile {
+        matter: cast.matter,
+        persons: (0..4).map(|who| (cast.people[who], fields(who))).collect(),
+        sorted,
+    }
 }
 
 /// Tries to bring the family back in a new matter, under new ids.
@@ -275,13 +371,21 @@ pub(crate) async fn reimport(ports: &MemoryPorts, house: &House, cast: &Cast) ->
     let clerk = session(house, Role::Intake, Purpose::Representation);
     let mut again = Cast {
         matter: MatterId::derived(&[b"another matter"]),
-        people: cast.people.map(|id| SubjectId::derived(&[b"again", id.as_bytes()])),
+        people: cast
+            .people
+            .map(|id| SubjectId::derived(&[b"again", id.as_bytes()])),
         deliveries: Vec::new(),
     };
-    let mut matter = house.gate.directory(|directory| directory.matters[&cast.matter].clone());
+    let mut matter = house
+        .gate
+        .directory(|directory| directory.matters[&cast.matter].clone());
     matter.id = again.matter;
     matter.state = MatterState::Intake;
-    matter.parties = again.people.into_iter().zip(matter.parties.into_values()).collect();
+    matter.parties = again
+        .people
+        .into_iter()
+        .zip(matter.parties.into_values())
+        .collect();
     let attorney = session(house, Role::Attorney, Purpose::Representation);
     manage::open_matter(house, &attorney, matter, &[]).await?;
     let now = house.gate.now();
@@ -290,11 +394,9 @@ pub(crate) async fn reimport(ports: &MemoryPorts, house: &House, cast: &Cast) ->
         letter = letter.attach("again.txt", MediaType::text(), content(number, kind));
     }
     let (family, _) = ports.intake.push(letter);
-    let employer = Letter::new(now, "hr@example.com").attach("lca.txt", MediaType::text(), "lca again").attach(
-        "letter.txt",
-        MediaType::text(),
-        "letter again",
-    );
+    let employer = Letter::new(now, "hr@example.com")
+        .attach("lca.txt", MediaType::text(), "lca again")
+        .attach("letter.txt", MediaType::text(), "letter again");
     let (petition, _) = ports.intake.push(employer);
     again.deliveries = vec![family, petition];
     let mut received = Vec::new();
@@ -303,22 +405,47 @@ pub(crate) async fn reimport(ports: &MemoryPorts, house: &House, cast: &Cast) ->
     }
     let paralegal = session(house, Role::Paralegal, Purpose::Representation);
     let destroyer = session(house, Role::ServiceDestroy, Purpose::Disposition);
-    let desk = Desk { clerk: &clerk, reviewer: &paralegal, destroyer: &destroyer };
-    verify::verify(house, desk, received, case(&again)).await.map(drop)
+    let desk = Desk {
+        clerk: &clerk,
+        reviewer: &paralegal,
+        destroyer: &destroyer,
+    };
+    verify::verify(house, desk, received, case(&again))
+        .await
+        .map(drop)
 }
 
 /// What must be the same however the road was travelled.
 pub(crate) async fn end_state(ports: &MemoryPorts, house: &House, cast: &Cast) -> Vec<String> {
     let mut state = Vec::new();
     for subject in cast.people {
-        for placement in ports.store.placements(&PlacementQuery::of(house.tenant(), subject)).await.unwrap() {
+        for placement in ports
+            .store
+            .placements(&PlacementQuery::of(house.tenant(), subject))
+            .await
+            .unwrap()
+        {
             let word = format!("{:?}", placement.state);
             let word = word.split([' ', '{']).next().unwrap_or_default().to_owned();
-            state.push(format!("{} {} {:?} {word}", placement.id, placement.system, placement.kind));
+            state.push(format!(
+                "{} {} {:?} {word}",
+                placement.id, placement.system, placement.kind
+            ));
         }
     }
-    for register in [Register::Receipts, Register::Documents, Register::Certificates, Register::Disclosures, Register::Grants] {
-        for sheet in ports.store.sheets(&SheetQuery::all(house.tenant(), register)).await.unwrap() {
+    for register in [
+        Register::Receipts,
+        Register::Documents,
+        Register::Certificates,
+        Register::Disclosures,
+        Register::Grants,
+    ] {
+        for sheet in ports
+            .store
+            .sheets(&SheetQuery::all(house.tenant(), register))
+            .await
+            .unwrap()
+        {
             state.push(format!("{} {}", register.as_str(), sheet.id));
         }
     }
@@ -330,7 +457,14 @@ pub(crate) async fn end_state(ports: &MemoryPorts, house: &House, cast: &Cast) -
     state
 }
 
-fn draft(_: SubjectId, fields: &Fields, permit: &Permit<'_>) -> Option<(DocumentKind, Pii<String>)> {
+fn draft(
+    _: SubjectId,
+    fields: &Fields,
+    permit: &Permit<'_>,
+) -> Option<(DocumentKind, Pii<String>)> {
     let name = fields.field("family_name")?.expose(permit);
-    Some((DocumentKind::FormDraft, Pii::new(format!("draft for {name}\n"))))
+    Some((
+        DocumentKind::FormDraft,
+        Pii::new(format!("draft for {name}\n")),
+    ))
 }

@@ -1,5 +1,10 @@
 //! A library in the emulator, an adapter to it, and a desk that gives permits.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test file uses its own part"
+)]
 
 use kta_core::conformance::Desk;
 use kta_core::id::{Digest, DocumentId, IdempotencyKey, PlacementId};

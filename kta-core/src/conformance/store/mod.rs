@@ -1,5 +1,4 @@
-//! The kit of [`Store`](crate::ports::Store), [`Jobs`](crate::ports::Jobs) and
-//! [`Ledger`](crate::ports::Ledger), which one adapter is together.
+//! The kit of [`Store`], [`Jobs`] and [`Ledger`], which one adapter is together.
 
 mod jobs;
 mod ledger;
