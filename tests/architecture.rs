@@ -1,6 +1,8 @@
 //! The arrows of the floor plan, read from `cargo metadata`: who may know whom, and what the
 //! core may never contain.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

@@ -1,5 +1,11 @@
 //! The whole road in memory: end to end, and killed at every step.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
 mod road;
 
 use kta_core::Code;

@@ -1,5 +1,7 @@
 //! Packs: what is refused, what two people must do, and what the shipped pack says.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;

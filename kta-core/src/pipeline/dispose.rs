@@ -172,10 +172,10 @@ pub async fn propose(
     retained: &Retained,
 ) -> Result<Proposed> {
     let id = proposal_id(retained.matter());
-    if let Some(proposal) = house.filed::<Proposal>(Register::Approvals, &id).await? {
-        if proposal.set == set_of(&frozen(house, retained.matter()).await?) {
-            return Ok(Proposed(proposal));
-        }
+    if let Some(proposal) = house.filed::<Proposal>(Register::Approvals, &id).await?
+        && proposal.set == set_of(&frozen(house, retained.matter()).await?)
+    {
+        return Ok(Proposed(proposal));
     }
     let matter = manage::matter(house, retained.matter())?;
     let scope = destruction_scope(&matter);
@@ -264,13 +264,13 @@ pub async fn execute(
         return Ok(disposed);
     }
     let outcome = carry_out(house, executor, prober, &proposal, nexus).await;
-    if let Err(error) = &outcome {
-        if let Some(refusal) = error.refusal() {
-            let matter = manage::matter(house, proposal.matter)?;
-            executor
-                .log_refusal(Act::Destroy, &destruction_scope(&matter), refusal)
-                .await?;
-        }
+    if let Err(error) = &outcome
+        && let Some(refusal) = error.refusal()
+    {
+        let matter = manage::matter(house, proposal.matter)?;
+        executor
+            .log_refusal(Act::Destroy, &destruction_scope(&matter), refusal)
+            .await?;
     }
     outcome
 }
@@ -281,8 +281,14 @@ pub async fn execute(
 /// # Errors
 /// [`Code::DstResidue`] while a window still runs or content is still found; faults.
 pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -> Result<Disposed> {
-    if disposed.interim_until().is_none() {
+    let Some(until) = disposed.interim_until() else {
         return Ok(disposed);
+    };
+    if until > house.gate.now() {
+        let refusal = Refusal::new(Code::DstResidue)
+            .about("matter", disposed.matter)
+            .about("until", until);
+        return Err(refusal.into());
     }
     let id = journal_id(disposed.matter);
     let mut journal = house

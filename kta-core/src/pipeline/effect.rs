@@ -122,7 +122,7 @@ where
         lease: 0,
         leased_until: None,
         reason: None,
-        payload: copy.id().to_string().into_bytes(),
+        payload: format!("\"{}\"", copy.id()).into_bytes(),
     };
     let announce = ChangeSet::new(house.tenant(), house.gate.now())
         .with(Change::PutPlacement(copy.placed(

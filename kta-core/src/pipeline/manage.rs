@@ -87,10 +87,9 @@ pub async fn wake(house: &House) -> Result<()> {
         if let Some(subject) = house
             .filed::<Subject>(Register::Subjects, &sheet.id)
             .await?
+            && subject.restricted
         {
-            if subject.restricted {
-                directory.restricted.insert(subject.id);
-            }
+            directory.restricted.insert(subject.id);
         }
     }
     house.gate.amend_directory(|current| *current = directory);

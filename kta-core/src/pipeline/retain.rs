@@ -111,10 +111,10 @@ pub async fn reconsider(
         let scope = Scope::of(*subject, Category::Identity).in_matter(matter.id);
         let permit = session.permit(Act::Retain, scope).await?;
         let mut facts = facts(house, &matter, *subject, nexus, on).await?;
-        if *party == Party::Child {
-            if let Some(majority) = majority(house, &matter, *subject, &permit).await? {
-                facts.triggers.insert(Label::fixed("majority"), majority);
-            }
+        if *party == Party::Child
+            && let Some(majority) = majority(house, &matter, *subject, &permit).await?
+        {
+            facts.triggers.insert(Label::fixed("majority"), majority);
         }
         let class = Label::fixed("CASE.FILE");
         let schedule = house

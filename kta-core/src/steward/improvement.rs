@@ -108,10 +108,10 @@ impl Tally {
         let event = &entry.event;
         self.entries += 1;
         self.admissions += u64::from(event.outcome == Outcome::Admitted);
-        if event.outcome == Outcome::Refused {
-            if let Some(code) = event.code {
-                *self.refusals.entry(code).or_default() += 1;
-            }
+        if event.outcome == Outcome::Refused
+            && let Some(code) = event.code
+        {
+            *self.refusals.entry(code).or_default() += 1;
         }
         if event.outcome == Outcome::Done {
             self.openings += u64::from(event.act == Act::Open);
