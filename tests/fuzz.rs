@@ -3,6 +3,12 @@
 //! same functions: see `fuzz/README.md`.
 //!
 //! Input that breaks a rule is kept under `target/tmp`, and the message says where.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a run says how far it came, a failure where its input lies"
+)]
 
 #[path = "../fuzz/src/lib.rs"]
 mod parsers;

@@ -351,8 +351,11 @@ pub fn dlp_text(data: &[u8]) -> bool {
     !findings.is_empty()
 }
 
+/// A target: whether the input was taken for good. Panics when its parser broke its word.
+pub type Target = fn(&[u8]) -> bool;
+
 /// Every parser, by the name of its target.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 12] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("agency_register", agency_register),
     ("certificate", certificate),
     ("checkpoint_note", checkpoint_note),

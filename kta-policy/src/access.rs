@@ -47,6 +47,12 @@ struct Names {
 }
 
 impl CedarPolicy {
+    /// The longest text that is read, in bytes.
+    pub const LONGEST: usize = 256 << 10;
+    /// The deepest brackets that are read; those in strings and comments count too. Over some
+    /// thousands of them Cedar's parser takes a minute to say that something is missing.
+    pub const DEEPEST: usize = 32;
+
     /// The policy that ships with this crate.
     ///
     /// # Errors
@@ -62,10 +68,14 @@ impl CedarPolicy {
     /// A policy from its three texts. Every policy is validated strictly against the schema.
     ///
     /// # Errors
-    /// [`FaultKind::Misconfigured`] for texts that do not parse, policies that do not validate, a
+    /// [`FaultKind::Misconfigured`] for texts that are longer than [`LONGEST`](Self::LONGEST), nested
+    /// deeper than [`DEEPEST`](Self::DEEPEST) or do not parse, policies that do not validate, a
     /// grant without `@role`, a bar without `@id`, `@order`, `@code` and `@text`, a grant among
     /// the bars or a bar among the grants.
     pub fn new(schema: &str, grants: &str, bars: &str) -> Result<Self> {
+        [schema, grants, bars]
+            .into_iter()
+            .try_for_each(within_bounds)?;
         let digest = [schema, grants, bars]
             .map(|text| Digest::of(text.as_bytes()).to_string())
             .join("\n");
@@ -227,6 +237,24 @@ impl Bar {
             },
         })
     }
+}
+
+fn within_bounds(text: &str) -> Result<()> {
+    if text.len() > CedarPolicy::LONGEST {
+        return Err(wrong("a text is too long"));
+    }
+    let mut depth = 0_usize;
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > CedarPolicy::DEEPEST {
+            return Err(wrong("a text is too deeply nested"));
+        }
+    }
+    Ok(())
 }
 
 impl Names {
