@@ -20,7 +20,10 @@ use kta_http::{Request, Url};
 use serde_json::json;
 
 /// Where content is to go.
-#[allow(clippy::large_enum_variant, reason = "one lives on the stack for one upload")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives on the stack for one upload"
+)]
 pub(crate) enum Slot {
     /// To this path below the root, where nothing is.
     New(Vec<String>),
@@ -316,7 +319,10 @@ fn unchanged(item: &Item) -> Sent {
 }
 
 /// What a fragment led to.
-#[allow(clippy::large_enum_variant, reason = "one lives on the stack for one fragment")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives on the stack for one fragment"
+)]
 enum Progress {
     /// The file's name is taken.
     Conflict,

@@ -53,10 +53,10 @@ impl AnchorFile {
     /// [`Code::AudFork`] when `next` is shorter than what is known, or of the same length with
     /// another root; a fault when the file cannot be written.
     pub fn advance(&self, next: Anchor) -> Result<()> {
-        if let Some(known) = self.known()? {
-            if known.advance(next)? == known {
-                return Ok(());
-            }
+        if let Some(known) = self.known()?
+            && known.advance(next)? == known
+        {
+            return Ok(());
         }
         self.write(next)
             .map_err(|_| fault(FaultKind::Unavailable, "the anchor cannot be written"))
