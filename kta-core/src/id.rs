@@ -1,6 +1,6 @@
 //! Identifiers: random 128-bit newtypes that carry no meaning, and therefore nothing personal.
 //!
-//! An id is drawn from an [`Entropy`](crate::time::Entropy) source that the caller hands in, or
+//! An id is drawn from an [`Entropy`] source that the caller hands in, or
 //! derived from bytes with a domain label when the same input must give the same id (for
 //! example the receipt of a delivery that arrives twice).
 
