@@ -132,6 +132,10 @@ fn the_core_reads_no_environment_file_or_clock() {
     );
     assert!(sources.len() > 50);
     for path in sources {
+        // Modules of these names are declared under `cfg(test)`.
+        if path.ends_with("testing.rs") || path.ends_with("tests.rs") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         let code = text
             .split("#[cfg(test)]\nmod tests")
