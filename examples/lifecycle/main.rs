@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cast::{Cast, Failure, Manifest};
+use kta_core::time::Clock as _;
 use options::{Options, USAGE};
 use story::{Story, say};
 
@@ -44,10 +45,25 @@ async fn run(options: &Options) -> Result<(), Failure> {
     let manifest = Manifest::read(&family)?;
     doors::clear(&options.out)?;
     let cast = Cast::draw(&manifest, &kta_keys::OsEntropy);
-    let now = cast::instant(&manifest.matter.first_delivery)?;
+    let first = cast::instant(&manifest.matter.first_delivery)?;
+    // Outside services live by their own clocks, so the story is moved to the present for them.
+    let outside = options.zoho.is_some() || options.graph.is_some();
+    let now = if outside {
+        kta_storage::SystemClock.now()
+    } else {
+        first
+    };
     let mut opened = doors::open(options, &manifest, cast.tenant, now).await?;
     let mut story = Story::begin(&cast);
-    let disposed = road::travel(&mut opened, &manifest, &family, &cast, &mut story).await?;
+    let disposed = road::travel(
+        &mut opened,
+        &manifest,
+        &family,
+        &cast,
+        now - first,
+        &mut story,
+    )
+    .await?;
     if story.refusals() < 6 {
         return Err("the road had fewer refusals than the story promises".into());
     }

@@ -32,6 +32,8 @@ struct Road<'a> {
     manifest: &'a Manifest,
     family: &'a Path,
     cast: &'a Cast,
+    /// How much later than in the manifest everything happens.
+    shift: chrono::TimeDelta,
 }
 
 pub(crate) async fn travel(
@@ -39,6 +41,7 @@ pub(crate) async fn travel(
     manifest: &Manifest,
     family: &Path,
     cast: &Cast,
+    shift: chrono::TimeDelta,
     story: &mut Story,
 ) -> Result<Disposed, Failure> {
     opened.house.schedules = schedules(opened, "2026-02-20")?;
@@ -47,6 +50,7 @@ pub(crate) async fn travel(
         manifest,
         family,
         cast,
+        shift,
     };
     road.found(story).await?;
     let deliveries = road.receive(story).await?;
@@ -62,6 +66,7 @@ pub(crate) async fn travel(
         manifest,
         family,
         cast,
+        shift,
     };
     road.dispose(story, hold).await
 }
@@ -103,7 +108,8 @@ impl<'a> Road<'a> {
         let clerk = self.case_work(self.cast.staff.clerk, Role::Intake);
         let mut deliveries = Vec::new();
         for line in &self.manifest.delivery {
-            self.opened.pass_until(cast::instant(&line.received)?);
+            self.opened
+                .pass_until(cast::instant(&line.received)? + self.shift);
             story.line(&line.story);
             let intake: &dyn Intake = if line.channel == "mail" {
                 self.post_mail(line)?;
@@ -149,10 +155,11 @@ impl<'a> Road<'a> {
             .chars()
             .filter(char::is_ascii_alphanumeric)
             .collect();
-        Ok(self
-            .opened
-            .mailbox
-            .import(cast::instant(&line.received)?, &unique, &message)?)
+        Ok(self.opened.mailbox.import(
+            cast::instant(&line.received)? + self.shift,
+            &unique,
+            &message,
+        )?)
     }
 
     /// Sends the recorded request to the form over a real connection.
@@ -594,7 +601,8 @@ impl<'a> Road<'a> {
         story.chapter("Exit: the decision, the originals, and the closing that starts the clocks");
         let house = &self.opened.house;
         let attorney = self.case_work(self.cast.staff.attorney, Role::Attorney);
-        self.opened.pass_until("2026-09-14T10:00:00Z".parse()?);
+        self.opened
+            .pass_until("2026-09-14T10:00:00Z".parse::<Timestamp>()? + self.shift);
         manage::amend_matter(house, &attorney, self.cast.matter, "decision", |matter| {
             matter.advance(MatterState::Decided)
         })
