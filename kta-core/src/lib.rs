@@ -1,4 +1,4 @@
-//! Words, rooms and doors of the KTA pipeline.
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 pub mod audit;
