@@ -4,8 +4,8 @@ use super::{cancelled, code, fault};
 use crate::audit::Label;
 use crate::id::{Digest, SubjectId, TenantId};
 use crate::ports::key_table::{
-    CopiedKey, EpochRow, IndexKeyRow, KeyChange, KeyCopy, KeyHead, KeyRows, KeyTable, NodeId,
-    NodeRow, SubjectRow, Tombstone, Wanted,
+    CopiedKey, EpochRow, FormerDropped, FormerKey, FormerState, IndexKeyRow, KeyChange, KeyCopy,
+    KeyHead, KeyRows, KeyTable, NodeId, NodeRow, SubjectRow, Tombstone, Wanted,
 };
 use crate::ports::kms::{KekDestroyed, KekDestruction, KekId, WrappedKey};
 use crate::time::Timestamp;
@@ -27,6 +27,7 @@ conformance_cases! {$
     tenants_are_kept_apart,
     a_tombstone_removes_the_row_and_stays,
     an_erased_person_gets_no_row_again,
+    a_former_key_is_kept_then_dropped_and_goes_with_the_person,
     evidence_reaches_every_tombstone_of_its_kek,
     copies_are_listed_and_updated,
     a_cancelled_commit_is_whole_or_nothing,
@@ -267,6 +268,52 @@ pub async fn an_erased_person_gets_no_row_again(port: &dyn KeyTable) {
     assert!(rows.subjects.is_empty());
 }
 
+/// A row keeps a former key, and then what is known of its end; both go with the person.
+pub async fn a_former_key_is_kept_then_dropped_and_goes_with_the_person(port: &dyn KeyTable) {
+    port.commit(founded()).await.unwrap();
+    let former = |state| FormerKey {
+        generation: 1,
+        key: Digest::of(b"former"),
+        since: at(4),
+        state,
+    };
+    let dropped = FormerDropped {
+        branch: NodeId { level: 2, index: 5 },
+        epoch_before: 1,
+        epoch_after: 2,
+        at: at(5),
+        kek: epoch(1).kek,
+    };
+    let low = NodeId::above(subject(5, 15).slot, FAN_OUT)[1];
+    for state in [
+        FormerState::Kept(wrapped("former")),
+        FormerState::Kept(wrapped("former, again")),
+        FormerState::Dropped(dropped),
+    ] {
+        let row = SubjectRow {
+            generation: 2,
+            former: Some(former(state)),
+            ..subject(5, 15)
+        };
+        let mut change = next(port).await;
+        change.subjects = vec![row.clone()];
+        port.commit(change).await.unwrap();
+        for wanted in [Wanted::Subject(person(5)), Wanted::Children(low)] {
+            let rows = port.read(TENANT, &[wanted]).await.unwrap();
+            assert_eq!(rows.subjects[&person(5)], row);
+        }
+    }
+    let mut change = next(port).await;
+    change.subjects = vec![subject(5, 15)];
+    port.commit(change).await.unwrap();
+    let rows = all(port, TENANT).await;
+    assert_eq!(rows.subjects[&person(5)].former, None);
+    let mut change = next(port).await;
+    change.erased = vec![tombstone(5, 1)];
+    port.commit(change).await.unwrap();
+    assert!(!all(port, TENANT).await.subjects.contains_key(&person(5)));
+}
+
 /// A custodian's answer is added to every tombstone that names its KEK, and to no other.
 pub async fn evidence_reaches_every_tombstone_of_its_kek(port: &dyn KeyTable) {
     port.commit(founded()).await.unwrap();
@@ -403,6 +450,7 @@ fn subject(number: u8, slot: u32) -> SubjectRow {
         generation: 1,
         key: Digest::of(&[number]),
         wrapped: wrapped("subject"),
+        former: None,
     }
 }
 
@@ -427,6 +475,7 @@ fn tombstone(number: u8, epoch_before: u64) -> Tombstone {
     Tombstone {
         subject: person(number),
         key: Digest::of(&[number]),
+        former: number.is_multiple_of(2).then(|| Digest::of(b"former")),
         branch: NodeId { level: 2, index: 5 },
         epoch_before,
         epoch_after: epoch_before + 1,

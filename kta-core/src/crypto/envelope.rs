@@ -38,7 +38,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use super::aead::{PROVIDER, SUITE};
+use super::aead::{Aead, SUITE, cipher};
 use super::context::SealContext;
 use super::derive::{Prk, same};
 use super::keys::RecordKey;
@@ -126,18 +126,19 @@ impl RecordKey {
     /// Opens a value at its place.
     ///
     /// # Errors
-    /// [`Code::CryKey`] when another of the person's keys sealed it, [`Code::CrySwap`] when it
-    /// does not belong at this place or was changed.
+    /// [`Code::CryKey`] when a key of the person sealed it that is not there any more,
+    /// [`Code::CrySwap`] when it does not belong at this place or was changed.
     pub fn open(
         &self,
         context: &SealContext<'_>,
         envelope: &Envelope,
     ) -> Result<Zeroizing<Vec<u8>>> {
         self.admits(context)?;
+        let key = self.of_generation(envelope.generation())?;
         let mut value = open(
-            &self.prk,
+            &key.prk,
             &FIELD,
-            self.generation(),
+            key.generation(),
             context.to_bytes(),
             &envelope.0,
         )?;
@@ -169,6 +170,26 @@ pub(super) fn seal(
     prk: &Prk,
     purpose: &Use,
     generation: u32,
+    associated: Vec<u8>,
+    value: &[u8],
+    padded: Option<usize>,
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>> {
+    let with = cipher();
+    seal_by(
+        with, prk, purpose, generation, associated, value, padded, entropy,
+    )
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a sealing is made of, and by whom"
+)]
+fn seal_by(
+    cipher: &dyn Aead,
+    prk: &Prk,
+    purpose: &Use,
+    generation: u32,
     mut associated: Vec<u8>,
     value: &[u8],
     padded: Option<usize>,
@@ -186,14 +207,24 @@ pub(super) fn seal(
         bytes.resize(HEAD + body, 0);
     }
     associated.extend_from_slice(&generation.to_be_bytes());
-    let tag =
-        PROVIDER.seal_in_place(&sealing.key, &nonce(&salt), &associated, &mut bytes[HEAD..])?;
+    let tag = cipher.seal_in_place(&sealing.key, &nonce(&salt), &associated, &mut bytes[HEAD..])?;
     bytes.extend_from_slice(&tag);
     Ok(bytes)
 }
 
 /// Opens what [`seal`] made, with its padding still on.
 pub(super) fn open(
+    prk: &Prk,
+    purpose: &Use,
+    generation: u32,
+    associated: Vec<u8>,
+    bytes: &[u8],
+) -> Result<Zeroizing<Vec<u8>>> {
+    open_by(cipher(), prk, purpose, generation, associated, bytes)
+}
+
+fn open_by(
+    cipher: &dyn Aead,
     prk: &Prk,
     purpose: &Use,
     generation: u32,
@@ -213,7 +244,7 @@ pub(super) fn open(
         .ok_or(Code::CrySwap)?;
     let mut value = Zeroizing::new(body.to_vec());
     associated.extend_from_slice(&generation.to_be_bytes());
-    PROVIDER.open_in_place(
+    cipher.open_in_place(
         &sealing.key,
         &nonce(head.salt),
         &associated,
@@ -471,6 +502,70 @@ mod tests {
             assert_eq!(hex(sealed.as_bytes()), written.trim());
             assert_eq!(**key.open(&place(), &sealed).unwrap(), *value);
         }
+    }
+
+    /// Whole envelopes: derivation, padding, associated data and all.
+    #[test]
+    #[cfg(feature = "aws-lc")]
+    fn both_providers_write_identical_bytes_for_ten_thousand_random_envelopes() {
+        use crate::crypto::aead::Provider;
+        let draws = Counted::new(10);
+        for number in 0..10_000_u64 {
+            let mut drawn = [0; 64];
+            draws.fill(&mut drawn);
+            let prk = Prk::derived(drawn.first_chunk().unwrap());
+            let generation = u32::from_be_bytes([drawn[32], drawn[33], drawn[34], drawn[35]]);
+            // Every hundredth is long; all lengths are uneven enough to meet every last block.
+            let most = if number % 100 == 0 { 20_000 } else { 200 };
+            let length = usize::from(u16::from_be_bytes([drawn[36], drawn[37]])) % most;
+            let mut value = vec![0; length];
+            draws.fill(&mut value);
+            let place = vec![drawn[38]; usize::from(drawn[39])];
+            let (padded, use_) = match number % 2 {
+                0 => (Some(padded_length(length)), &FIELD),
+                _ => (None, &WRAP),
+            };
+            let by = |provider: Provider| {
+                let salt = Counted::new(number);
+                let cipher = provider.cipher();
+                let place = place.clone();
+                seal_by(cipher, &prk, use_, generation, place, &value, padded, &salt).unwrap()
+            };
+            let (one, other) = (by(Provider::RustCrypto), by(Provider::AwsLc));
+            assert_eq!(one, other, "envelope {number}, {length} bytes");
+            for provider in [Provider::AwsLc, Provider::RustCrypto] {
+                let cipher = provider.cipher();
+                let opened = open_by(cipher, &prk, use_, generation, place.clone(), &one);
+                assert_eq!(opened.unwrap()[..length], value, "envelope {number}");
+                let mut changed = one.clone();
+                let at = HEAD + usize::from(drawn[40]) % (changed.len() - HEAD);
+                changed[at] ^= 1 << (drawn[41] % 8);
+                let opened = open_by(cipher, &prk, use_, generation, place.clone(), &changed);
+                assert_eq!(
+                    refusal(opened),
+                    Code::CrySwap,
+                    "envelope {number}, byte {at}"
+                );
+            }
+        }
+    }
+
+    /// The choice is one for the process; whoever else tests meanwhile must not notice.
+    #[test]
+    fn what_one_provider_sealed_the_other_opens() {
+        use crate::crypto::aead::Provider;
+        let key = subject_key().record_key(place().record);
+        let before = Provider::current();
+        for sealing in Provider::ALL {
+            sealing.choose();
+            assert_eq!(Provider::current(), *sealing);
+            let sealed = key.seal(&place(), b"X123", &Counted::new(11)).unwrap();
+            for opening in Provider::ALL {
+                opening.choose();
+                assert_eq!(**key.open(&place(), &sealed).unwrap(), *b"X123");
+            }
+        }
+        before.choose();
     }
 
     #[test]

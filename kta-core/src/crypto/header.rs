@@ -62,6 +62,13 @@ impl RecordHeader {
         &self.0
     }
 
+    /// Which of the person's keys it was made with; `None` for bytes that are too short to say.
+    #[must_use]
+    pub fn generation(&self) -> Option<u32> {
+        let bytes = self.0.get(2..6)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    }
+
     /// Checks that the record has exactly these fields at these revisions.
     ///
     /// # Errors
@@ -74,6 +81,10 @@ impl RecordHeader {
         revision: u64,
         fields: impl IntoIterator<Item = HeaderField<'a>>,
     ) -> Result<()> {
+        let key = match self.generation() {
+            Some(generation) => key.of_generation(generation)?,
+            None => key,
+        };
         if self.0.get(..6).is_some_and(|written| written != start(key)) {
             return Err(Code::CryKey.into());
         }

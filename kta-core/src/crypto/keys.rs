@@ -17,6 +17,7 @@ pub struct SubjectKey {
     subject: SubjectId,
     generation: u32,
     prk: Prk,
+    former: Option<Box<SubjectKey>>,
 }
 
 impl SubjectKey {
@@ -28,6 +29,16 @@ impl SubjectKey {
             subject,
             generation,
             prk: Prk::extract(key),
+            former: None,
+        }
+    }
+
+    /// The same with the person's key before it, which opens what is not sealed anew yet.
+    #[must_use]
+    pub fn beside(self, former: Self) -> Self {
+        Self {
+            former: Some(Box::new(former)),
+            ..self
         }
     }
 
@@ -47,6 +58,12 @@ impl SubjectKey {
     #[must_use]
     pub const fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// The person's key before this one, while values are being sealed anew.
+    #[must_use]
+    pub fn former(&self) -> Option<&Self> {
+        self.former.as_deref()
     }
 
     /// A fingerprint that names the key in evidence and tells nothing about it.
@@ -70,6 +87,10 @@ impl SubjectKey {
             generation: self.generation,
             record,
             prk: Prk::derived(&self.prk.expand(&[&info])),
+            former: self
+                .former
+                .as_ref()
+                .map(|former| Box::new(former.record_key(record))),
         }
     }
 }
@@ -87,12 +108,16 @@ impl fmt::Debug for SubjectKey {
 /// The key of one record. It seals and opens the record's fields
 /// ([`seal`](RecordKey::seal), [`open`](RecordKey::open)), its
 /// [header](super::header::RecordHeader) and its large [content](super::segments).
+///
+/// While the person's key is being rotated it seals with the present key and opens with the one
+/// that the sealed bytes name, so that nobody who reads has to know.
 pub struct RecordKey {
     tenant: TenantId,
     subject: SubjectId,
     generation: u32,
     record: RecordId,
     pub(super) prk: Prk,
+    former: Option<Box<RecordKey>>,
 }
 
 impl RecordKey {
@@ -118,6 +143,17 @@ impl RecordKey {
     #[must_use]
     pub const fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// The key of a generation: this one, or the one before it.
+    pub(super) fn of_generation(&self, generation: u32) -> Result<&Self> {
+        if self.generation == generation {
+            return Ok(self);
+        }
+        let former = self.former.as_deref();
+        former
+            .filter(|former| former.generation == generation)
+            .ok_or_else(|| Code::CryKey.into())
     }
 
     /// Refuses a context of another record: this key is not for it.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, SubjectId, TenantId};
-use crate::ports::key_table::{NodeId, Tombstone};
+use crate::ports::key_table::{FormerDropped, NodeId, Tombstone};
 use crate::ports::kms::{KekDestroyed, KekDestruction};
 use crate::refusal::Code;
 use crate::time::Timestamp;
@@ -23,6 +23,9 @@ pub struct KeyErased {
     /// Fingerprint of the destroyed key, as [`SubjectKey::fingerprint`](super::SubjectKey) gave
     /// it.
     pub key: Digest,
+    /// Fingerprint of the former key that went with it, when the person's key was being rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Digest>,
     /// Which branch had wrapped it.
     pub branch: NodeId,
     /// The epoch up to which the key existed.
@@ -54,11 +57,7 @@ impl KeyErased {
     /// What may be claimed on this evidence.
     #[must_use]
     pub fn claim(&self) -> EraseClaim {
-        match (self.copies, self.kek.copies, self.kek.method) {
-            (0, 0, KekDestruction::Immediate) => EraseClaim::Effective,
-            (0, 0, KekDestruction::Scheduled { until }) => EraseClaim::EffectiveFrom(until),
-            _ => EraseClaim::Invalid,
-        }
+        claim(&self.kek, self.copies)
     }
 
     /// Refuses evidence that proves nothing.
@@ -66,11 +65,7 @@ impl KeyErased {
     /// # Errors
     /// [`Code::DstCeInvalid`] when copies of a key stand.
     pub fn proven(&self) -> Result<(), Code> {
-        if self.claim() == EraseClaim::Invalid {
-            Err(Code::DstCeInvalid)
-        } else {
-            Ok(())
-        }
+        proven(self.claim())
     }
 
     /// The evidence in a tombstone whose KEK has been destroyed.
@@ -79,6 +74,7 @@ impl KeyErased {
             tenant,
             subject: tombstone.subject,
             key: tombstone.key,
+            former: tombstone.former,
             branch: tombstone.branch,
             epoch_before: tombstone.epoch_before,
             epoch_after: tombstone.epoch_after,
@@ -86,6 +82,61 @@ impl KeyErased {
             kek: tombstone.kek_destroyed.clone()?,
             copies,
         })
+    }
+}
+
+/// What is known of the end of one generation of a person's key, after everything that it had
+/// sealed was sealed anew. The person goes on: this is no evidence that anybody was erased.
+///
+/// The chain of it is that of [`KeyErased`]: whatever is left of values sealed under that
+/// generation, in whatever backup, opens no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationEnded {
+    /// The firm.
+    pub tenant: TenantId,
+    /// The person.
+    pub subject: SubjectId,
+    /// The generation that ended.
+    pub generation: u32,
+    /// Fingerprint of its key.
+    pub key: Digest,
+    /// How it left the key table.
+    #[serde(flatten)]
+    pub dropped: FormerDropped,
+    /// The custodian's answer.
+    pub kek_destroyed: KekDestroyed,
+    /// Copies of the person's keys or of an epoch's key that were declared and still stand.
+    pub copies: u32,
+}
+
+impl GenerationEnded {
+    /// What may be claimed on this evidence.
+    #[must_use]
+    pub fn claim(&self) -> EraseClaim {
+        claim(&self.kek_destroyed, self.copies)
+    }
+
+    /// Refuses evidence that proves nothing.
+    ///
+    /// # Errors
+    /// [`Code::DstCeInvalid`] when copies of a key stand.
+    pub fn proven(&self) -> Result<(), Code> {
+        proven(self.claim())
+    }
+}
+
+fn claim(kek: &KekDestroyed, copies: u32) -> EraseClaim {
+    match (copies, kek.copies, kek.method) {
+        (0, 0, KekDestruction::Immediate) => EraseClaim::Effective,
+        (0, 0, KekDestruction::Scheduled { until }) => EraseClaim::EffectiveFrom(until),
+        _ => EraseClaim::Invalid,
+    }
+}
+
+fn proven(claim: EraseClaim) -> Result<(), Code> {
+    match claim {
+        EraseClaim::Invalid => Err(Code::DstCeInvalid),
+        EraseClaim::Effective | EraseClaim::EffectiveFrom(_) => Ok(()),
     }
 }
 
@@ -108,6 +159,7 @@ mod tests {
             tenant: TenantId::from_bytes([1; 16]),
             subject: SubjectId::from_bytes([2; 16]),
             key: Digest::of(b"a fingerprint"),
+            former: None,
             branch: NodeId { level: 2, index: 0 },
             epoch_before: 1,
             epoch_after: 2,

@@ -33,6 +33,8 @@ use crate::time::Timestamp;
 ///   that expect the same revision exactly one succeeds.
 /// - A commit raises the revision by one, whatever it changes.
 /// - A tombstone removes the person's row; the removed bytes are not in the file any more.
+/// - A row keeps the person's former key beside the present one, and a commit that drops a
+///   former key leaves its wrapped bytes nowhere in the file either.
 /// - A tombstone is never removed, and a row for a person who has one is refused with
 ///   [`Code::CryErased`](crate::refusal::Code::CryErased), without effect.
 /// - `destroyed` evidence is added to every tombstone that names its KEK.
@@ -192,6 +194,63 @@ pub struct SubjectRow {
     pub key: Digest,
     /// The subject key, wrapped.
     pub wrapped: WrappedKey,
+    /// The person's key before this one, kept or what is known of its end; `None` for somebody
+    /// whose key was never rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<FormerKey>,
+}
+
+/// A person's key of the generation before the present one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerKey {
+    /// Its generation.
+    pub generation: u32,
+    /// Its fingerprint.
+    pub key: Digest,
+    /// When the present key took its place.
+    #[serde(with = "crate::text::instant")]
+    pub since: Timestamp,
+    /// Whether it is still there.
+    pub state: FormerState,
+}
+
+/// Whether a former key is still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FormerState {
+    /// It was dropped.
+    Dropped(FormerDropped),
+    /// It is wrapped under the branch that wraps the present key, and opens what has not been
+    /// sealed anew yet.
+    Kept(WrappedKey),
+}
+
+/// How a former key ended: what a [`Tombstone`] says of a person, of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerDropped {
+    /// The lowest branch that held it; that branch's key was replaced.
+    pub branch: NodeId,
+    /// The epoch up to which the key existed.
+    pub epoch_before: u64,
+    /// The epoch from which it did not.
+    pub epoch_after: u64,
+    /// When it was dropped.
+    #[serde(with = "crate::text::instant")]
+    pub at: Timestamp,
+    /// The KEK of the epoch before. What became of it, the custodian tells.
+    pub kek: KekId,
+}
+
+impl SubjectRow {
+    /// The wrapped former key, while it is kept.
+    #[must_use]
+    pub fn kept(&self) -> Option<(&FormerKey, &WrappedKey)> {
+        let former = self.former.as_ref()?;
+        match &former.state {
+            FormerState::Dropped(_) => None,
+            FormerState::Kept(wrapped) => Some((former, wrapped)),
+        }
+    }
 }
 
 /// What remains of a person's key after its destruction.
@@ -201,6 +260,10 @@ pub struct Tombstone {
     pub subject: SubjectId,
     /// The fingerprint of the destroyed key.
     pub key: Digest,
+    /// The fingerprint of the former key that was destroyed with it, when the person's key was
+    /// being rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Digest>,
     /// The lowest branch that held it; that branch's key was replaced.
     pub branch: NodeId,
     /// The epoch up to which the key existed.

@@ -29,8 +29,11 @@ macro_rules! reread {
     };
 }
 
+mod rotate;
 mod tree;
 mod turn;
+
+pub use rotate::{SubjectRotation, Turned};
 
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -167,7 +170,8 @@ impl Hierarchy {
         retried!(self.try_enroll(subjects).await)
     }
 
-    /// The person's key.
+    /// The person's key; while it is being [rotated](Self::rotate_subjects), with the one before
+    /// it.
     ///
     /// # Errors
     /// [`Code::CryErased`] when it was destroyed, [`Code::CryKey`] when the person never had
@@ -180,12 +184,12 @@ impl Hierarchy {
             let row = rows.subjects.get(&subject).ok_or(Code::CryKey)?;
             let branch = self.branch_key(&head, &rows, row.slot).await?;
             let secret = tree::open_leaf(self.tenant, &branch, row)?;
-            Ok(SubjectKey::new(
-                self.tenant,
-                subject,
-                row.generation,
-                &secret,
-            ))
+            let key = SubjectKey::new(self.tenant, subject, row.generation, &secret);
+            let Some((former, secret)) = tree::open_former(self.tenant, &branch, row)? else {
+                return Ok(key);
+            };
+            let former = SubjectKey::new(self.tenant, subject, former.generation, &secret);
+            Ok(key.beside(former))
         })
     }
 
@@ -222,6 +226,14 @@ impl Hierarchy {
         reread!(self, &[], |head, _rows| {
             self.index_key_in(&head, MARKS).await
         })
+    }
+
+    /// The number of the present epoch: how often the tenant's keys were turned, and one.
+    ///
+    /// # Errors
+    /// Faults of the ports.
+    pub async fn epoch(&self) -> Result<u64> {
+        self.head().await.map(|head| head.epoch.number)
     }
 
     /// Declares a copy of a key outside custodian and table, or updates what is known of it.

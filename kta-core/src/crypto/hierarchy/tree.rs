@@ -12,7 +12,7 @@ use super::{Hierarchy, corrupt};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, SubjectId, TenantId};
 use crate::ports::key_table::{
-    EpochRow, IndexKeyRow, KeyHead, KeyRows, NodeId, NodeRow, SubjectRow,
+    EpochRow, FormerKey, FormerState, IndexKeyRow, KeyHead, KeyRows, NodeId, NodeRow, SubjectRow,
 };
 use crate::ports::kms::WrappedKey;
 use crate::refusal::Code;
@@ -75,6 +75,16 @@ impl Place {
             slot: row.slot,
             generation: row.generation,
             key: row.key,
+        }
+    }
+
+    /// Where a former key stands: where it stood when it was the person's only one.
+    fn of_former(row: &SubjectRow, former: &FormerKey) -> Self {
+        Self::Subject {
+            subject: row.subject,
+            slot: row.slot,
+            generation: former.generation,
+            key: former.key,
         }
     }
 }
@@ -173,6 +183,7 @@ impl Hierarchy {
                 generation: FIRST,
                 key,
                 wrapped,
+                former: None,
             };
             subjects.push(self.wrap_leaf(&keys[&parent], row, &secret)?);
         }
@@ -205,6 +216,22 @@ impl Hierarchy {
         let context = Place::of(&row).context(self.tenant);
         let wrapped = wrap_under(parent, secret, context, &*self.entropy)?;
         Ok(SubjectRow { wrapped, ..row })
+    }
+
+    /// A former key wrapped anew.
+    pub(super) fn wrap_former(
+        &self,
+        parent: &Prk,
+        row: &SubjectRow,
+        former: &FormerKey,
+        secret: &SecretKey,
+    ) -> Result<FormerKey> {
+        let context = Place::of_former(row, former).context(self.tenant);
+        let wrapped = wrap_under(parent, secret, context, &*self.entropy)?;
+        Ok(FormerKey {
+            state: FormerState::Kept(wrapped),
+            ..former.clone()
+        })
     }
 
     pub(super) fn wrap_index(
@@ -241,6 +268,20 @@ pub(super) fn open_node(tenant: TenantId, parent: &Prk, row: &NodeRow) -> Result
 pub(super) fn open_leaf(tenant: TenantId, parent: &Prk, row: &SubjectRow) -> Result<SecretKey> {
     let context = Place::of(row).context(tenant);
     unwrap_under(parent, &row.wrapped, context).map_err(|_| corrupt("read"))
+}
+
+/// The former key of a row, while it is kept.
+pub(super) fn open_former(
+    tenant: TenantId,
+    parent: &Prk,
+    row: &SubjectRow,
+) -> Result<Option<(FormerKey, SecretKey)>> {
+    let Some((former, wrapped)) = row.kept() else {
+        return Ok(None);
+    };
+    let context = Place::of_former(row, former).context(tenant);
+    let secret = unwrap_under(parent, wrapped, context).map_err(|_| corrupt("read"))?;
+    Ok(Some((former.clone(), secret)))
 }
 
 pub(super) fn open_index(tenant: TenantId, parent: &Prk, row: &IndexKeyRow) -> Result<SecretKey> {

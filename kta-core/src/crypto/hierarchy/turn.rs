@@ -20,13 +20,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::derive::Prk;
 use super::super::secret::SecretKey;
 use super::super::shred::KeyErased;
-use super::tree::{open_index, open_leaf, open_node};
-use super::{Hierarchy, MARKS, conflict, corrupt};
-use crate::error::{Error, Fault, FaultKind, Port, Result};
+use super::tree::{open_former, open_index, open_leaf, open_node};
+use super::{Hierarchy, Turned, conflict, corrupt};
+use crate::error::{Error, FaultKind, Result};
 use crate::id::SubjectId;
 use crate::ports::key_table::{
-    CopiedKey, KeyChange, KeyHead, KeyRows, NodeId, SubjectRow, Tombstone, Wanted,
+    CopiedKey, FormerDropped, FormerState, KeyChange, KeyCopy, KeyHead, KeyRows, NodeId,
+    SubjectRow, Tombstone, Wanted,
 };
+use crate::ports::kms::KekId;
 use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
 
@@ -36,7 +38,7 @@ impl Hierarchy {
     ///
     /// The people share one turn of the epoch: erase many together. The cost is three times the
     /// fan-out for one person, and does not depend on how many others there are. Erasing again
-    /// answers the same evidence.
+    /// answers the same evidence. Of somebody whose key is being rotated both keys go.
     ///
     /// # Errors
     /// [`Code::CryKey`] for a person who never had a key, without effect. Faults of the ports:
@@ -49,70 +51,17 @@ impl Hierarchy {
                     return Err(Refusal::new(Code::CryKey).about("subject", *subject).into());
                 }
             }
-            let gone = rows.subjects;
-            if gone.is_empty() {
-                Ok(())
-            } else {
-                self.turn(head, gone, None, now).await
+            let gone = Dropped {
+                people: rows.subjects,
+                ..Dropped::default()
+            };
+            if !gone.people.is_empty() {
+                self.turn(head, gone, now).await?;
             }
+            Ok(())
         })?;
         self.settle(now).await?;
         self.evidence(subjects, &wanted).await
-    }
-
-    /// Gives the tenant a new epoch and destroys the key-encryption key of the present one.
-    ///
-    /// # Errors
-    /// Faults of the ports; calling again finishes what was begun.
-    pub async fn rotate(&self, now: Timestamp) -> Result<()> {
-        reread!(self, &[], |head, _rows| self
-            .turn(head, BTreeMap::new(), None, now)
-            .await)?;
-        self.settle(now).await
-    }
-
-    /// Gives the tenant a new index key beside the present ones and answers its index epoch.
-    /// Entries written from now on are of that epoch; older ones are found with older keys.
-    ///
-    /// # Errors
-    /// Faults of the ports.
-    pub async fn rotate_index(&self) -> Result<u32> {
-        reread!(self, &[], |head, _rows| {
-            let mut head = head;
-            let newest = head.index.last().ok_or_else(|| corrupt("rotate"))?.epoch;
-            let next = newest.checked_add(1).ok_or_else(|| corrupt("rotate"))?;
-            let above = self.epoch_key(&head.epoch).await?;
-            let secret = SecretKey::random(&*self.entropy);
-            head.index.push(self.wrap_index(&above, next, &secret)?);
-            self.table
-                .commit(KeyChange::of(self.tenant, Some(head.revision), head))
-                .await?;
-            Ok(next)
-        })
-    }
-
-    /// Destroys an older index key, with a turn of the epoch so that no copy of the table keeps
-    /// it. Do this when no entry of that index epoch is left.
-    ///
-    /// # Errors
-    /// [`Code::CryKey`] when there is no such key, `Unsupported` for the newest. Faults of the
-    /// ports; calling again finishes what was begun.
-    pub async fn retire_index(&self, epoch: u32, now: Timestamp) -> Result<()> {
-        reread!(self, &[], |head, _rows| {
-            if epoch == MARKS || !head.index.iter().any(|row| row.epoch == epoch) {
-                return Err(Code::CryKey.into());
-            }
-            if head
-                .index
-                .last()
-                .is_some_and(|newest| newest.epoch == epoch)
-            {
-                let fault = Fault::new(FaultKind::Unsupported, Port::KeyTable, "retire");
-                return Err(fault.because("the newest index key is in use").into());
-            }
-            self.turn(head, BTreeMap::new(), Some(epoch), now).await
-        })?;
-        self.settle(now).await
     }
 
     /// Destroys the KEKs that are owed and records the custodian's answers. Nothing happens when
@@ -136,17 +85,18 @@ impl Hierarchy {
         })
     }
 
-    /// One commit that drops `gone` and an index key, and gives everything above them, and the
-    /// epoch, fresh keys.
-    async fn turn(
+    /// One commit that drops what is `gone`, and gives everything above it, and the epoch, fresh
+    /// keys.
+    pub(super) async fn turn(
         &self,
         head: KeyHead,
-        gone: BTreeMap<SubjectId, SubjectRow>,
-        dropped_index: Option<u32>,
+        gone: Dropped,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<Turned> {
         let renewed: BTreeSet<NodeId> = gone
+            .people
             .values()
+            .chain(gone.formers.values())
             .flat_map(|row| NodeId::above(row.slot, head.fan_out))
             .collect();
         let parents = [NodeId::ROOT].into_iter().chain(renewed.iter().copied());
@@ -168,7 +118,7 @@ impl Hierarchy {
         for row in head
             .index
             .iter()
-            .filter(|row| Some(row.epoch) != dropped_index)
+            .filter(|row| Some(row.epoch) != gone.index)
         {
             let secret = open_index(self.tenant, &old, row)?;
             next.index.push(self.wrap_index(&new, row.epoch, &secret)?);
@@ -176,16 +126,24 @@ impl Hierarchy {
         next.retired.push(retired.clone());
 
         let mut change = KeyChange::of(self.tenant, Some(head.revision), next);
-        let root = Turned {
+        let root = Renewed {
             old: Prk::clone(&old),
             new,
         };
-        self.rewrap(&head, &rows, root, &renewed, &gone, &mut change)?;
+        let moment = Moment {
+            epoch_before: head.epoch.number,
+            epoch_after: number,
+            at: now,
+            kek: retired.clone(),
+        };
+        self.rewrap(&head, &rows, root, &renewed, &gone, &moment, &mut change)?;
         change.erased = gone
+            .people
             .into_values()
             .map(|row| Tombstone {
                 subject: row.subject,
                 key: row.key,
+                former: row.kept().map(|(former, _)| former.key),
                 branch: NodeId::above(row.slot, head.fan_out)[1],
                 epoch_before: head.epoch.number,
                 epoch_after: number,
@@ -194,19 +152,28 @@ impl Hierarchy {
                 kek_destroyed: None,
             })
             .collect();
+        let rewrapped = change.nodes.len() + change.subjects.len() + change.head.index.len();
         self.table.commit(change).await?;
         self.forget();
-        Ok(())
+        Ok(Turned {
+            epoch: number,
+            rewrapped,
+        })
     }
 
     /// Re-wraps every child of a renewed node; a renewed child gets a fresh key first.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of `turn`, apart to be read"
+    )]
     fn rewrap(
         &self,
         head: &KeyHead,
         rows: &KeyRows,
-        root: Turned,
+        root: Renewed,
         renewed: &BTreeSet<NodeId>,
-        gone: &BTreeMap<SubjectId, SubjectRow>,
+        gone: &Dropped,
+        moment: &Moment,
         change: &mut KeyChange,
     ) -> Result<()> {
         let version = change.head.epoch.number;
@@ -219,7 +186,7 @@ impl Hierarchy {
             let written = if renewed.contains(&row.node) {
                 let fresh = SecretKey::random(&*self.entropy);
                 let written = self.wrap_node(&parent.new, row.node, version, &fresh)?;
-                let keys = Turned {
+                let keys = Renewed {
                     old: Prk::extract(&present),
                     new: Prk::extract(&fresh),
                 };
@@ -233,14 +200,28 @@ impl Hierarchy {
         for row in rows
             .subjects
             .values()
-            .filter(|row| !gone.contains_key(&row.subject))
+            .filter(|row| !gone.people.contains_key(&row.subject))
         {
             let [_, low] = NodeId::above(row.slot, head.fan_out);
             let parent = turned.get(&low).ok_or_else(|| corrupt("turn"))?;
             let secret = open_leaf(self.tenant, &parent.old, row)?;
+            let mut written = row.clone();
+            if gone.formers.contains_key(&row.subject) {
+                if let Some(former) = &mut written.former {
+                    former.state = FormerState::Dropped(FormerDropped {
+                        branch: low,
+                        epoch_before: moment.epoch_before,
+                        epoch_after: moment.epoch_after,
+                        at: moment.at,
+                        kek: moment.kek.clone(),
+                    });
+                }
+            } else if let Some((former, secret)) = open_former(self.tenant, &parent.old, row)? {
+                written.former = Some(self.wrap_former(&parent.new, row, &former, &secret)?);
+            }
             change
                 .subjects
-                .push(self.wrap_leaf(&parent.new, row.clone(), &secret)?);
+                .push(self.wrap_leaf(&parent.new, written, &secret)?);
         }
         Ok(())
     }
@@ -248,30 +229,51 @@ impl Hierarchy {
     async fn evidence(&self, subjects: &[SubjectId], wanted: &[Wanted]) -> Result<Vec<KeyErased>> {
         let rows = self.table.read(self.tenant, wanted).await?;
         let copies = self.table.copies(self.tenant).await?;
-        let standing = |subject: &SubjectId| {
-            let reaches = |of: &CopiedKey| match of {
-                // A copy of any epoch's key counts: which people it reaches is not recorded.
-                CopiedKey::Epoch(_) => true,
-                CopiedKey::Subject(copied) => copied == subject,
-            };
-            let many = copies
-                .iter()
-                .filter(|copy| copy.destroyed.is_none() && reaches(&copy.of));
-            u32::try_from(many.count()).unwrap_or(u32::MAX)
-        };
         subjects
             .iter()
             .map(|subject| {
                 let tombstone = rows.erased.get(subject).ok_or_else(|| corrupt("erase"))?;
-                KeyErased::of(self.tenant, tombstone, standing(subject))
+                KeyErased::of(self.tenant, tombstone, standing(&copies, *subject))
                     .ok_or_else(|| corrupt("erase"))
             })
             .collect()
     }
 }
 
+/// How many declared copies reach a person and were not destroyed.
+pub(super) fn standing(copies: &[KeyCopy], subject: SubjectId) -> u32 {
+    let reaches = |of: &CopiedKey| match of {
+        // A copy of any epoch's key counts: which people it reaches is not recorded.
+        CopiedKey::Epoch(_) => true,
+        CopiedKey::Subject(copied) => *copied == subject,
+    };
+    let many = copies
+        .iter()
+        .filter(|copy| copy.destroyed.is_none() && reaches(&copy.of));
+    u32::try_from(many.count()).unwrap_or(u32::MAX)
+}
+
+/// What a turn of the epoch drops.
+#[derive(Default)]
+pub(super) struct Dropped {
+    /// People with all their keys.
+    pub(super) people: BTreeMap<SubjectId, SubjectRow>,
+    /// Former keys of these people.
+    pub(super) formers: BTreeMap<SubjectId, SubjectRow>,
+    /// An index key.
+    pub(super) index: Option<u32>,
+}
+
+/// When a turn happened: what evidence says of it.
+struct Moment {
+    epoch_before: u64,
+    epoch_after: u64,
+    at: Timestamp,
+    kek: KekId,
+}
+
 /// The key of a renewed node before and after.
-struct Turned {
+struct Renewed {
     old: Prk,
     new: Prk,
 }

@@ -29,10 +29,9 @@ mod stream;
 pub use random::Segments;
 pub use stream::{OpenStream, SealStream, open, seal};
 
-use aead_stream::{NewStream as _, StreamBE32, StreamPrimitive as _};
-use aes_gcm_siv::Aes256GcmSiv;
 use zeroize::Zeroizing;
 
+use super::aead::{Aead, cipher};
 use super::context::SealContext;
 use super::derive::same;
 use super::envelope::{HEAD, Head, SALT, Sealing, TAG, Use, head_of};
@@ -60,7 +59,9 @@ pub const fn stored_length(length: u64) -> u64 {
 
 /// The keyed cipher of one content.
 struct Cipher {
-    stream: StreamBE32<Aes256GcmSiv>,
+    cipher: &'static dyn Aead,
+    key: Zeroizing<[u8; 32]>,
+    prefix: [u8; 7],
     associated: Vec<u8>,
 }
 
@@ -76,7 +77,7 @@ impl Cipher {
         entropy.fill(&mut salt);
         let sealing = Sealing::derive(&key.prk, &CONTENT, &salt);
         let header = head_of(SUITE, key.generation(), &salt, &sealing.commitment);
-        Ok((Self::keyed(key, context, &sealing, &salt), header))
+        Ok((Self::keyed(key, context, sealing, &salt), header))
     }
 
     /// The one that a header names.
@@ -85,45 +86,59 @@ impl Cipher {
         let mut padded = [0; HEADER + TAG];
         padded[..HEADER].copy_from_slice(header);
         let head = Head::read_of(&padded, SUITE)?;
-        if head.generation != key.generation() {
-            return Err(Code::CryKey.into());
-        }
+        let key = key.of_generation(head.generation)?;
         let sealing = Sealing::derive(&key.prk, &CONTENT, head.salt);
         if !same(&*sealing.commitment, head.commitment) {
             return Err(Code::CrySwap.into());
         }
-        Ok(Self::keyed(key, context, &sealing, head.salt))
+        Ok(Self::keyed(key, context, sealing, head.salt))
     }
 
     fn keyed(
         key: &RecordKey,
         context: &SealContext<'_>,
-        sealing: &Sealing,
+        sealing: Sealing,
         salt: &[u8; SALT],
     ) -> Self {
         let mut prefix = [0; 7];
         prefix.copy_from_slice(&salt[SALT - 7..]);
         let mut associated = context.to_bytes();
         associated.extend_from_slice(&key.generation().to_be_bytes());
-        let key: &aead_stream::Key<Aes256GcmSiv> = (&*sealing.key).into();
         Self {
-            stream: StreamBE32::new(key, &prefix.into()),
+            cipher: cipher(),
+            key: sealing.key,
+            prefix,
             associated,
         }
     }
 
+    /// The nonce of the STREAM construction.
+    fn nonce(&self, number: u32, last: bool) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        nonce[..7].copy_from_slice(&self.prefix);
+        nonce[7..11].copy_from_slice(&number.to_be_bytes());
+        nonce[11] = u8::from(last);
+        nonce
+    }
+
     /// Encrypts one segment where it stands and appends its tag.
     fn seal(&self, number: u32, last: bool, segment: &mut Vec<u8>) -> Result<()> {
-        self.stream
-            .encrypt_in_place(number, last, &self.associated, segment)
-            .map_err(|_| Code::CrySwap.into())
+        let nonce = self.nonce(number, last);
+        let tag = self
+            .cipher
+            .seal_in_place(&self.key, &nonce, &self.associated, segment)?;
+        segment.extend_from_slice(&tag);
+        Ok(())
     }
 
     /// Decrypts one segment where it stands and removes its tag.
     fn open(&self, number: u32, last: bool, mut segment: Vec<u8>) -> Result<Zeroizing<Vec<u8>>> {
-        self.stream
-            .decrypt_in_place(number, last, &self.associated, &mut segment)
-            .map_err(|_| Code::CrySwap)?;
+        let (body, tag) = segment.split_last_chunk_mut::<TAG>().ok_or(Code::CrySwap)?;
+        let nonce = self.nonce(number, last);
+        self.cipher
+            .open_in_place(&self.key, &nonce, &self.associated, body, tag)?;
+        let content = body.len();
+        segment.truncate(content);
         if last && number > 0 && segment.is_empty() {
             return Err(Code::CrySwap.into());
         }

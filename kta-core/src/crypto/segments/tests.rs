@@ -1,10 +1,11 @@
 use std::convert::Infallible;
 
+use aead_stream::{NewStream as _, StreamBE32, StreamPrimitive as _};
+use aes_gcm_siv::Aes256GcmSiv;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::*;
-use crate::crypto::aead::{Aead as _, AesGcmSiv256};
 use crate::crypto::context::tests::{other_places, place};
 use crate::crypto::keys::tests::subject_key;
 use crate::crypto::testing::{Counted, hex};
@@ -275,30 +276,25 @@ async fn an_error_of_the_source_ends_the_stream() {
     assert_eq!(opening.next().await, None);
 }
 
-/// A second way to the same bytes: the nonce put together by hand, the provider called directly.
+/// A second way to the same bytes: the STREAM construction as another crate has it.
 #[tokio::test]
 async fn a_segment_is_what_the_stream_construction_says() {
     let whole = content(SEGMENT + 3);
     let stored = sealed(&whole, 10_000, 11).await;
     let salt: [u8; SALT] = stored[6..30].try_into().unwrap();
     let sealing = Sealing::derive(&record_key().prk, &CONTENT, &salt);
+    let prefix: [u8; 7] = salt[SALT - 7..].try_into().unwrap();
     let associated = [&place().to_bytes()[..], &1_u32.to_be_bytes()].concat();
     let mut at = HEADER;
     for (number, part) in whole.chunks(SEGMENT).enumerate() {
-        let last = u8::from(part.len() < SEGMENT);
-        let nonce = [&salt[17..], &(number as u32).to_be_bytes(), &[last]].concat();
+        let stream = StreamBE32::<Aes256GcmSiv>::new((&*sealing.key).into(), &prefix.into());
         let mut buffer = part.to_vec();
-        let tag = AesGcmSiv256
-            .seal_in_place(
-                &sealing.key,
-                &nonce.try_into().unwrap(),
-                &associated,
-                &mut buffer,
-            )
+        let last = part.len() < SEGMENT;
+        stream
+            .encrypt_in_place(number as u32, last, &associated[..], &mut buffer)
             .unwrap();
-        assert_eq!(stored[at..at + part.len()], buffer);
-        assert_eq!(stored[at + part.len()..][..TAG], tag);
-        at += part.len() + TAG;
+        assert_eq!(stored[at..at + buffer.len()], buffer);
+        at += buffer.len();
     }
     assert_eq!(at, stored.len());
 }

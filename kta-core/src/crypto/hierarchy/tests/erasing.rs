@@ -1,0 +1,210 @@
+use super::*;
+
+/// The promise of the room: neither the table as it was before, nor the records, nor the
+/// custodian as it is after, together open an erased person; everybody else opens.
+#[tokio::test]
+async fn a_backup_of_the_key_table_cannot_bring_an_erased_person_back() {
+    let firm = Firm::new(4);
+    let keys = firm.open().await.unwrap();
+    keys.enroll_all(&people(12)).await.unwrap();
+    let mut sealed = Vec::new();
+    for subject in people(12) {
+        sealed.push((subject, firm.seal(&keys, subject).await));
+    }
+    let backup = firm.table.copied();
+    let held = keys.subject_key(person(5)).await.unwrap();
+
+    let evidence = keys.erase(&[person(5)], now()).await.unwrap();
+    assert_eq!(evidence[0].claim(), EraseClaim::Effective);
+    assert_eq!(evidence[0].key, held.fingerprint());
+
+    // With the table as it is: refused as a lawful state; nobody else is touched.
+    for fresh in [keys, firm.open().await.unwrap()] {
+        for (subject, sealed) in &sealed {
+            let outcome = firm.opens(&fresh, *subject, sealed).await;
+            if *subject == person(5) {
+                assert_eq!(code(outcome), Some(Code::CryErased));
+            } else {
+                outcome.unwrap();
+            }
+        }
+        assert_eq!(code(fresh.enroll(person(5)).await), Some(Code::CryErased));
+    }
+
+    // With the backup put back: it does not even open.
+    let restored = firm
+        .open_on(Arc::new(firm.kms.clone()), Arc::new(backup.clone()))
+        .await;
+    assert_eq!(kind(restored), Some(FaultKind::Corrupt));
+
+    // With single rows of the backup put beside the keys of today: the person's wrapped key
+    // under the branch key of then, the branch key of then under everything above it of today.
+    let then = backup
+        .read(firm.tenant, &[Wanted::Subject(person(5))])
+        .await
+        .unwrap();
+    let today = firm.open().await.unwrap();
+    let head = today.head().await.unwrap();
+    let neighbours = firm
+        .table
+        .read(firm.tenant, &[Wanted::Subject(person(4))])
+        .await
+        .unwrap();
+    let row = &then.subjects[&person(5)];
+    let low = NodeId::above(row.slot, head.fan_out)[1];
+    assert_eq!(
+        neighbours.nodes.keys().last(),
+        Some(&low),
+        "person 4 stands beside person 5"
+    );
+    let slot = neighbours.subjects[&person(4)].slot;
+    let branch = today.branch_key(&head, &neighbours, slot).await.unwrap();
+    assert!(tree::open_leaf(firm.tenant, &branch, row).is_err());
+    for (node, old) in &then.nodes {
+        let above = match node.level {
+            1 => today.epoch_key(&head.epoch).await.unwrap(),
+            _ => {
+                let epoch = today.epoch_key(&head.epoch).await.unwrap();
+                let top = NodeId::above(slot, head.fan_out)[0];
+                let row = &neighbours.nodes[&top];
+                Arc::new(Prk::extract(
+                    &tree::open_node(firm.tenant, &epoch, row).unwrap(),
+                ))
+            }
+        };
+        assert!(tree::open_node(firm.tenant, &above, old).is_err());
+    }
+    // And the custodian gives the epoch key of then to nobody.
+    let old_epoch = then.head.unwrap().epoch;
+    let context = Place::Epoch(old_epoch.number).context(firm.tenant);
+    let answer = firm
+        .kms
+        .unwrap(&old_epoch.kek, &old_epoch.wrapped, &context)
+        .await;
+    assert_eq!(code(answer), Some(Code::CryErased));
+}
+
+#[tokio::test]
+async fn no_wrapped_key_of_an_erased_person_or_its_branches_is_left_in_the_table() {
+    let firm = Firm::new(5);
+    let keys = firm.open().await.unwrap();
+    keys.enroll_all(&people(12)).await.unwrap();
+    let wanted = [Wanted::Subject(person(5))];
+    let then = firm.table.read(firm.tenant, &wanted).await.unwrap();
+    keys.erase(&[person(5)], now()).await.unwrap();
+    let now = format!("{:?}", firm.table);
+    assert!(
+        now.contains("WrappedKey(110 bytes)"),
+        "Debug shows no bytes, so look at them"
+    );
+    let everything: Vec<_> = (0..3)
+        .flat_map(|level| (0..9).map(move |index| Wanted::Children(NodeId { level, index })))
+        .collect();
+    let rows = firm.table.read(firm.tenant, &everything).await.unwrap();
+    assert_eq!(rows.subjects.len(), 11);
+    let old: Vec<&WrappedKey> = then
+        .nodes
+        .values()
+        .map(|row| &row.wrapped)
+        .chain(then.subjects.values().map(|row| &row.wrapped))
+        .collect();
+    assert_eq!(old.len(), 3);
+    let left = rows.nodes.values().map(|row| &row.wrapped);
+    let left = left.chain(rows.subjects.values().map(|row| &row.wrapped));
+    assert!(!left.into_iter().any(|wrapped| old.contains(&wrapped)));
+}
+
+#[tokio::test]
+async fn many_people_share_one_turn_of_the_epoch() {
+    let firm = Firm::new(6);
+    let keys = firm.open().await.unwrap();
+    keys.enroll_all(&people(20)).await.unwrap();
+    let family = [person(2), person(3), person(17), person(2)];
+    let evidence = keys.erase(&family, now()).await.unwrap();
+    assert_eq!(
+        evidence.iter().map(|one| one.subject).collect::<Vec<_>>(),
+        family
+    );
+    assert!(
+        evidence
+            .iter()
+            .all(|one| (one.epoch_before, one.epoch_after) == (1, 2))
+    );
+    assert_eq!(keys.head().await.unwrap().epoch.number, 2);
+    assert_eq!(
+        keys.erase(&family, now()).await.unwrap(),
+        evidence,
+        "again: the same evidence"
+    );
+    assert_eq!(keys.head().await.unwrap().epoch.number, 2);
+    assert_eq!(firm.kms.active().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stranger_in_a_batch_stops_it_before_any_effect() {
+    let firm = Firm::new(7);
+    let keys = firm.open().await.unwrap();
+    keys.enroll(person(1)).await.unwrap();
+    assert_eq!(
+        code(keys.erase(&[person(1), person(9)], now()).await),
+        Some(Code::CryKey)
+    );
+    assert!(keys.subject_key(person(1)).await.is_ok());
+    assert_eq!(keys.head().await.unwrap().epoch.number, 1);
+}
+
+#[tokio::test]
+async fn another_process_sees_an_erasure_at_once() {
+    let firm = Firm::new(8);
+    let (here, there) = (firm.open().await.unwrap(), firm.open().await.unwrap());
+    here.enroll_all(&people(5)).await.unwrap();
+    assert!(
+        there.subject_key(person(1)).await.is_ok(),
+        "and its cache is warm"
+    );
+    here.erase(&[person(1)], now()).await.unwrap();
+    assert_eq!(
+        code(there.subject_key(person(1)).await),
+        Some(Code::CryErased)
+    );
+    assert!(there.subject_key(person(2)).await.is_ok());
+    there.enroll(person(6)).await.unwrap();
+    assert_eq!(
+        here.subject_key(person(6)).await.unwrap().fingerprint(),
+        there.subject_key(person(6)).await.unwrap().fingerprint()
+    );
+}
+
+#[tokio::test]
+async fn a_declared_copy_makes_the_evidence_prove_nothing_until_it_is_destroyed() {
+    let firm = Firm::new(9);
+    let keys = firm.open().await.unwrap();
+    keys.enroll_all(&people(3)).await.unwrap();
+    let mut copy = KeyCopy {
+        of: CopiedKey::Subject(person(1)),
+        holder: crate::audit::Label::fixed("escrow"),
+        since: now(),
+        destroyed: None,
+    };
+    keys.declare_copy(copy.clone()).await.unwrap();
+    let evidence = keys.erase(&[person(1), person(2)], now()).await.unwrap();
+    assert_eq!(evidence[0].proven(), Err(Code::DstCeInvalid));
+    assert_eq!(evidence[1].proven(), Ok(()));
+    copy.destroyed = Some(now());
+    keys.declare_copy(copy).await.unwrap();
+    assert_eq!(
+        keys.erase(&[person(1)], now()).await.unwrap()[0].proven(),
+        Ok(())
+    );
+
+    let kek = keys.head().await.unwrap().epoch.kek;
+    let copy = KeyCopy {
+        of: CopiedKey::Epoch(kek),
+        holder: crate::audit::Label::fixed("recovery-share"),
+        since: now(),
+        destroyed: None,
+    };
+    keys.declare_copy(copy).await.unwrap();
+    let evidence = keys.erase(&[person(3)], now()).await.unwrap();
+    assert_eq!(evidence[0].claim(), EraseClaim::Invalid);
+}
