@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use kta_core::id::{Digest, SubjectId, TenantId};
 use kta_core::ports::key_table::{
-    KeyChange, KeyCopy, KeyHead, KeyRows, KeyTable, NodeId, NodeRow, SubjectRow, Tombstone, Wanted,
+    FormerKey, FormerState, KeyChange, KeyCopy, KeyHead, KeyRows, KeyTable, NodeId, NodeRow,
+    SubjectRow, Tombstone, Wanted,
 };
 use kta_core::ports::kms::WrappedKey;
 use kta_core::{Code, Error, Fault, FaultKind, Port, Result};
+use rusqlite::Error::FromSqlConversionFailure;
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,8 +25,8 @@ use crate::sqlite::scrub;
 
 /// A [`KeyTable`] in one SQLite file, apart from the records. Clones are handles to one table.
 ///
-/// Every commit is synchronised to disk before it is answered. A commit with tombstones also
-/// empties the write-ahead log and looks in the files' own bytes for the wrapped keys that it
+/// Every commit is synchronised to disk before it is answered. A commit with tombstones, or one
+/// that drops a former key, also empties the write-ahead log and looks in the files' own bytes for the wrapped keys that it
 /// removed or replaced; should a page still hold one, the file is written anew.
 ///
 /// Back it up apart from the store, keep such a backup for a short time, and take a new one
@@ -93,12 +96,13 @@ impl KeyTable for SqliteKeyTable {
 
     async fn commit(&self, change: KeyChange) -> Result<u64> {
         self.with("commit", move |db, path| {
-            let mut marks = Vec::new();
+            let mut gone = Gone::default();
             let transaction =
                 Transaction::new(db, TransactionBehavior::Immediate).map_err(told("commit"))?;
-            let revision = apply(&transaction, &change, &mut marks)?;
+            let revision = apply(&transaction, &change, &mut gone)?;
             transaction.commit().map_err(told("commit"))?;
-            if !change.erased.is_empty() {
+            if gone.for_good {
+                let marks = gone.marks;
                 clean(db, path, &marks).map_err(|_| unclean())?;
             }
             Ok(revision)
@@ -131,7 +135,7 @@ impl fmt::Debug for SqliteKeyTable {
     }
 }
 
-fn apply(db: &Connection, change: &KeyChange, marks: &mut Vec<u128>) -> Result<u64> {
+fn apply(db: &Connection, change: &KeyChange, gone: &mut Gone) -> Result<u64> {
     let known = Firm::of(db, change.tenant)?;
     if known.as_ref().map(|firm| firm.head.revision) != change.expected {
         return Err(Fault::new(FaultKind::Conflict, Port::KeyTable, "commit").into());
@@ -158,21 +162,21 @@ fn apply(db: &Connection, change: &KeyChange, marks: &mut Vec<u128>) -> Result<u
         params![no, integer(head.revision)?, to_json(&head)?],
     )?;
     let firm = Firm { db, no, head };
-    let gone = change.erased.iter().map(|tombstone| tombstone.subject);
-    let gone: std::collections::BTreeSet<_> = gone.collect();
+    let people = change.erased.iter().map(|tombstone| tombstone.subject);
+    let people: std::collections::BTreeSet<_> = people.collect();
     for row in &change.subjects {
-        if gone.contains(&row.subject) || firm.tombstone(row.subject)?.is_some() {
+        if people.contains(&row.subject) || firm.tombstone(row.subject)?.is_some() {
             return Err(Code::CryErased.into());
         }
     }
     for row in &change.nodes {
-        firm.put_node(row, marks)?;
+        firm.put_node(row, gone)?;
     }
     for tombstone in &change.erased {
-        firm.bury(tombstone, marks)?;
+        firm.bury(tombstone, gone)?;
     }
     for row in &change.subjects {
-        firm.put_subject(row, marks)?;
+        firm.put_subject(row, gone)?;
     }
     for evidence in &change.destroyed {
         let waiting = bodies(
@@ -243,7 +247,8 @@ impl<'c> Firm<'c> {
         if let Some(tombstone) = self.tombstone(subject)? {
             found.erased.insert(subject, tombstone);
         }
-        let sql = "SELECT subject, slot, generation, fingerprint, wrapped FROM subject
+        let sql = "SELECT subject, slot, generation, fingerprint, wrapped, former, former_wrapped
+            FROM subject
             WHERE firm = ?1 AND subject = ?2";
         for row in self.rows(sql, params![self.no, subject.as_bytes()], subject_row)? {
             for node in NodeId::above(row.slot, self.head.fan_out) {
@@ -268,7 +273,9 @@ impl<'c> Firm<'c> {
                 .nodes
                 .extend(rows.into_iter().map(|row| (row.node, row)));
         } else {
-            let sql = "SELECT subject, slot, generation, fingerprint, wrapped FROM subject
+            let sql =
+                "SELECT subject, slot, generation, fingerprint, wrapped, former, former_wrapped
+            FROM subject
                 WHERE firm = ?1 AND slot BETWEEN ?2 AND ?3";
             let rows = self.rows(sql, params![self.no, first, last], subject_row)?;
             found
@@ -284,10 +291,10 @@ impl<'c> Firm<'c> {
         found.first().map(|body| json(body)).transpose()
     }
 
-    fn put_node(&self, row: &NodeRow, marks: &mut Vec<u128>) -> Result<()> {
+    fn put_node(&self, row: &NodeRow, gone: &mut Gone) -> Result<()> {
         let place = params![self.no, row.node.level, row.node.index];
         let sql = "SELECT wrapped FROM node WHERE firm = ?1 AND level = ?2 AND place = ?3";
-        mark(bodies(self.db, sql, place)?, row.wrapped.as_bytes(), marks);
+        gone.mark(&bodies(self.db, sql, place)?, row.wrapped.as_bytes());
         execute(
             self.db,
             "INSERT INTO node (firm, level, place, version, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -303,33 +310,45 @@ impl<'c> Firm<'c> {
         )
     }
 
-    fn put_subject(&self, row: &SubjectRow, marks: &mut Vec<u128>) -> Result<()> {
-        let sql = "SELECT wrapped FROM subject WHERE firm = ?1 AND subject = ?2";
-        let stored = bodies(self.db, sql, params![self.no, row.subject.as_bytes()])?;
-        mark(stored, row.wrapped.as_bytes(), marks);
+    fn put_subject(&self, row: &SubjectRow, gone: &mut Gone) -> Result<()> {
+        let person = params![self.no, row.subject.as_bytes()];
+        let next = row.wrapped.as_bytes();
+        let kept = row.kept().map(|(_, wrapped)| wrapped.as_bytes());
+        // The present key becomes the former one as it is: those bytes stay.
+        let mut stored = bodies(self.db, WRAPPED, person)?;
+        stored.retain(|wrapped| Some(wrapped.as_slice()) != kept);
+        gone.mark(&stored, next);
+        let former = bodies(self.db, FORMER_WRAPPED, person)?;
+        gone.mark(&former, kept.unwrap_or_default());
+        gone.for_good |= !former.is_empty() && kept.is_none();
         execute(
             self.db,
-            "INSERT INTO subject (firm, subject, slot, generation, fingerprint, wrapped)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO subject
+             (firm, subject, slot, generation, fingerprint, wrapped, former, former_wrapped)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (firm, subject) DO UPDATE SET slot = excluded.slot,
              generation = excluded.generation, fingerprint = excluded.fingerprint,
-             wrapped = excluded.wrapped",
+             wrapped = excluded.wrapped, former = excluded.former,
+             former_wrapped = excluded.former_wrapped",
             params![
                 self.no,
                 row.subject.as_bytes(),
                 row.slot,
                 row.generation,
                 row.key.as_bytes(),
-                row.wrapped.as_bytes()
+                next,
+                row.former.as_ref().map(former_body).transpose()?,
+                kept
             ],
         )
     }
 
     /// Removes a person's row and puts the tombstone there; the first one stays.
-    fn bury(&self, tombstone: &Tombstone, marks: &mut Vec<u128>) -> Result<()> {
+    fn bury(&self, tombstone: &Tombstone, gone: &mut Gone) -> Result<()> {
         let person = params![self.no, tombstone.subject.as_bytes()];
-        let sql = "SELECT wrapped FROM subject WHERE firm = ?1 AND subject = ?2";
-        mark(bodies(self.db, sql, person)?, &[], marks);
+        gone.mark(&bodies(self.db, WRAPPED, person)?, &[]);
+        gone.mark(&bodies(self.db, FORMER_WRAPPED, person)?, &[]);
+        gone.for_good = true;
         execute(
             self.db,
             "DELETE FROM subject WHERE firm = ?1 AND subject = ?2",
@@ -371,11 +390,22 @@ impl<'c> Firm<'c> {
     }
 }
 
-/// Notes by what to recognise wrapped bytes that are replaced by others: their last 16 bytes.
-fn mark(stored: Vec<Vec<u8>>, next: &[u8], marks: &mut Vec<u128>) {
-    let replaced = stored.iter().filter(|wrapped| **wrapped != next);
-    let ends = replaced.filter_map(|wrapped| wrapped.last_chunk::<16>());
-    marks.extend(ends.map(|end| u128::from_be_bytes(*end)));
+/// What a commit removes or replaces.
+#[derive(Default)]
+struct Gone {
+    /// By what to recognise wrapped bytes: their last 16.
+    marks: Vec<u128>,
+    /// Whether a key went for good, so that the files must be clean of those bytes.
+    for_good: bool,
+}
+
+impl Gone {
+    /// Notes stored bytes that are replaced by others.
+    fn mark(&mut self, stored: &[Vec<u8>], next: &[u8]) {
+        let replaced = stored.iter().filter(|wrapped| **wrapped != next);
+        let ends = replaced.filter_map(|wrapped| wrapped.last_chunk::<16>());
+        self.marks.extend(ends.map(|end| u128::from_be_bytes(*end)));
+    }
 }
 
 fn clean(db: &Connection, path: &Path, marks: &[u128]) -> Result<()> {
@@ -398,13 +428,36 @@ fn node_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
 }
 
 fn subject_row(row: &Row<'_>) -> rusqlite::Result<SubjectRow> {
+    let former: Option<Vec<u8>> = row.get(5)?;
+    let wrapped: Option<Vec<u8>> = row.get(6)?;
+    let former = former.map(|body| former_key(&body, wrapped)).transpose();
     Ok(SubjectRow {
         subject: SubjectId::from_bytes(row.get(0)?),
         slot: row.get(1)?,
         generation: row.get(2)?,
         key: Digest::from_bytes(row.get(3)?),
         wrapped: WrappedKey::from_bytes(row.get(4)?),
+        former: former.map_err(|broken| FromSqlConversionFailure(5, Type::Blob, broken.into()))?,
     })
+}
+
+/// A former key as it stands in its column: without the wrapped bytes, which have their own.
+fn former_body(former: &FormerKey) -> Result<Vec<u8>> {
+    match former.state {
+        FormerState::Dropped(_) => to_json(former),
+        FormerState::Kept(_) => to_json(&FormerKey {
+            state: FormerState::Kept(WrappedKey::from_bytes(Vec::new())),
+            ..former.clone()
+        }),
+    }
+}
+
+fn former_key(body: &[u8], wrapped: Option<Vec<u8>>) -> serde_json::Result<FormerKey> {
+    let mut former: FormerKey = serde_json::from_slice(body)?;
+    if let (FormerState::Kept(empty), Some(bytes)) = (&mut former.state, wrapped) {
+        *empty = WrappedKey::from_bytes(bytes);
+    }
+    Ok(former)
 }
 
 fn bodies(db: &Connection, sql: &str, wanted: impl rusqlite::Params) -> Result<Vec<Vec<u8>>> {
@@ -446,8 +499,15 @@ fn unclean() -> Error {
         .into()
 }
 
+const WRAPPED: &str = "SELECT wrapped FROM subject WHERE firm = ?1 AND subject = ?2";
+const FORMER_WRAPPED: &str = "SELECT former_wrapped FROM subject
+    WHERE firm = ?1 AND subject = ?2 AND former_wrapped IS NOT NULL";
+
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAk"),
-    migrations: &[include_str!("key_table.sql")],
+    migrations: &[
+        include_str!("key_table.sql"),
+        include_str!("key_table_former.sql"),
+    ],
     port: Port::KeyTable,
 };

@@ -329,6 +329,74 @@ async fn an_erased_persons_wrapped_key_is_in_no_file() {
     }
 }
 
+#[tokio::test]
+async fn an_ended_generations_wrapped_key_is_in_no_file() {
+    use kta_core::crypto::Hierarchy;
+    use kta_core::memory::{MemoryKms, SeededEntropy};
+    use kta_core::ports::key_table::Wanted;
+    use std::sync::Arc;
+    let folder = common::folder("generation");
+    let table = SqliteKeyTable::open(folder.join("keys.db")).unwrap();
+    let entropy = Arc::new(SeededEntropy::new(1));
+    let kms = Arc::new(MemoryKms::new(entropy.clone()));
+    let (rows, now) = (rows(), rows().set(0).at);
+    let keys = Hierarchy::open(rows.tenant, kms, Arc::new(table.clone()), entropy, now)
+        .await
+        .unwrap();
+    let people: Vec<_> = (1..=40).map(|number| rows.subject(number)).collect();
+    keys.enroll_all(&people).await.unwrap();
+    let wanted: Vec<_> = people.iter().copied().map(Wanted::Subject).collect();
+    let first = table.read(rows.tenant, &wanted).await.unwrap();
+    keys.rotate_subjects(&people, now).await.unwrap();
+    let held = |wrapped: &[u8]| common::in_any_file(&folder, wrapped);
+    let of = |rows: &kta_core::ports::key_table::KeyRows, number: usize| {
+        rows.subjects[&people[number]].wrapped.as_bytes().to_vec()
+    };
+    assert!((0..40).all(|number| held(&of(&first, number))));
+    let later = now + Hierarchy::HELD;
+    keys.finish_subjects(&people[..10], 0, later).await.unwrap();
+    keys.erase(&people[10..20], later).await.unwrap();
+    for number in 0..20 {
+        assert!(!held(&of(&first, number)), "person {number}");
+    }
+    let after = table.read(rows.tenant, &wanted).await.unwrap();
+    assert_eq!((after.subjects.len(), after.erased.len()), (30, 10));
+    assert!(
+        after
+            .erased
+            .values()
+            .all(|tombstone| tombstone.former.is_some())
+    );
+    for number in 0..40 {
+        let kept = keys.subject_rotation(people[number]).await;
+        assert_eq!(
+            kept.is_ok_and(|one| one.is_some()),
+            number >= 20,
+            "person {number}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_table_of_the_first_version_opens() {
+    use kta_core::conformance::key_table as kit;
+    let file = common::folder("first-version").join("keys.db");
+    let first = rusqlite::Connection::open(&file).unwrap();
+    first
+        .execute_batch(include_str!("../src/key_table.sql"))
+        .unwrap();
+    first
+        .execute("INSERT INTO migration VALUES (1, 'kta-storage 0.1.0')", [])
+        .unwrap();
+    first
+        .pragma_update(None, "application_id", i32::from_be_bytes(*b"KTAk"))
+        .unwrap();
+    first.pragma_update(None, "user_version", 1).unwrap();
+    drop(first);
+    let table = SqliteKeyTable::open(&file).unwrap();
+    kit::a_former_key_is_kept_then_dropped_and_goes_with_the_person(&table).await;
+}
+
 #[cfg(unix)]
 #[test]
 fn files_are_readable_by_their_owner_only() {
