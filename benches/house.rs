@@ -57,7 +57,9 @@ fn record(criterion: &mut Criterion) {
             (name.as_str(), 1, envelope)
         });
         let sealed: Vec<_> = sealed.collect();
-        let fields = sealed.iter().map(|(name, revision, envelope)| (*name, *revision, envelope));
+        let fields = sealed
+            .iter()
+            .map(|(name, revision, envelope)| (*name, *revision, envelope));
         let header = RecordHeader::seal(&key, 1, fields).unwrap();
         (sealed, header)
     };
@@ -67,7 +69,9 @@ fn record(criterion: &mut Criterion) {
     group.bench_function("seal", |bench| bench.iter(seal));
     group.bench_function("open", |bench| {
         bench.iter(|| {
-            let fields = sealed.iter().map(|(name, revision, envelope)| (*name, *revision, envelope));
+            let fields = sealed
+                .iter()
+                .map(|(name, revision, envelope)| (*name, *revision, envelope));
             header.check(&key, 1, fields).unwrap();
             for (name, _, envelope) in &sealed {
                 black_box(key.open(&context(name), envelope).unwrap());
@@ -88,7 +92,9 @@ fn content(criterion: &mut Criterion) {
     let seal = || {
         let source = futures_util::stream::iter([Ok(plain.clone())]);
         let sealed = segments::seal(&key, &place, source, &OsEntropy).unwrap();
-        runtime.block_on(futures_util::TryStreamExt::try_collect::<Vec<_>>(sealed)).unwrap()
+        runtime
+            .block_on(futures_util::TryStreamExt::try_collect::<Vec<_>>(sealed))
+            .unwrap()
     };
     let stored = seal();
     let mut group = criterion.benchmark_group("content of 1 MiB");
@@ -154,7 +160,10 @@ fn log(criterion: &mut Criterion) {
     let entries: Vec<_> = (0..figures::sized(100_000, 20_000))
         .map(|_| log.record(event(), now).unwrap())
         .collect();
-    let leaves: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+    let leaves: Vec<_> = entries
+        .iter()
+        .map(|entry| merkle::leaf_hash(entry))
+        .collect();
     let signer = LocalSigner::new("bench.example/log", signing_key()).unwrap();
     let checkpoint = log.checkpoint(&signer).unwrap();
     let key = NoteKey::of(&signer).unwrap();
@@ -167,13 +176,19 @@ fn log(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("audit log");
     group.bench_function("append an entry", |bench| {
-        bench.iter_batched(event, |event| log.record(event, now).unwrap(), BatchSize::SmallInput);
+        bench.iter_batched(
+            event,
+            |event| log.record(event, now).unwrap(),
+            BatchSize::SmallInput,
+        );
     });
     group.bench_function("sign a checkpoint", |bench| {
         bench.iter(|| log.checkpoint(&signer).unwrap());
     });
     group.bench_function("prove an entry from its leaves", |bench| bench.iter(prove));
-    group.bench_function("check a proof", |bench| bench.iter(|| proof.verify(&key).unwrap()));
+    group.bench_function("check a proof", |bench| {
+        bench.iter(|| proof.verify(&key).unwrap())
+    });
     group.finish();
 }
 
@@ -242,7 +257,9 @@ async fn over(
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
 }
 
 fn context(field: &str) -> SealContext<'_> {
@@ -257,7 +274,12 @@ fn context(field: &str) -> SealContext<'_> {
 }
 
 fn subject_key() -> SubjectKey {
-    SubjectKey::new(tenant(), subject(), 1, &SecretKey::random(&SeededEntropy::new(1)))
+    SubjectKey::new(
+        tenant(),
+        subject(),
+        1,
+        &SecretKey::random(&SeededEntropy::new(1)),
+    )
 }
 
 fn signing_key() -> ed25519_dalek::SigningKey {

@@ -120,7 +120,12 @@ impl Race {
 
     /// The median over the rounds of how many times longer `this` took than `that`.
     pub(crate) fn ratio(&self, this: usize, that: usize) -> f64 {
-        median(self.rounds.iter().map(|round| round[this] / round[that]).collect())
+        median(
+            self.rounds
+                .iter()
+                .map(|round| round[this] / round[that])
+                .collect(),
+        )
     }
 }
 
@@ -155,7 +160,8 @@ fn machine() -> Value {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = info.lines().find(|line| line.starts_with(name))?;
-        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+        line.split_once(':')
+            .map(|(_, value)| value.trim().to_owned())
     };
     json!({
         "processor": field("model name"),

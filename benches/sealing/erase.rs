@@ -33,7 +33,9 @@ pub(crate) fn measure(figures: &mut Figures) {
         let ring = LocalKeyring::create(&folder.path().join("keyring"), &unlock, entropy.clone());
         let table = SqliteKeyTable::open(folder.path().join("keys.db")).unwrap();
         let (kms, table) = (Arc::new(ring.unwrap()), Arc::new(table));
-        let keys = Hierarchy::open(tenant(), kms, table, entropy, now).await.unwrap();
+        let keys = Hierarchy::open(tenant(), kms, table, entropy, now)
+            .await
+            .unwrap();
         let all: Vec<_> = (0..people).map(subject).collect();
         for some in all.chunks(65_536) {
             keys.enroll_all(some).await.unwrap();
@@ -45,7 +47,9 @@ pub(crate) fn measure(figures: &mut Figures) {
 
     let (mut light, mut heavy, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        light.push(seconds(|| erase(&runtime, &keys, subject(round * 2 + HEAVY), now)));
+        light.push(seconds(|| {
+            erase(&runtime, &keys, subject(round * 2 + HEAVY), now)
+        }));
         heavy.push(seconds(|| erase(&runtime, &keys, subject(round), now)));
         if round < sized(3, 2) {
             deleted.push(seconds(|| peer.delete(subject(round))));
@@ -97,7 +101,9 @@ impl Peer {
             for (id, who) in ids {
                 let records = if who < HEAVY { 1000 } else { 1 };
                 for number in 0..records {
-                    insert.execute(params![id.as_bytes(), number, body]).unwrap();
+                    insert
+                        .execute(params![id.as_bytes(), number, body])
+                        .unwrap();
                 }
             }
         }
@@ -106,9 +112,14 @@ impl Peer {
     }
 
     fn delete(&mut self, person: SubjectId) {
-        let gone = self.0.execute("DELETE FROM records WHERE subject = ?1", [person.as_bytes()]);
+        let gone = self.0.execute(
+            "DELETE FROM records WHERE subject = ?1",
+            [person.as_bytes()],
+        );
         assert_eq!(gone.unwrap(), 1000);
-        self.0.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
+        self.0
+            .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+            .unwrap();
     }
 }
 
@@ -124,13 +135,13 @@ fn seconds(work: impl FnOnce()) -> f64 {
 }
 
 #[cfg(unix)]
-fn restrict(path: &Path) {
+pub(crate) fn restrict(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[cfg(not(unix))]
-fn restrict(_: &Path) {}
+pub(crate) fn restrict(_: &Path) {}
 
 fn tenant() -> TenantId {
     TenantId::derived(&[b"a firm"])

@@ -54,7 +54,9 @@ pub(crate) fn measure(figures: &mut Figures) {
     let kilobyte = [b'x'; 1000];
     let mut bare_record = || {
         let mut buffer = kilobyte;
-        let tag = provider.cipher().seal_in_place(&[7; 32], &[9; 12], &associated, &mut buffer);
+        let tag = provider
+            .cipher()
+            .seal_in_place(&[7; 32], &[9; 12], &associated, &mut buffer);
         black_box((buffer, tag.unwrap()));
     };
     let race = Race::run(

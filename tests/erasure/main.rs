@@ -31,8 +31,14 @@ async fn no_file_before_or_after_opens_the_person_and_everybody_else_opens() {
     copy_folder(&system.folder, &loot.join("after"));
     let mut thief = Thief::with_every_file_of(&loot);
     assert!(thief.candidates() > 10_000, "{}", thief.candidates());
-    assert!(!thief.has_seen(CANARY.as_bytes()), "a plaintext lies in a file");
-    assert!(!thief.opens_as_person(&sealed), "the person's key lies in a file");
+    assert!(
+        !thief.has_seen(CANARY.as_bytes()),
+        "a plaintext lies in a file"
+    );
+    assert!(
+        !thief.opens_as_person(&sealed),
+        "the person's key lies in a file"
+    );
     for table in ["before", "backup"] {
         let table = loot.join(table).join("keys.db");
         assert!(
@@ -40,7 +46,9 @@ async fn no_file_before_or_after_opens_the_person_and_everybody_else_opens() {
             "the key of an epoch lies in a file"
         );
         assert!(
-            !thief.opens_with_custodian(&table, system.kms.clone(), &sealed).await,
+            !thief
+                .opens_with_custodian(&table, system.kms.clone(), &sealed)
+                .await,
             "the custodian unwraps what it destroyed"
         );
     }
@@ -69,10 +77,8 @@ async fn no_file_before_or_after_opens_the_person_and_everybody_else_opens() {
 #[tokio::test]
 async fn the_thief_finds_keys_where_they_lie_about() {
     // The same attack on a custodian that keeps its keys in plain files and destroys nothing.
-    let (folder, system) = System::with(|folder| {
-        std::sync::Arc::new(PlainKms::at(&folder.join("plain-keks")))
-    })
-    .await;
+    let (folder, system) =
+        System::with(|folder| std::sync::Arc::new(PlainKms::at(&folder.join("plain-keks")))).await;
     let leaver = system.desk.beneficiary();
     let loot = folder.path().join("loot");
     copy_folder(&system.folder, &loot.join("before"));
@@ -82,7 +88,11 @@ async fn the_thief_finds_keys_where_they_lie_about() {
     let mut thief = Thief::with_every_file_of(&loot);
     let table = loot.join("before").join("keys.db");
     assert!(thief.opens_with_a_found_kek(&table, &sealed).await);
-    assert!(thief.opens_with_custodian(&table, system.kms.clone(), &sealed).await);
+    assert!(
+        thief
+            .opens_with_custodian(&table, system.kms.clone(), &sealed)
+            .await
+    );
 }
 
 #[tokio::test]
@@ -92,7 +102,10 @@ async fn an_older_key_table_put_back_is_refused() {
     copy_folder(&system.folder, &old);
     system.erase(system.desk.beneficiary()).await;
     let error = system.keys_over(&old.join("keys.db")).await.unwrap_err();
-    assert_eq!(error.fault().map(kta_core::Fault::kind), Some(FaultKind::Corrupt));
+    assert_eq!(
+        error.fault().map(kta_core::Fault::kind),
+        Some(FaultKind::Corrupt)
+    );
 }
 
 #[tokio::test]
@@ -103,7 +116,8 @@ async fn a_copy_of_keyring_and_passphrase_opens_old_backups_and_the_evidence_say
     let (leaver, old) = (system.desk.beneficiary(), folder.path().join("old"));
     let ring = system.keyring.clone().unwrap();
     copy_folder(&system.folder, &old);
-    ring.declare_copy(Label::fixed("vault-of-the-firm")).unwrap();
+    ring.declare_copy(Label::fixed("vault-of-the-firm"))
+        .unwrap();
     let sealed = system.record(leaver).await.unwrap();
     let evidence = system.erase(leaver).await;
     assert_eq!(evidence.claim(), EraseClaim::Invalid);
@@ -112,7 +126,11 @@ async fn a_copy_of_keyring_and_passphrase_opens_old_backups_and_the_evidence_say
     let kms = system::keyring(&old.join("keyring"));
     let mut thief = Thief::with_every_file_of(&old);
     let table = old.join("keys.db");
-    assert!(thief.opens_with_custodian(&table, std::sync::Arc::new(kms), &sealed).await);
+    assert!(
+        thief
+            .opens_with_custodian(&table, std::sync::Arc::new(kms), &sealed)
+            .await
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use kta_core::Result;
 use kta_core::conformance::Desk;
 use kta_core::crypto::wrap;
 use kta_core::crypto::{Hierarchy, KeyErased, SecretKey};
-use kta_core::id::{Digest, DocumentId, IdempotencyKey, PlacementId, RecordId, SubjectId, TenantId};
+use kta_core::id::{
+    Digest, DocumentId, IdempotencyKey, PlacementId, RecordId, SubjectId, TenantId,
+};
 use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{
     Category, Content, Fields, MediaType, Placement, PlacementKind, PlacementState, Record,
@@ -17,9 +19,7 @@ use kta_core::pii::{
 };
 use kta_core::policy::{Act, ContentPlace, Form, Role, Sealer};
 use kta_core::ports::blobs::BlobId;
-use kta_core::ports::kms::{
-    KekDestroyed, KekDestruction, KekId, KekState, Kms, WrappedKey,
-};
+use kta_core::ports::kms::{KekDestroyed, KekDestruction, KekId, KekState, Kms, WrappedKey};
 use kta_core::ports::store::{Change, ChangeSet, Expected};
 use kta_core::ports::{Blobs as _, Erase, Store as _};
 use kta_core::time::{Entropy, Timestamp};
@@ -55,16 +55,20 @@ impl System {
     }
 
     /// On the custodian that `kms` makes in the system's folder.
-    pub(crate) async fn with(
-        kms: impl FnOnce(&Path) -> Arc<dyn Kms>,
-    ) -> (tempfile::TempDir, Self) {
+    pub(crate) async fn with(kms: impl FnOnce(&Path) -> Arc<dyn Kms>) -> (tempfile::TempDir, Self) {
         let outer = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let folder = outer.path().join("system");
         std::fs::create_dir(&folder).unwrap();
         let (desk, entropy) = (Desk::new("erasure"), Arc::new(OsEntropy));
         let kms = kms(&folder);
         let table = Arc::new(SqliteKeyTable::open(folder.join("keys.db")).unwrap());
-        let keys = Hierarchy::open(desk.tenant(), kms.clone(), table, entropy.clone(), desk.now());
+        let keys = Hierarchy::open(
+            desk.tenant(),
+            kms.clone(),
+            table,
+            entropy.clone(),
+            desk.now(),
+        );
         let keys = Arc::new(keys.await.unwrap());
         let system = Self {
             sealer: Sealer::new(keys.clone(), entropy),
@@ -87,14 +91,20 @@ impl System {
     }
 
     pub(crate) async fn record(&self, subject: SubjectId) -> Option<Record> {
-        self.store.record(&record_key(self.desk.tenant(), subject)).await.unwrap()
+        self.store
+            .record(&record_key(self.desk.tenant(), subject))
+            .await
+            .unwrap()
     }
 
     /// The canary in the person's stored record, or why it does not open.
     pub(crate) async fn open(&self, subject: SubjectId) -> Result<String, Code> {
         let record = self.record(subject).await.expect("the record is there");
         let session = self.desk.session(Role::Paralegal);
-        let permit = session.permit(Act::Open, self.desk.whole(subject)).await.unwrap();
+        let permit = session
+            .permit(Act::Open, self.desk.whole(subject))
+            .await
+            .unwrap();
         let opened = self.sealer.open(&record, &permit).await;
         let fields = opened.map_err(|error| error.refusal().unwrap().code())?;
         Ok(fields.field("family_name").unwrap().expose(&permit).clone())
@@ -116,7 +126,12 @@ impl System {
         let record = CopyOf::Record(record_key(self.desk.tenant(), subject).record);
         let document = CopyOf::Document(document(subject));
         let copies: [(&dyn Erase, _, _, _); 2] = [
-            (&self.store, Placement::STORE, PlacementKind::StoreRecord, record),
+            (
+                &self.store,
+                Placement::STORE,
+                PlacementKind::StoreRecord,
+                record,
+            ),
             (&self.blobs, Placement::BLOBS, PlacementKind::Blob, document),
         ];
         for (eraser, place, kind, of) in copies {
@@ -196,10 +211,17 @@ async fn keys_and_data(system: &System) {
         fields.set(&schema, name, value.to_owned()).unwrap();
     }
     let index = system.sealer.tags(&schema, &fields).await.unwrap();
-    assert_eq!(index.len(), 2, "passport and e-mail are found by value");
+    assert_eq!(
+        index.len(),
+        3,
+        "name, passport and e-mail are found by value"
+    );
     let session = system.desk.session(Role::Paralegal);
     for subject in everybody {
-        let permit = session.permit(Act::Store, system.desk.whole(subject)).await.unwrap();
+        let permit = session
+            .permit(Act::Store, system.desk.whole(subject))
+            .await
+            .unwrap();
         let form = Form {
             key: record_key(system.desk.tenant(), subject),
             matter: Some(system.desk.matter()),
@@ -223,7 +245,11 @@ async fn keys_and_data(system: &System) {
             category: Category::Case,
         };
         let page = Content::of(CANARY.repeat(200).into_bytes(), MediaType::text());
-        let sealed = system.sealer.seal_content(&place, page, &permit).await.unwrap();
+        let sealed = system
+            .sealer
+            .seal_content(&place, page, &permit)
+            .await
+            .unwrap();
         let id = BlobId {
             tenant: system.desk.tenant(),
             subject,
@@ -296,7 +322,10 @@ impl Kms for PlainKms {
             method: KekDestruction::Immediate,
             copies: 0,
         };
-        self.destroyed.lock().unwrap().insert(kek.clone(), destroyed.clone());
+        self.destroyed
+            .lock()
+            .unwrap()
+            .insert(kek.clone(), destroyed.clone());
         Ok(destroyed)
     }
 

@@ -32,7 +32,9 @@ impl Thief {
         let windows = windows.map(|window| <[u8; 32]>::try_from(window).unwrap());
         let candidates = windows.filter(|window| {
             let mut seen = [false; 256];
-            window.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+            window
+                .iter()
+                .for_each(|byte| seen[usize::from(*byte)] = true);
             seen.iter().filter(|seen| **seen).count() >= 18
         });
         Self {
@@ -124,9 +126,10 @@ impl Kms for Guessing {
     }
 
     async fn unwrap(&self, _: &KekId, wrapped: &WrappedKey, context: &[u8]) -> Result<SecretKey> {
-        let mut tried = self.0.iter().map(|candidate| {
-            wrap::unwrap(&SecretKey::from_bytes(*candidate), wrapped, context)
-        });
+        let mut tried = self
+            .0
+            .iter()
+            .map(|candidate| wrap::unwrap(&SecretKey::from_bytes(*candidate), wrapped, context));
         tried.find_map(Result::ok).ok_or(Error::from(Code::CryKey))
     }
 

@@ -47,7 +47,7 @@ pub mod wrap;
 pub use context::SealContext;
 pub use envelope::Envelope;
 pub use header::RecordHeader;
-pub use hierarchy::Hierarchy;
+pub use hierarchy::{Hierarchy, KeyHolder};
 pub use index::{IndexKey, IndexPlan, IndexTag};
 pub use keys::{RecordKey, SubjectKey};
 pub use reseal::Resealed;

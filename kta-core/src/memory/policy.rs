@@ -40,8 +40,8 @@ use crate::refusal::Code;
 
 use Act::{
     Amend, Approve, Archive, Certify, Close, Destroy, Enter, Export, Hold, Improve, Manage, Open,
-    Probe, Process, Propose, Receive, Release, Report, Retain, Review, Revoke, Scan, Search, Share,
-    Store, Train, Transfer, Transmit, Unhold, Verify,
+    Probe, Process, Propose, Receive, Rekey, Release, Report, Retain, Review, Revoke, Scan, Search,
+    Share, Store, Train, Transfer, Transmit, Unhold, Verify,
 };
 
 /// What each role may do: on the firm's own affairs, on ordinary and on special personal data
@@ -66,7 +66,7 @@ pub const GRANTS: &[Grants] = &[
     Grants {
         role: Role::Ciso,
         firm: &[
-            Certify, Improve, Manage, Open, Probe, Report, Review, Search, Train,
+            Certify, Improve, Manage, Open, Probe, Rekey, Report, Review, Search, Train,
         ],
         personal: &[Report],
         special: &[Report],

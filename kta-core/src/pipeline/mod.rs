@@ -22,6 +22,7 @@ pub mod manage;
 pub mod process;
 pub mod profile;
 pub mod receive;
+pub mod rekey;
 pub mod retain;
 pub mod store;
 pub mod transfer;

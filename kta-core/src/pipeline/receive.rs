@@ -515,12 +515,15 @@ fn message(delivery: Delivery) -> (Schema, Fields) {
     let specs = fields.iter().map(|(name, _)| spec(name.clone())).collect();
     (
         Schema {
-            name: Label::fixed("delivery.v1"),
+            name: SCHEMA,
             fields: specs,
         },
         fields,
     )
 }
+
+/// The schema of received messages; none of its fields is indexed.
+pub(crate) const SCHEMA: Label = Label::fixed("delivery.v1");
 
 fn envelope_key(house: &House, data: &Data) -> RecordKey {
     let record = RecordId::derived(&[b"delivery", data.delivery.as_bytes()]);

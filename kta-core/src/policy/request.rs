@@ -117,6 +117,8 @@ acts! {
     Propose = "propose";
     /// Take in a delivery.
     Receive = "receive";
+    /// Give people fresh keys and seal anew under them; nobody sees a value.
+    Rekey = "rekey";
     /// Release from quarantine.
     Release = "release";
     /// Report an incident.

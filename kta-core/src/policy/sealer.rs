@@ -1,5 +1,7 @@
 //! Where permits and keys meet: sealing what came in, opening what somebody was admitted to.
 
+mod reseal;
+
 use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -217,28 +219,30 @@ impl Sealer {
         Ok(tags)
     }
 
-    /// The blind-index entry under which a value is looked up.
+    /// The blind-index entries under which a value is looked up, the newest first: more than
+    /// one while the index key is being rotated.
     ///
     /// # Errors
     /// As [`tags`](Self::tags); `Unsupported` for a field without an index, because a search
     /// that no index serves is refused rather than run over everything.
-    pub async fn search_tag(
+    pub async fn search_tags(
         &self,
         schema: &Schema,
         name: &FieldName,
         value: &Pii<String>,
-    ) -> Result<IndexTag> {
+    ) -> Result<Vec<IndexTag>> {
         let unsupported = || Error::from(Fault::new(FaultKind::Unsupported, Port::Store, "search"));
         let spec = schema
             .field(name)
             .filter(|spec| spec.indexed)
             .ok_or_else(unsupported)?;
         let normal = normal(spec.kind, value.bare()).ok_or_else(unsupported)?;
-        Ok(self
-            .keys
-            .index_key()
-            .await?
-            .tag(&plan(spec.kind, name)?, &normal))
+        let plan = plan(spec.kind, name)?;
+        let mut tags = Vec::new();
+        for epoch in self.keys.index_epochs().await?.into_iter().rev() {
+            tags.push(self.keys.index_key_of(epoch).await?.tag(&plan, &normal));
+        }
+        Ok(tags)
     }
 
     /// A keyed mark of a value, for the suppression ledger: stable over erasures, telling nothing

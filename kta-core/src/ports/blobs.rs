@@ -29,6 +29,7 @@ impl BlobId {
         Act::Open,
         Act::Process,
         Act::Receive,
+        Act::Rekey,
         Act::Release,
         Act::Review,
         Act::Scan,
@@ -43,13 +44,15 @@ impl BlobId {
     pub const REMOVING: &'static [Act] = &[Act::Destroy];
 
     /// Checks that `permit` is for one of `acts` and covers the blob's person. A blob is
-    /// ciphertext and tells no category; opening it checks that.
+    /// ciphertext and tells no category; opening it checks that. Sealing anew opens nothing and
+    /// is for everybody, so a permit for it names nobody.
     ///
     /// # Errors
     /// [`Code::AclDeny`] when it does not.
     pub fn admit(&self, acts: &[Act], permit: &Permit<'_>) -> Result<(), Refusal> {
         let covers = |category: &Category| permit.require(acts, self.subject, *category).is_ok();
-        if permit.tenant() == self.tenant && Category::ALL.iter().any(covers) {
+        let rekeys = acts.contains(&Act::Rekey) && permit.require_act(&[Act::Rekey]).is_ok();
+        if permit.tenant() == self.tenant && (rekeys || Category::ALL.iter().any(covers)) {
             Ok(())
         } else {
             Err(Refusal::new(Code::AclDeny).about("permit", permit.id()))

@@ -376,6 +376,8 @@ pub enum Register {
     Matters,
     /// Receipts of the pipeline's stages.
     Receipts,
+    /// Rotations of keys.
+    Rotations,
     /// Data subjects.
     Subjects,
     /// Keyed marks of the erased, so that they do not come back.
@@ -403,6 +405,7 @@ impl Register {
             Self::Incidents => "incidents",
             Self::Matters => "matters",
             Self::Receipts => "receipts",
+            Self::Rotations => "rotations",
             Self::Subjects => "subjects",
             Self::Suppressions => "suppressions",
             Self::Training => "training",

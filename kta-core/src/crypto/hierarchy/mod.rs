@@ -29,10 +29,12 @@ macro_rules! reread {
     };
 }
 
+mod census;
 mod rotate;
 mod tree;
 mod turn;
 
+pub use census::KeyHolder;
 pub use rotate::{SubjectRotation, Turned};
 
 use core::fmt;

@@ -357,7 +357,7 @@ fn present(subjects: &[SubjectId], rows: &KeyRows) -> Result<()> {
     })
 }
 
-fn rotation(rows: &KeyRows, subject: SubjectId) -> Option<SubjectRotation> {
+pub(super) fn rotation(rows: &KeyRows, subject: SubjectId) -> Option<SubjectRotation> {
     let row = rows.subjects.get(&subject)?;
     let (former, _) = row.kept()?;
     Some(SubjectRotation {
