@@ -19,8 +19,8 @@
 //! so that neither a backup of the records nor one of the key table brings the person back, and
 //! [`KeyErased`] is the evidence.
 //!
-//! The written formats are in [`envelope`], [`header`], [`segments`] and [`wrap`]; each has
-//! known answers among its tests, so that it cannot drift unseen.
+//! What is written is said on one page, [`mod@format`], with known answers as a file that programs
+//! in other languages can check themselves against, so that it cannot drift unseen.
 //!
 //! # What this does not do
 //! It cannot reach keys that were copied out of custodian and table: declare them
@@ -32,6 +32,7 @@ pub mod aead;
 pub mod context;
 mod derive;
 pub mod envelope;
+pub mod format;
 pub mod header;
 pub mod hierarchy;
 pub mod index;

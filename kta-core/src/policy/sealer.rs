@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::audit::{Event, Outcome};
-use crate::crypto::index::Normal;
+use crate::crypto::index::{NameForms, Normal};
 use crate::crypto::{self, Envelope, Hierarchy, IndexPlan, IndexTag, RecordHeader, SealContext};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, MatterId, RecordId, SubjectId};
@@ -212,8 +212,9 @@ impl Sealer {
             let Some(spec) = schema.field(name).filter(|spec| spec.indexed) else {
                 continue;
             };
-            if let Some(normal) = normal(spec.kind, value.bare()) {
-                tags.push((name.clone(), key.tag(&plan(spec.kind, name)?, &normal)));
+            let plan = plan(spec.kind, name)?;
+            for normal in normals(spec.kind, value.bare()) {
+                tags.push((name.clone(), key.tag(&plan, &normal)));
             }
         }
         Ok(tags)
@@ -243,6 +244,28 @@ impl Sealer {
             tags.push(self.keys.index_key_of(epoch).await?.tag(&plan, &normal));
         }
         Ok(tags)
+    }
+
+    /// The entries under any of which a value is looked up: more than one for a name, which is
+    /// found however it was transliterated. What is found must be checked by opening it, a name
+    /// with [`NameForms::found_in`].
+    ///
+    /// # Errors
+    /// As [`search_tag`](Self::search_tag).
+    pub async fn search_tags(
+        &self,
+        schema: &Schema,
+        name: &FieldName,
+        value: &Pii<String>,
+    ) -> Result<Vec<IndexTag>> {
+        let exact = self.search_tag(schema, name, value).await?;
+        let kind = schema.field(name).map(|spec| spec.kind);
+        let (Some(FieldKind::Name), Ok(forms)) = (kind, NameForms::of(value.bare())) else {
+            return Ok(vec![exact]);
+        };
+        let (key, plan) = (self.keys.index_key().await?, plan(FieldKind::Name, name)?);
+        let lookups = forms.lookups().iter();
+        Ok(lookups.map(|normal| key.tag(&plan, normal)).collect())
     }
 
     /// A keyed mark of a value, for the suppression ledger: stable over erasures, telling nothing
@@ -387,13 +410,25 @@ fn normal(kind: FieldKind, value: &str) -> Option<Normal> {
     match kind {
         FieldKind::ANumber => Normal::a_number(value).ok(),
         FieldKind::Email => Normal::email(value).ok(),
-        FieldKind::IsraeliId | FieldKind::Passport | FieldKind::UscisReceipt => {
-            Normal::passport(value).ok()
-        }
+        FieldKind::IsraeliId => Normal::israeli_id(value).ok(),
         FieldKind::Name => Normal::name(value).ok(),
+        FieldKind::Passport => Normal::passport(value).ok(),
         FieldKind::Phone => Normal::phone(value, None).ok(),
+        FieldKind::UscisReceipt => Normal::receipt(value).ok(),
         FieldKind::Date | FieldKind::Text => None,
     }
+}
+
+/// Everything under which a value of this kind is indexed: its normal form, and of a name the
+/// keys that its transliterations share.
+fn normals(kind: FieldKind, value: &str) -> Vec<Normal> {
+    let mut all: Vec<Normal> = normal(kind, value).into_iter().collect();
+    if kind == FieldKind::Name
+        && let Ok(forms) = NameForms::of(value)
+    {
+        all.extend(forms.entries());
+    }
+    all
 }
 
 /// How many values a field of this kind may take, at the least; dates and names of countries

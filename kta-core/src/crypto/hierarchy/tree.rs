@@ -304,3 +304,42 @@ fn custodian(error: Error) -> Error {
 const FIRST: u32 = 1;
 /// Branch keys kept unwrapped; they reach a million people at a fan-out of 256.
 const CACHED_NODES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testing::hex;
+
+    #[test]
+    fn places_are_written_as_the_page_of_the_format_says() {
+        let tenant = TenantId::from_bytes([1; 16]);
+        let subject = SubjectId::from_bytes([2; 16]);
+        let secret = SecretKey::from_bytes([0x42; 32]);
+        let node = NodeId { level: 2, index: 9 };
+        let places = [
+            ("an epoch key", Place::Epoch(3)),
+            ("a branch key", Place::Branch(node, 3)),
+            ("an index key", Place::Index(1)),
+            (
+                "a person's key",
+                Place::Subject {
+                    subject,
+                    slot: 17,
+                    generation: 1,
+                    key: SubjectKey::new(tenant, subject, 1, &secret).fingerprint(),
+                },
+            ),
+        ];
+        let known = include_str!("../../../vectors/sealing.json");
+        let known: serde_json::Value = serde_json::from_str(known).unwrap();
+        for (name, place) in places {
+            let mut cases = known["cases"].as_array().unwrap().iter();
+            let case = cases.find(|case| case["format"] == "wrapped" && case["name"] == name);
+            assert_eq!(
+                case.unwrap()["context"],
+                hex(&place.context(tenant)),
+                "{name}"
+            );
+        }
+    }
+}

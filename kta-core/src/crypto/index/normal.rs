@@ -6,6 +6,8 @@ use subtle::ConstantTimeEq as _;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::pii::identifier::is_bidi_control;
+
 /// The normal form of a value that is indexed or searched for. Wiped when dropped; equal in
 /// constant time, which is also how a row that was found is checked.
 #[derive(Clone)]
@@ -119,11 +121,15 @@ impl Normal {
     }
 
     /// A form of a name: lower case, without accents and vowel points, words in alphabetical
-    /// order, so that `GARCÍA LÓPEZ, Testa` is `Testa Garcia Lopez`. Apostrophes join a word,
-    /// every other sign parts two.
+    /// order, so that `GARCÍA LÓPEZ, Testa` is `Testa Garcia Lopez`. Apostrophes, quotation marks
+    /// (כ״ץ) and signs without width join a word, every other sign parts two.
+    ///
+    /// This is the form of one spelling. To find a name however it was transliterated, index its
+    /// [`NameForms`](super::NameForms).
     ///
     /// # Errors
-    /// [`NotNormal`] for text without a letter.
+    /// [`NotNormal`] for text without a letter, and for one with characters that turn the
+    /// direction of writing: what is seen would not be what is compared.
     pub fn name(text: &str) -> Result<Self, NotNormal> {
         let wrong = NotNormal { expected: "a name" };
         let text = bounded(text, wrong)?;
@@ -131,6 +137,9 @@ impl Normal {
         for c in text.nfkd().filter(|c| !is_accent(*c)) {
             match c {
                 '\'' | '\u{2018}' | '\u{2019}' | '\u{02BC}' | '`' | '\u{05F3}' => {}
+                '"' | '\u{201C}' | '\u{201D}' | '\u{201E}' | '\u{05F4}' => {}
+                '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{061C}' | '\u{FEFF}' => {}
+                c if is_bidi_control(c) => return Err(wrong),
                 c if c.is_alphanumeric() || unicode_normalization::char::is_combining_mark(c) => {
                     c.to_lowercase().for_each(|c| fold_letter(c, &mut folded));
                 }
@@ -147,12 +156,17 @@ impl Normal {
         Ok(Self(Zeroizing::new(words.join(" "))))
     }
 
+    /// The normal form itself.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The normal form itself, to be hashed.
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
 }
@@ -181,7 +195,7 @@ fn bounded(text: &str, wrong: NotNormal) -> Result<&str, NotNormal> {
 }
 
 /// Upper-case ASCII letters and digits, with the usual separators left out.
-fn compact(text: &str, wrong: NotNormal) -> Result<Zeroizing<String>, NotNormal> {
+pub(super) fn compact(text: &str, wrong: NotNormal) -> Result<Zeroizing<String>, NotNormal> {
     let text = bounded(text, wrong)?;
     let mut compacted = Zeroizing::new(String::with_capacity(text.len()));
     for c in text.nfkc().map(latin_digit) {
@@ -314,6 +328,8 @@ mod tests {
                 "{wrong}"
             );
         }
+        let mobile = Normal::phone("050-123 4567", Some("972"));
+        assert_eq!(text(mobile), "+972501234567");
         assert_eq!(
             text(Normal::phone("0309018200", Some("4x"))),
             "not a phone number"
@@ -353,6 +369,9 @@ mod tests {
                 assert_eq!(text(Normal::name(written)), expected, "{written}");
             }
         }
+        assert_eq!(text(Normal::name("כ״ץ")), "כץ");
+        assert_eq!(text(Normal::name("כ\"ץ\u{200F}")), "כץ");
+        assert_eq!(text(Normal::name("Testa\u{202E}atseT")), "not a name");
         assert_eq!(text(Normal::name(" -- 12")), "not a name");
         assert_eq!(text(Normal::name(&"a".repeat(2000))), "not a name");
     }

@@ -1,5 +1,7 @@
 //! How long an entry is, and which fields get none.
 
+use core::fmt;
+
 /// The plan of one field's index: how many bits an entry has.
 ///
 /// Keep the plan with the schema: entries of another length are not found. When there are many
@@ -103,6 +105,21 @@ impl IndexPlan {
     }
 }
 
+/// One sentence for whoever decides whether the field is indexed.
+impl fmt::Display for IndexPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "entries of {} bits, each shared by {:.1} of {} rows on average if values are spread \
+             evenly; whoever has the rows and no key learns which rows share an entry, and how \
+             common the commonest values are",
+            self.bits,
+            self.shared_by(),
+            self.rows
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +146,17 @@ mod tests {
             IndexPlan::new("field", u64::MAX, 3),
             Err(IndexRefused::FewRows { rows: 3 })
         );
+    }
+
+    #[test]
+    fn a_plan_says_what_leaks_and_what_collides() {
+        let plan = IndexPlan::new("field", u64::MAX, 50_000).unwrap();
+        let said = plan.to_string();
+        assert!(
+            said.starts_with("entries of 14 bits, each shared by 3.1 of 50000 rows"),
+            "{said}"
+        );
+        assert!(said.contains("which rows share an entry"));
     }
 
     #[test]

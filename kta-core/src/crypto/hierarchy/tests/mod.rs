@@ -1,6 +1,7 @@
 mod crash;
 mod erasing;
 mod index;
+mod memory;
 mod people;
 mod subjects;
 mod turning;
