@@ -21,23 +21,7 @@ pub struct BlobId {
 
 impl BlobId {
     /// The acts under which blobs are put and read.
-    pub const HANDLING: &'static [Act] = &[
-        Act::Amend,
-        Act::Archive,
-        Act::Enter,
-        Act::Export,
-        Act::Open,
-        Act::Process,
-        Act::Receive,
-        Act::Release,
-        Act::Review,
-        Act::Scan,
-        Act::Share,
-        Act::Store,
-        Act::Transfer,
-        Act::Transmit,
-        Act::Verify,
-    ];
+    pub const HANDLING: &'static [Act] = Act::ON_CONTENT;
 
     /// The acts under which blobs are removed.
     pub const REMOVING: &'static [Act] = &[Act::Destroy];
