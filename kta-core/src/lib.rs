@@ -9,6 +9,8 @@ pub mod error;
 pub mod guidance;
 pub mod id;
 pub mod memory;
+#[cfg(feature = "mocks")]
+pub mod mocks;
 pub mod pii;
 pub mod pipeline;
 pub mod policy;

@@ -19,8 +19,11 @@ use kta_core::conformance::erase::{EraseBench, placement};
 use kta_core::conformance::intake::{self, IntakeBench};
 use kta_core::conformance::inventory::InventoryBench;
 use kta_core::conformance::labels::LabelsBench;
+use kta_core::conformance::reader::ReaderBench;
 use kta_core::id::{Digest, DocumentId, IdempotencyKey, RecordId, SubjectId};
-use kta_core::memory::{Letter, MemoryCrm, MemoryIntake, MemoryLibrary, MemoryScanner};
+use kta_core::memory::{
+    Letter, MemoryCrm, MemoryIntake, MemoryLibrary, MemoryReader, MemoryScanner,
+};
 use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{
     Category, Content, Document, DocumentKind, FieldName, Fields, Locator, MediaType, Pii,
@@ -29,7 +32,7 @@ use kta_core::pii::{
 use kta_core::policy::{Act, LawfulBasis, Purpose, Role};
 use kta_core::ports::{
     AccessReview, AuditFeed, ChangeFeed, Collaboration, Crm, CrmRecord, CrmUser, Documents, Erase,
-    Intake, Inventory, Labels,
+    Intake, Inventory, Labels, Reader,
 };
 use kta_core::time::Timestamp;
 
@@ -491,6 +494,41 @@ mod scanner {
     }
 
     kta_core::scanner_conformance!(
+        #[tokio::test]
+        fresh
+    );
+}
+
+struct Desktop(MemoryReader);
+
+impl ReaderBench for Desktop {
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(self.0)
+    }
+
+    fn files(&self, lines: &[&str]) -> Vec<(MediaType, Vec<u8>)> {
+        let text = lines.join("\n").into_bytes();
+        let headed = [&text[..], b"\n\x00\xFF and what is no text"].concat();
+        vec![(MediaType::text(), text), (MediaType::octets(), headed)]
+    }
+
+    fn textless(&self) -> Vec<(MediaType, Vec<u8>)> {
+        let signature = b"%PDF-1.7\n\xE2\xE3\xCF\xD3".to_vec();
+        vec![
+            (MediaType::pdf(), signature),
+            (MediaType::octets(), vec![b' '; 100]),
+        ]
+    }
+}
+
+mod reader {
+    use super::*;
+
+    async fn fresh() -> Desktop {
+        Desktop(MemoryReader::new())
+    }
+
+    kta_core::reader_conformance!(
         #[tokio::test]
         fresh
     );

@@ -37,7 +37,7 @@ impl DlpScanner {
 #[async_trait]
 impl Scanner for DlpScanner {
     async fn inspect(&self, content: Content, permit: &Permit<'_>) -> Result<Inspection> {
-        permit.require_act(LOOKING)?;
+        permit.require_act(Act::ON_CONTENT)?;
         let media = content.media().as_str().to_owned();
         let small = content.length() <= Self::LARGEST_FILE;
         let mut stream = content.into_stream(permit);
@@ -77,7 +77,7 @@ impl Scanner for DlpScanner {
         kinds: &[FindingKind],
         permit: &Permit<'_>,
     ) -> Result<Pii<String>> {
-        permit.require_act(LOOKING)?;
+        permit.require_act(Act::ON_CONTENT)?;
         let kinds = kinds
             .iter()
             .map(|kind| {
@@ -127,25 +127,6 @@ fn note(seen: &mut Inspection, finding: crate::Finding) {
         confidence: finding.confidence,
     });
 }
-
-/// Acts in whose course content is looked at.
-const LOOKING: &[Act] = &[
-    Act::Amend,
-    Act::Archive,
-    Act::Enter,
-    Act::Export,
-    Act::Open,
-    Act::Process,
-    Act::Receive,
-    Act::Release,
-    Act::Review,
-    Act::Scan,
-    Act::Share,
-    Act::Store,
-    Act::Transfer,
-    Act::Transmit,
-    Act::Verify,
-];
 
 /// Bytes by which a file is told from text.
 const HEAD: usize = 4096;

@@ -7,6 +7,7 @@ pub mod form;
 mod limits;
 pub mod mail;
 mod maildir;
+mod queue;
 pub mod safety;
 #[cfg(feature = "server")]
 pub mod server;

@@ -1,7 +1,7 @@
 //! A Maildir as a registered channel.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kta_core::audit::Label;
@@ -17,6 +17,7 @@ use crate::erase;
 use crate::folder::{Folder, Name, Waiting};
 use crate::limits::Limits;
 use crate::mail::{self, Gateway};
+use crate::queue::{Queue, broken};
 
 /// The mailbox into which the firm's gateway delivers.
 ///
@@ -27,14 +28,12 @@ use crate::mail::{self, Gateway};
 /// File access blocks the calling task for the time of one local read or rename.
 #[derive(Debug)]
 pub struct Maildir {
-    folder: Folder,
+    queue: Queue,
     channel: Label,
     gateway: Gateway,
     addresses: Vec<String>,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    /// Ids of what was given last, so that acknowledging it needs no second reading.
-    given: Mutex<Option<(DeliveryId, Name)>>,
 }
 
 impl Maildir {
@@ -57,15 +56,14 @@ impl Maildir {
             .into_iter()
             .map(|a| a.into().to_lowercase())
             .collect();
-        let (limits, given) = (Limits::default(), Mutex::default());
+        let limits = Limits::default();
         Ok(Self {
-            folder,
+            queue: Queue::new(folder),
             channel,
             gateway,
             addresses,
             limits,
             clock,
-            given,
         })
     }
 
@@ -86,21 +84,20 @@ impl Maildir {
         let fits = !unique.is_empty() && unique.bytes().all(|b| b.is_ascii_alphanumeric());
         let name = Name::fresh(at, 0, unique, "import").filter(|_| fits && unique.len() <= 64);
         let name = name.ok_or(Code::IntPath)?;
-        self.folder
+        self.queue
+            .folder()
             .deliver(&name, &[message])
             .map_err(|_| broken("import"))?;
         Ok(())
     }
 
     fn load(&self, name: &Name) -> Result<Option<Delivery>> {
-        let bytes = match self.folder.read(name, self.limits.message) {
-            Ok(Waiting::Whole(bytes)) => bytes,
-            Ok(Waiting::TooLarge(digest)) => {
+        let bytes = match self.queue.read(name, self.limits.message)? {
+            Some(Waiting::Whole(bytes)) => bytes,
+            Some(Waiting::TooLarge(digest)) => {
                 return Ok(self.refused(name, unknown(), digest, Code::IntSize));
             }
-            // Taken off by another worker between listing and reading.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(_) => return Err(broken("oldest").into()),
+            None => return Ok(None),
         };
         let facts = mail::way(&bytes, &self.gateway, &self.limits);
         let facts = facts.map_or_else(|_| unknown(), |facts| delivery::mail_facts(&facts));
@@ -153,13 +150,6 @@ impl Maildir {
             code,
         ))
     }
-
-    fn remember(&self, given: Option<(DeliveryId, Name)>) {
-        *self
-            .given
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = given;
-    }
 }
 
 #[async_trait]
@@ -170,9 +160,9 @@ impl Intake for Maildir {
 
     async fn oldest(&self, permit: &Permit<'_>) -> Result<Option<Delivery>> {
         permit.require_act(&[Act::Receive])?;
-        for name in self.folder.waiting().map_err(|_| broken("oldest"))? {
+        for name in self.queue.waiting("oldest")? {
             if let Some(delivery) = self.load(&name)? {
-                self.remember(Some((delivery.id, name)));
+                self.queue.give(delivery.id, name);
                 return Ok(Some(delivery));
             }
         }
@@ -181,29 +171,13 @@ impl Intake for Maildir {
 
     async fn acknowledge(&self, delivery: DeliveryId, permit: &Permit<'_>) -> Result<()> {
         permit.require_act(&[Act::Receive])?;
-        let given = self
-            .given
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        if let Some((_, name)) = given.filter(|(id, _)| *id == delivery)
-            && self
-                .folder
-                .is_waiting(&name)
-                .map_err(|_| broken("acknowledge"))?
-        {
-            return Ok(self
-                .folder
-                .acknowledge(&name)
-                .map_err(|_| broken("acknowledge"))?);
+        if self.queue.acknowledge_given(delivery)? {
+            return Ok(());
         }
-        // Another process gave it, or this one before it was restarted: look for it.
-        for name in self.folder.waiting().map_err(|_| broken("acknowledge"))? {
-            if self.load(&name)?.is_some_and(|found| found.id == delivery) {
-                return Ok(self
-                    .folder
-                    .acknowledge(&name)
-                    .map_err(|_| broken("acknowledge"))?);
+        for name in self.queue.waiting("acknowledge")? {
+            let found = self.load(&name)?;
+            if found.is_some_and(|found| found.id == delivery) {
+                return self.queue.acknowledge(&name);
             }
         }
         Ok(())
@@ -222,12 +196,12 @@ impl Erase for Maildir {
         _key: IdempotencyKey,
         permit: &Permit<'_>,
     ) -> Result<Erased> {
-        erase::erase((&self.channel, &self.folder), placement, permit)
+        erase::erase((&self.channel, self.queue.folder()), placement, permit)
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
         erase::probe(
-            (&self.channel, &self.folder),
+            (&self.channel, self.queue.folder()),
             placement,
             self.clock.now(),
             permit,
@@ -238,9 +212,4 @@ impl Erase for Maildir {
 /// Nothing is known about the way: no channel is worse.
 fn unknown() -> ChannelFacts {
     delivery::mail_facts(&crate::verdict::MailFacts::default())
-}
-
-fn broken(operation: &'static str) -> Fault {
-    Fault::new(FaultKind::Unavailable, Port::Intake, operation)
-        .because("the mailbox cannot be used")
 }

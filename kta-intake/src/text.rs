@@ -11,7 +11,7 @@ use std::io::Read as _;
 
 use kta_core::pii::identifier::Mrz;
 use kta_core::pii::{MediaType, Pii};
-use kta_core::policy::Permit;
+use kta_core::policy::{Act, Permit};
 use kta_core::ports::Reader;
 use kta_core::{Code, Result};
 
@@ -32,7 +32,7 @@ impl Reader for TextLayer {
         bytes: &Pii<Vec<u8>>,
         permit: &Permit<'_>,
     ) -> Result<Option<Pii<String>>> {
-        permit.require_act(&[permit.act()])?; // whatever it is for, it must not have ended
+        permit.require_act(Act::ON_CONTENT)?;
         let Some(said) = READ.into_iter().find(|kind| kind.media() == media.as_str()) else {
             return Ok(None);
         };

@@ -1,8 +1,8 @@
 //! The web form as a registered channel: posts are taken into a durable spool, then served.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::erase;
 use crate::folder::{Folder, Name, Waiting};
 use crate::form::{self, FormKey, Head, Post};
 use crate::limits::Limits;
+use crate::queue::{Queue, broken};
 use crate::verdict::{Origin, Tls, Token, WebFacts};
 
 /// Which form, on which site.
@@ -52,7 +53,7 @@ impl Site {
 /// serves it from there, as it would a mailbox; an acknowledged post stays until disposal.
 #[derive(Debug)]
 pub struct WebForm {
-    folder: Folder,
+    queue: Queue,
     channel: Label,
     site: Site,
     key: FormKey,
@@ -60,7 +61,6 @@ pub struct WebForm {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     count: AtomicU64,
-    given: Mutex<Option<(DeliveryId, Name)>>,
 }
 
 impl WebForm {
@@ -81,7 +81,7 @@ impl WebForm {
                 .because("the form's spool cannot be made")
         })?;
         Ok(Self {
-            folder,
+            queue: Queue::new(folder),
             channel,
             site,
             key,
@@ -89,7 +89,6 @@ impl WebForm {
             clock,
             entropy,
             count: AtomicU64::new(0),
-            given: Mutex::default(),
         })
     }
 
@@ -150,7 +149,8 @@ impl WebForm {
         let name = Name::fresh(at, count, &token, "form").ok_or_else(|| broken("submit"))?;
         let arrival = self.arrival(&name, facts, post)?;
         let id = delivery::delivery(arrival, &self.limits).id;
-        self.folder
+        self.queue
+            .folder()
             .deliver(&name, &[&first, head, &body])
             .map_err(|_| broken("submit"))?;
         Ok(id)
@@ -222,13 +222,12 @@ impl WebForm {
     async fn load(&self, name: &Name) -> Result<Option<Delivery>> {
         // Head, body and cover; what was written here was within the limits then.
         let most = self.limits.message + self.limits.header + COVER;
-        let bytes = match self.folder.read(name, most) {
-            Ok(Waiting::Whole(bytes)) => Bytes::from(bytes),
-            Ok(Waiting::TooLarge(digest)) => {
+        let bytes = match self.queue.read(name, most)? {
+            Some(Waiting::Whole(bytes)) => Bytes::from(bytes),
+            Some(Waiting::TooLarge(digest)) => {
                 return Ok(self.refused(name, digest, Code::IntSize.into()));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(_) => return Err(broken("oldest").into()),
+            None => return Ok(None),
         };
         let arrival = match self.reopen(name, &bytes).await {
             Ok(arrival) => arrival,
@@ -283,13 +282,9 @@ impl Intake for WebForm {
 
     async fn oldest(&self, permit: &Permit<'_>) -> Result<Option<Delivery>> {
         permit.require_act(&[Act::Receive])?;
-        for name in self.folder.waiting().map_err(|_| broken("oldest"))? {
+        for name in self.queue.waiting("oldest")? {
             if let Some(delivery) = self.load(&name).await? {
-                let mut given = self
-                    .given
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                *given = Some((delivery.id, name));
+                self.queue.give(delivery.id, name);
                 return Ok(Some(delivery));
             }
         }
@@ -298,32 +293,13 @@ impl Intake for WebForm {
 
     async fn acknowledge(&self, delivery: DeliveryId, permit: &Permit<'_>) -> Result<()> {
         permit.require_act(&[Act::Receive])?;
-        let given = self
-            .given
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        if let Some((_, name)) = given.filter(|(id, _)| *id == delivery)
-            && self
-                .folder
-                .is_waiting(&name)
-                .map_err(|_| broken("acknowledge"))?
-        {
-            return Ok(self
-                .folder
-                .acknowledge(&name)
-                .map_err(|_| broken("acknowledge"))?);
+        if self.queue.acknowledge_given(delivery)? {
+            return Ok(());
         }
-        for name in self.folder.waiting().map_err(|_| broken("acknowledge"))? {
-            if self
-                .load(&name)
-                .await?
-                .is_some_and(|found| found.id == delivery)
-            {
-                return Ok(self
-                    .folder
-                    .acknowledge(&name)
-                    .map_err(|_| broken("acknowledge"))?);
+        for name in self.queue.waiting("acknowledge")? {
+            let found = self.load(&name).await?;
+            if found.is_some_and(|found| found.id == delivery) {
+                return self.queue.acknowledge(&name);
             }
         }
         Ok(())
@@ -342,12 +318,12 @@ impl Erase for WebForm {
         _key: IdempotencyKey,
         permit: &Permit<'_>,
     ) -> Result<Erased> {
-        erase::erase((&self.channel, &self.folder), placement, permit)
+        erase::erase((&self.channel, self.queue.folder()), placement, permit)
     }
 
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
         erase::probe(
-            (&self.channel, &self.folder),
+            (&self.channel, self.queue.folder()),
             placement,
             self.clock.now(),
             permit,
@@ -362,10 +338,6 @@ struct Cover {
     version: u8,
     head: usize,
     facts: ChannelFacts,
-}
-
-fn broken(operation: &'static str) -> Fault {
-    Fault::new(FaultKind::Unavailable, Port::Intake, operation).because("the spool cannot be used")
 }
 
 /// The cookie that ties a form to the browser which loaded it.

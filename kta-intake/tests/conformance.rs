@@ -3,6 +3,107 @@
 
 mod common;
 
+/// The text layer of files as real tools lay them out.
+mod text_layer {
+    use std::io::{Cursor, Write as _};
+    use std::sync::Arc;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+    use kta_core::conformance::reader::ReaderBench;
+    use kta_core::pii::MediaType;
+    use kta_core::ports::Reader;
+    use kta_intake::TextLayer;
+    use kta_intake::safety::Kind;
+    use zip::write::{SimpleFileOptions, ZipWriter};
+
+    struct Page;
+
+    impl ReaderBench for Page {
+        fn reader(&self) -> Arc<dyn Reader> {
+            Arc::new(TextLayer)
+        }
+
+        fn files(&self, lines: &[&str]) -> Vec<(MediaType, Vec<u8>)> {
+            let shown: Vec<_> = lines
+                .iter()
+                .map(|line| format!("({line}) Tj T*\n"))
+                .collect();
+            let shown = format!("BT /F1 12 Tf 14 TL 72 720 Td\n{}ET\n", shown.concat());
+            let runs = lines.iter().map(|line| {
+                let line = quick_xml::escape::escape(*line);
+                format!("<w:p><w:r><w:t>{line}</w:t></w:r></w:p>")
+            });
+            vec![
+                (MediaType::text(), lines.join("\n").into_bytes()),
+                (MediaType::pdf(), pdf("", shown.as_bytes())),
+                (
+                    MediaType::pdf(),
+                    pdf("/Filter /FlateDecode", &deflated(shown.as_bytes())),
+                ),
+                (Kind::Docx.into(), docx(&runs.collect::<String>())),
+            ]
+        }
+
+        fn textless(&self) -> Vec<(MediaType, Vec<u8>)> {
+            let drawing = b"0 0 612 792 re f\n";
+            vec![
+                (MediaType::pdf(), pdf("", drawing)),
+                (
+                    MediaType::pdf(),
+                    pdf("/Filter /FlateDecode", &deflated(drawing)),
+                ),
+                (
+                    Kind::Docx.into(),
+                    docx("<w:p/><w:p><w:r><w:t> </w:t></w:r></w:p>"),
+                ),
+            ]
+        }
+    }
+
+    /// One page with this content stream.
+    fn pdf(filter: &str, stream: &[u8]) -> Vec<u8> {
+        let length = stream.len();
+        let head = format!(
+            "%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n\
+             2 0 obj\n<< /Type /Pages /Kids [3 0 R] /Count 1 >>\nendobj\n\
+             3 0 obj\n<< /Type /Page /Parent 2 0 R /Contents 4 0 R >>\nendobj\n\
+             4 0 obj\n<< /Length {length} {filter} >>\nstream\n"
+        );
+        let tail = b"\nendstream\nendobj\ntrailer\n<< /Root 1 0 R >>\n%%EOF\n";
+        [head.as_bytes(), stream, tail].concat()
+    }
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn docx(paragraphs: &str) -> Vec<u8> {
+        let document = format!("<w:document><w:body>{paragraphs}</w:body></w:document>");
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content) in [
+            ("[Content_Types].xml", "<Types/>"),
+            ("word/document.xml", &document),
+        ] {
+            let options = SimpleFileOptions::default().compression_level(Some(1));
+            writer.start_file(name, options).unwrap();
+            writer.write_all(content.as_bytes()).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    async fn fresh() -> Page {
+        Page
+    }
+
+    kta_core::reader_conformance!(
+        #[tokio::test]
+        fresh
+    );
+}
+
 /// A mailbox that a gateway fills.
 mod mailbox {
     use std::sync::Arc;

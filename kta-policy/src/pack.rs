@@ -145,7 +145,7 @@ impl Pack {
             };
             let right = note.text() == self.statement() && note.verify(key).is_ok();
             // The key's own bytes: the same key under two names is one signer.
-            if !right || !used.insert(key.to_string().splitn(3, '+').nth(2).map(str::to_owned)) {
+            if !right || !used.insert(key.public_key()) {
                 return Err(refuse().about("role", role.clone()));
             }
         }

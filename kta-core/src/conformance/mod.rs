@@ -57,6 +57,7 @@ pub mod kms;
 pub mod labels;
 mod marks;
 mod papers;
+pub mod reader;
 pub mod scanner;
 pub mod store;
 

@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 
 use super::blobs::MemoryBlobs;
+use super::provider::residue;
 use super::store::MemoryStore;
 use crate::audit::Label;
 use crate::error::Result;
 use crate::id::{Digest, IdempotencyKey};
 use crate::pii::{Placement, PlacementKind, System};
 use crate::policy::{Act, Permit};
-use crate::ports::erase::{Erase, Erased, Method, Probe, Residue};
+use crate::ports::erase::{Erase, Erased, Method, Probe};
 use crate::ports::store::{Change, ChangeSet, Store as _};
 
 /// Erases records and their index entries.
@@ -49,18 +50,10 @@ impl Erase for MemoryStore {
         let (record, tags) = self.traces(&placement.stored_record()?);
         let mut residues = Vec::new();
         if record && placement.kind != PlacementKind::IndexEntry {
-            residues.push(Residue {
-                what: Label::fixed("record"),
-                until: None,
-                content: true,
-            });
+            residues.push(residue("record", None));
         }
         if tags > 0 {
-            residues.push(Residue {
-                what: Label::fixed("index"),
-                until: None,
-                content: true,
-            });
+            residues.push(residue("index", None));
         }
         Ok(Probe {
             at: permit.now(),
@@ -98,11 +91,7 @@ impl Erase for MemoryBlobs {
         placement.admit(&self.system(), Act::Probe, permit)?;
         let id = placement.stored_blob()?;
         let there = self.stored().iter().any(|(stored, _)| *stored == id);
-        let residue = Residue {
-            what: Label::fixed("blob"),
-            until: None,
-            content: true,
-        };
+        let residue = residue("blob", None);
         Ok(Probe {
             at: permit.now(),
             asked: vec![Label::fixed("blob.list")],

@@ -13,6 +13,7 @@ mod key_table;
 mod kms;
 mod library;
 pub mod policy;
+mod provider;
 mod reader;
 mod scanner;
 mod store;

@@ -2,11 +2,9 @@
 
 use crate::error::Result;
 use crate::pii::{MediaType, Pii};
-use crate::policy::Permit;
+use crate::policy::{Act, Permit};
 use crate::ports::Reader;
 use crate::refusal::Code;
-
-use super::scanner::LOOKING;
 
 /// A [`Reader`] of plain text, and of readable text at the head of any other file. It
 /// understands no format: where a file begins with anything else, it has no text to give.
@@ -31,7 +29,7 @@ impl Reader for MemoryReader {
         bytes: &Pii<Vec<u8>>,
         permit: &Permit<'_>,
     ) -> Result<Option<Pii<String>>> {
-        permit.require_act(LOOKING)?;
+        permit.require_act(Act::ON_CONTENT)?;
         let bytes = bytes.expose(permit);
         if bytes.len() > Self::LONGEST {
             return Err(Code::IntSize.into());
@@ -41,7 +39,7 @@ impl Reader for MemoryReader {
             if text.chars().any(is_unreadable) {
                 return Err(Code::IntMalformed.into());
             }
-            return Ok((!text.is_empty()).then(|| Pii::new(text.to_owned())));
+            return Ok((!text.trim().is_empty()).then(|| Pii::new(text.to_owned())));
         }
         let head = bytes
             .utf8_chunks()
@@ -49,7 +47,8 @@ impl Reader for MemoryReader {
             .map(|chunk| chunk.valid())
             .unwrap_or_default();
         let end = head.find(is_unreadable).unwrap_or(head.len());
-        Ok((end >= SHORTEST).then(|| Pii::new(head[..end].to_owned())))
+        let text = &head[..end];
+        Ok((text.trim().len() >= SHORTEST).then(|| Pii::new(text.to_owned())))
     }
 }
 
@@ -64,7 +63,7 @@ const SHORTEST: usize = 32;
 mod tests {
     use super::*;
     use crate::conformance::Desk;
-    use crate::policy::{Act, Role, Scope};
+    use crate::policy::{Role, Scope};
 
     async fn read(media: MediaType, bytes: &[u8]) -> Result<Option<String>> {
         let desk = Desk::new("reader");

@@ -34,7 +34,7 @@ impl MemoryScanner {
 #[async_trait]
 impl Scanner for MemoryScanner {
     async fn inspect(&self, content: Content, permit: &Permit<'_>) -> Result<Inspection> {
-        permit.require_act(LOOKING)?;
+        permit.require_act(Act::ON_CONTENT)?;
         let is_text = content.media().as_str().starts_with("text/");
         let mut bytes = Zeroizing::new(Vec::new());
         let mut stream = content.into_stream(permit);
@@ -64,7 +64,7 @@ impl Scanner for MemoryScanner {
         kinds: &[FindingKind],
         permit: &Permit<'_>,
     ) -> Result<Pii<String>> {
-        permit.require_act(LOOKING)?;
+        permit.require_act(Act::ON_CONTENT)?;
         let mut text = text.expose(permit).clone();
         // Taking one thing out may bring to light another that stood against it.
         for _ in 0..MOST_ROUNDS {
@@ -257,25 +257,6 @@ const EMAIL: Label = Label::fixed("EMAIL");
 const A_NUMBER: Label = Label::fixed("US_A_NUMBER");
 const RECEIPT: Label = Label::fixed("USCIS_RECEIPT");
 const MOST_ROUNDS: usize = 8;
-
-/// Acts in whose course content is looked at.
-pub(super) const LOOKING: &[Act] = &[
-    Act::Amend,
-    Act::Archive,
-    Act::Enter,
-    Act::Export,
-    Act::Open,
-    Act::Process,
-    Act::Receive,
-    Act::Release,
-    Act::Review,
-    Act::Scan,
-    Act::Share,
-    Act::Store,
-    Act::Transfer,
-    Act::Transmit,
-    Act::Verify,
-];
 
 #[cfg(test)]
 mod tests {

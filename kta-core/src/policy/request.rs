@@ -149,6 +149,28 @@ acts! {
     Verify = "verify";
 }
 
+impl Act {
+    /// The acts in whose course content is handled: stored, read, looked at. Holding, destroying,
+    /// probing, certifying and approving need none.
+    pub const ON_CONTENT: &'static [Self] = &[
+        Self::Amend,
+        Self::Archive,
+        Self::Enter,
+        Self::Export,
+        Self::Open,
+        Self::Process,
+        Self::Receive,
+        Self::Release,
+        Self::Review,
+        Self::Scan,
+        Self::Share,
+        Self::Store,
+        Self::Transfer,
+        Self::Transmit,
+        Self::Verify,
+    ];
+}
+
 impl core::fmt::Display for Act {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.as_str())

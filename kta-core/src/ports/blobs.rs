@@ -21,24 +21,7 @@ pub struct BlobId {
 
 impl BlobId {
     /// The acts under which blobs are put and read.
-    pub const HANDLING: &'static [Act] = &[
-        Act::Amend,
-        Act::Archive,
-        Act::Enter,
-        Act::Export,
-        Act::Open,
-        Act::Process,
-        Act::Receive,
-        Act::Rekey,
-        Act::Release,
-        Act::Review,
-        Act::Scan,
-        Act::Share,
-        Act::Store,
-        Act::Transfer,
-        Act::Transmit,
-        Act::Verify,
-    ];
+    pub const HANDLING: &'static [Act] = Act::ON_CONTENT;
 
     /// The acts under which blobs are removed.
     pub const REMOVING: &'static [Act] = &[Act::Destroy];
@@ -51,7 +34,7 @@ impl BlobId {
     /// [`Code::AclDeny`] when it does not.
     pub fn admit(&self, acts: &[Act], permit: &Permit<'_>) -> Result<(), Refusal> {
         let covers = |category: &Category| permit.require(acts, self.subject, *category).is_ok();
-        let rekeys = acts.contains(&Act::Rekey) && permit.require_act(&[Act::Rekey]).is_ok();
+        let rekeys = acts == Self::HANDLING && permit.require_act(&[Act::Rekey]).is_ok();
         if permit.tenant() == self.tenant && (rekeys || Category::ALL.iter().any(covers)) {
             Ok(())
         } else {

@@ -10,6 +10,7 @@ use crate::policy::Permit;
 /// - Gives the text that stands in the file, in reading order as far as the format tells.
 /// - A type it does not read, or a file without text, is `None`, never a guess.
 /// - Garbage gets a typed refusal, in bounded memory and time.
+/// - A permit for an act on content is wanted, and one that has ended is refused.
 pub trait Reader: core::fmt::Debug + Send + Sync {
     /// The text of a document, if it has any that can be read.
     fn text(

@@ -1,15 +1,15 @@
 //! Erasing a record, live or in the recycle bin.
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
 
 use super::{MemoryCrm, State};
 use crate::audit::Label;
 use crate::error::Result;
 use crate::id::{Digest, IdempotencyKey, RecordId};
+use crate::memory::provider::residue;
 use crate::pii::{Locator, Placement, System};
 use crate::policy::{Act, Permit};
-use crate::ports::{Erase, Erased, Method, Probe, Residue};
+use crate::ports::{Erase, Erased, Method, Probe};
 use crate::refusal::Code;
 
 #[async_trait]
@@ -38,16 +38,13 @@ impl Erase for MemoryCrm {
             if state.bin.remove(&at).is_some() {
                 steps.push(Label::fixed("recycle_bin.delete"));
             }
-            if state.window > TimeDelta::zero() {
-                let until = permit.now() + state.window;
-                state.kept.insert(record, until);
-            }
+            state.backups.keep(record, permit.now());
         }
         if steps.is_empty() {
             steps.push(Label::fixed("record.absent"));
         }
         state.keys.retain(|_, used| *used != record);
-        let window = state.kept.get(&record).copied();
+        let window = state.backups.until(record);
         Ok(Erased {
             method: Method::ProviderDeletion,
             steps,
@@ -61,21 +58,13 @@ impl Erase for MemoryCrm {
         let state = self.locked();
         let live = state.rows.values().any(|row| row.record == record);
         let binned = state.bin.values().any(|row| row.record == record);
-        let kept = state
-            .kept
-            .get(&record)
-            .copied()
-            .filter(|until| *until > permit.now());
-        let residue = |what, until| Residue {
-            what: Label::fixed(what),
-            until,
-            content: true,
-        };
+        let kept = state.backups.left(record, permit.now());
+        let is_kept = kept.is_some();
         let mut residues = Vec::new();
         residues.extend(live.then(|| residue("record", None)));
         residues.extend(binned.then(|| residue("recycle_bin", None)));
-        residues.extend(kept.map(|until| residue("provider_backup", Some(until))));
-        let evidence = format!("record={live};bin={binned};kept={}", kept.is_some());
+        residues.extend(kept);
+        let evidence = format!("record={live};bin={binned};kept={is_kept}");
         Ok(Probe {
             at: permit.now(),
             asked: vec![

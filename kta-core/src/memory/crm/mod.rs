@@ -13,6 +13,7 @@ use chrono::TimeDelta;
 use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, IdempotencyKey, MatterId, RecordId, SubjectId};
+use crate::memory::provider::Backups;
 use crate::pii::{Category, FieldName, Fields, Locator, Pii, Schema, System};
 use crate::policy::{Act, LawfulBasis, Permit, Purpose};
 use crate::ports::crm::{AuditRow, Change, Fetched};
@@ -44,7 +45,7 @@ impl MemoryCrm {
     /// The same CRM, whose provider keeps what was erased for `window` where nobody can reach it.
     #[must_use]
     pub fn keeping(self, window: TimeDelta) -> Self {
-        self.locked().window = window;
+        self.locked().backups.window = window;
         self
     }
 
@@ -256,7 +257,7 @@ struct State {
     rows: BTreeMap<Locator, Row>,
     bin: BTreeMap<Locator, Row>,
     /// What the provider keeps of erased records, until when.
-    kept: BTreeMap<RecordId, Timestamp>,
+    backups: Backups<RecordId>,
     keys: BTreeMap<IdempotencyKey, RecordId>,
     withheld: BTreeSet<FieldName>,
     changes: Vec<Change>,
@@ -264,7 +265,6 @@ struct State {
     audit: Vec<AuditRow>,
     count: u64,
     last: Timestamp,
-    window: TimeDelta,
 }
 
 struct Row {

@@ -1,16 +1,16 @@
 //! Erasing a file with its versions and shares, live or in the recycle bin.
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
 
 use super::{File, MemoryLibrary, State, denied, fault};
 use crate::audit::Label;
 use crate::error::{FaultKind, Result};
 use crate::id::{Digest, DocumentId, IdempotencyKey};
+use crate::memory::provider::residue;
 use crate::pii::placement::CopyOf;
 use crate::pii::{Locator, Placement, System};
 use crate::policy::{Act, Permit};
-use crate::ports::{Erase, Erased, Method, Probe, Residue};
+use crate::ports::{Erase, Erased, Method, Probe};
 
 #[async_trait]
 impl Erase for MemoryLibrary {
@@ -46,16 +46,13 @@ impl Erase for MemoryLibrary {
             if state.bin.remove(&at).is_some() {
                 steps.push(Label::fixed("recycle_bin.delete"));
             }
-            if state.window > TimeDelta::zero() {
-                let until = permit.now() + state.window;
-                state.kept.insert(document, until);
-            }
+            state.backups.keep(document, permit.now());
         }
         if steps.is_empty() {
             steps.push(Label::fixed("file.absent"));
         }
         state.keys.retain(|_, (used, _)| *used != document);
-        let window = state.kept.get(&document).copied();
+        let window = state.backups.until(document);
         Ok(Erased {
             method: Method::ProviderDeletion,
             steps,
@@ -76,25 +73,13 @@ impl Erase for MemoryLibrary {
             .map(|(_, until)| *until)
             .filter(|until| *until > permit.now())
             .max();
-        let kept = state
-            .kept
-            .get(&document)
-            .copied()
-            .filter(|until| *until > permit.now());
-        let residue = |what, until| Residue {
-            what: Label::fixed(what),
-            until,
-            content: true,
-        };
+        let kept = state.backups.left(document, permit.now());
+        let is_kept = kept.is_some();
         let mut residues = Vec::new();
         residues.extend(live.then(|| residue("file", None)));
         residues.extend(binned.map(|until| residue("recycle_bin", Some(until))));
-        residues.extend(kept.map(|until| residue("provider_backup", Some(until))));
-        let evidence = format!(
-            "file={live};bin={};kept={}",
-            binned.is_some(),
-            kept.is_some()
-        );
+        residues.extend(kept);
+        let evidence = format!("file={live};bin={};kept={is_kept}", binned.is_some());
         Ok(Probe {
             at: permit.now(),
             asked: vec![Label::fixed("files.list"), Label::fixed("recycle_bin.list")],

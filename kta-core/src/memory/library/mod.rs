@@ -16,6 +16,7 @@ use futures_util::TryStreamExt as _;
 use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, IdempotencyKey, MatterId, SubjectId};
+use crate::memory::provider::Backups;
 use crate::pii::{Category, Content, Document, Locator, System};
 use crate::policy::{Act, Permit};
 use crate::ports::documents::{Documents, StoredDocument, Version};
@@ -50,7 +51,7 @@ impl MemoryLibrary {
     /// reach it.
     #[must_use]
     pub fn keeping(self, window: TimeDelta) -> Self {
-        self.locked().window = window;
+        self.locked().backups.window = window;
         self
     }
 
@@ -272,13 +273,12 @@ struct State {
     /// Removed files, each until when the bin keeps it.
     bin: BTreeMap<Locator, (File, Timestamp)>,
     /// What the provider keeps of erased files, until when.
-    kept: BTreeMap<DocumentId, Timestamp>,
+    backups: Backups<DocumentId>,
     keys: BTreeMap<IdempotencyKey, (DocumentId, Digest)>,
     /// Which file changed, in order.
     log: Vec<Locator>,
     count: u64,
     epoch: u64,
-    window: TimeDelta,
 }
 
 struct File {
