@@ -43,8 +43,11 @@ pub(crate) fn measure(figures: &mut Figures) {
         black_box((buffer, tag.unwrap()));
     };
     let mut record = || {
-        let places = names.iter().map(|name| (place(name), &values[..]));
-        let sealed = key.seal_all(places, &OsEntropy).unwrap();
+        let places: Vec<_> = names
+            .iter()
+            .map(|name| (place(name), &values[..]))
+            .collect();
+        let sealed = key.seal_all(&places, &OsEntropy).unwrap();
         let fields = names.iter().zip(&sealed);
         let listed = fields.map(|(name, envelope)| (name.as_str(), 1, envelope));
         black_box(RecordHeader::seal(&key, 1, listed).unwrap());

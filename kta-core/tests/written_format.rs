@@ -84,9 +84,9 @@ fn a_second_program_makes_the_same_answers() {
 
 /// The next draw is this, and there is one.
 #[derive(Debug)]
-struct Salt(Vec<u8>);
+struct Drawn(Vec<u8>);
 
-impl Entropy for Salt {
+impl Entropy for Drawn {
     fn fill(&self, buffer: &mut [u8]) {
         buffer.copy_from_slice(&self.0);
     }
@@ -123,8 +123,8 @@ impl<'a> Case<'a> {
         self.bytes("value").repeat(times as usize)
     }
 
-    fn salt(&self) -> Salt {
-        Salt(self.bytes("salt"))
+    fn drawn(&self, name: &str) -> Drawn {
+        Drawn(self.bytes(name))
     }
 
     fn subject_key(&self) -> SubjectKey {
@@ -166,7 +166,9 @@ impl<'a> Case<'a> {
 
     fn envelope(&self, name: &str) {
         let (key, value) = (self.record_key(), self.value());
-        let made = key.seal(&self.place(), &value, &self.salt()).unwrap();
+        let made = key
+            .seal(&self.place(), &value, &self.drawn("nonce"))
+            .unwrap();
         self.is(made.as_bytes(), name);
         let read = Envelope::parse(made.into_bytes()).unwrap();
         assert_eq!(**key.open(&self.place(), &read).unwrap(), value, "{name}");
@@ -209,7 +211,13 @@ impl<'a> Case<'a> {
     async fn content(&self, name: &str) {
         let (key, value) = (self.record_key(), self.value());
         let once = |bytes: Vec<u8>| stream::iter([Ok(Bytes::from(bytes))]);
-        let made = segments::seal(&key, &self.place(), once(value.clone()), &self.salt()).unwrap();
+        let made = segments::seal(
+            &key,
+            &self.place(),
+            once(value.clone()),
+            &self.drawn("salt"),
+        )
+        .unwrap();
         let made: Vec<Bytes> = made.try_collect().await.unwrap();
         self.is(&made.concat(), name);
         let read = segments::open(&key, self.place(), once(made.concat())).unwrap();
@@ -221,7 +229,7 @@ impl<'a> Case<'a> {
         let (key, secret) = (self.array("key"), self.array("secret"));
         let (key, secret) = (SecretKey::from_bytes(key), SecretKey::from_bytes(secret));
         let context = self.bytes("context");
-        let made = wrap::wrap(&key, &secret, &context, &self.salt()).unwrap();
+        let made = wrap::wrap(&key, &secret, &context, &self.drawn("nonce")).unwrap();
         self.is(made.as_bytes(), name);
         let read = WrappedKey::from_bytes(made.as_bytes().to_vec());
         assert_eq!(wrap::unwrap(&key, &read, &context), Ok(secret), "{name}");

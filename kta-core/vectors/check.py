@@ -153,26 +153,26 @@ def padded(value):
     return value + b"\x80" + bytes(size - len(value) - 1)
 
 
-def start(prk, suite, label, generation, salt):
+def start(prk, suite, label, generation, drawn, salt):
     """Bytes before the ciphertext, and the key."""
     commitment = expand(prk, b"kta1 " + label + b" commitment", salt)
-    head = bytes([1, suite]) + struct.pack(">I", generation) + salt + commitment
+    head = bytes([1, suite]) + struct.pack(">I", generation) + drawn + commitment
     return head, expand(prk, b"kta1 " + label + b" key", salt)
 
 
-def sealed(prk, label, generation, salt, associated, value):
-    head, key = start(prk, 1, label, generation, salt)
-    return head + gcm_siv(key, salt[-12:], value, associated + struct.pack(">I", generation))
+def sealed(prk, label, generation, nonce, associated, value):
+    head, key = start(prk, 1, label, generation, nonce, b"")
+    return head + gcm_siv(key, nonce, value, associated + struct.pack(">I", generation))
 
 
 def envelope(case):
-    salt, value = unhex(case["salt"]), padded(value_of(case))
-    return sealed(record_key(case), b"field", case["generation"], salt, context(case), value)
+    nonce, value = unhex(case["nonce"]), padded(value_of(case))
+    return sealed(record_key(case), b"field", case["generation"], nonce, context(case), value)
 
 
 def content(case):
     salt, value, generation = unhex(case["salt"]), value_of(case), case["generation"]
-    stored, key = start(record_key(case), 2, b"content", generation, salt)
+    stored, key = start(record_key(case), 2, b"content", generation, salt, salt)
     associated = context(case) + struct.pack(">I", generation)
     many = max(1, -(-len(value) // 65536))
     for number in range(many):
@@ -192,8 +192,8 @@ def header(case):
 
 
 def wrapped(case):
-    key, salt = extract(unhex(case["key"])), unhex(case["salt"])
-    return sealed(key, b"wrap", 0, salt, unhex(case["context"]), unhex(case["secret"]))
+    key, nonce = extract(unhex(case["key"])), unhex(case["nonce"])
+    return sealed(key, b"wrap", 0, nonce, unhex(case["context"]), unhex(case["secret"]))
 
 
 def fingerprint(case):
@@ -246,9 +246,9 @@ def answer(made):
     return {"written_length": len(made), "written_sha256": hashlib.sha256(made).hexdigest()}
 
 
-def counted(seed):
-    """Salts that look random and are not."""
-    return hashlib.sha256(struct.pack(">QQ", seed, 0)).digest()[:24].hex()
+def counted(seed, length=12):
+    """Nonces and salts that look random and are not."""
+    return hashlib.sha256(struct.pack(">QQ", seed, 0)).digest()[:length].hex()
 
 
 def cases():
@@ -263,20 +263,20 @@ def cases():
     def with_tag(case):
         return {"field": case["field"], "revision": case["revision"], "tag": envelope(case)[-16:].hex()}
 
-    name = field | {"field": "name", "revision": 1, "value": b"Testa".hex(), "salt": counted(519)}
-    born = name | {"field": "born", "revision": 2, "value": b"1978".hex(), "salt": counted(520)}
-    yield made("envelope", "an empty value", field | {"value": "", "salt": counted(7)})
-    yield made("envelope", "a short value", field | {"value": b"L898902C3".hex(), "salt": counted(7)})
-    yield made("envelope", "a value of another bucket", field | {"value": "5a", "times": 100, "salt": counted(7)})
-    yield made("envelope", "a value longer than every bucket", field | {"value": "5a", "times": 5000, "salt": counted(8)})
-    yield made("envelope", "a value that ends like padding", field | {"value": "8000", "salt": counted(9)})
-    yield made("envelope", "no matter, another generation", field | {"matter": None, "generation": 7, "value": "ff", "salt": counted(10)})
+    name = field | {"field": "name", "revision": 1, "value": b"Testa".hex(), "nonce": counted(519)}
+    born = name | {"field": "born", "revision": 2, "value": b"1978".hex(), "nonce": counted(520)}
+    yield made("envelope", "an empty value", field | {"value": "", "nonce": counted(7)})
+    yield made("envelope", "a short value", field | {"value": b"L898902C3".hex(), "nonce": counted(7)})
+    yield made("envelope", "a value of another bucket", field | {"value": "5a", "times": 100, "nonce": counted(7)})
+    yield made("envelope", "a value longer than every bucket", field | {"value": "5a", "times": 5000, "nonce": counted(8)})
+    yield made("envelope", "a value that ends like padding", field | {"value": "8000", "nonce": counted(9)})
+    yield made("envelope", "no matter, another generation", field | {"matter": None, "generation": 7, "value": "ff", "nonce": counted(10)})
     yield made("header", "a record without fields", listed | {"record_revision": 1, "fields": []})
     yield made("header", "a record of two fields", listed | {"record_revision": 3, "fields": [with_tag(born), with_tag(name)]})
-    yield made("content", "empty content", field | {"value": "", "salt": counted(11)})
-    yield made("content", "content of one segment", field | {"value": b"%PDF-1.7 invented".hex(), "salt": counted(12)})
-    yield made("content", "content of exactly one segment", field | {"value": "5a", "times": 65536, "salt": counted(13)})
-    yield made("content", "content of two segments", field | {"value": "5a", "times": 65537, "salt": counted(14)})
+    yield made("content", "empty content", field | {"value": "", "salt": counted(11, 24)})
+    yield made("content", "content of one segment", field | {"value": b"%PDF-1.7 invented".hex(), "salt": counted(12, 24)})
+    yield made("content", "content of exactly one segment", field | {"value": "5a", "times": 65536, "salt": counted(13, 24)})
+    yield made("content", "content of two segments", field | {"value": "5a", "times": 65537, "salt": counted(14, 24)})
     contexts = {
         "a custodian's context": b"context",
         "an epoch key": part(b"kta1 epoch") + part(unhex(ids["tenant"])) + struct.pack(">Q", 3),
@@ -286,7 +286,7 @@ def cases():
         + struct.pack(">II", 17, 1) + fingerprint(person),
     }
     for seed, (name_, bound) in enumerate(contexts.items(), 2):
-        case = {"key": "01" * 32, "secret": "02" * 32, "context": bound.hex(), "salt": counted(seed)}
+        case = {"key": "01" * 32, "secret": "02" * 32, "context": bound.hex(), "nonce": counted(seed)}
         yield made("wrapped", name_, case)
     yield made("fingerprint", "a person's key", {k: person[k] for k in ("tenant", "subject", "generation", "subject_key")})
     entry = {"key": "07" * 32, "tenant": ids["tenant"], "field": "email", "normal": "testa@example.org"}
@@ -294,20 +294,21 @@ def cases():
     yield made("index", "sixteen bits", entry | {"epoch": 3, "bits": 16})
     yield made("mark", "a whole MAC", entry)
 
-    short = field | {"value": b"L898902C3".hex(), "salt": counted(7)}
+    short = field | {"value": b"L898902C3".hex(), "nonce": counted(7)}
     right = envelope(short)
-    other = envelope(short | {"salt": counted(15)})
+    other = envelope(short | {"nonce": counted(15)})
+    stranger = envelope(short | {"subject": "09" * 16})
     flaws = {
         "an unknown version": ("CRY-KEY", b"\x02" + right[1:]),
         "an unknown suite": ("CRY-KEY", right[:1] + b"\x02" + right[2:]),
         "another generation": ("CRY-KEY", right[:5] + b"\x02" + right[6:]),
-        "another salt": ("CRY-SWAP", right[:6] + other[6:30] + right[30:]),
-        "another commitment": ("CRY-SWAP", right[:30] + other[30:62] + right[62:]),
-        "a changed ciphertext": ("CRY-SWAP", right[:62] + bytes([right[62] ^ 1]) + right[63:]),
+        "another nonce": ("CRY-SWAP", right[:6] + other[6:18] + right[18:]),
+        "another commitment": ("CRY-SWAP", right[:18] + stranger[18:50] + right[50:]),
+        "a changed ciphertext": ("CRY-SWAP", right[:50] + bytes([right[50] ^ 1]) + right[51:]),
         "a changed tag": ("CRY-SWAP", right[:-1] + bytes([right[-1] ^ 0x80])),
         "a missing byte": ("CRY-SWAP", right[:-1]),
         "a byte too many": ("CRY-SWAP", right + b"\x00"),
-        "a head alone": ("CRY-SWAP", right[:62]),
+        "a head alone": ("CRY-SWAP", right[:50]),
         "nothing": ("CRY-SWAP", b""),
         "padding without its mark": ("CRY-SWAP", sealed(record_key(field), b"field", 1, unhex(counted(16)), context(field), bytes(48))),
         "a value of another field": ("CRY-SWAP", envelope(short | {"field": "passport.numbe"})),

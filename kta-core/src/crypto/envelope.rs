@@ -5,23 +5,24 @@
 //! | 0 | 1 | format version, `1` |
 //! | 1 | 1 | suite: `1` is AES-256-GCM-SIV with HKDF-SHA256 |
 //! | 2 | 4 | generation of the person's key, big-endian; 0 in a wrapped key |
-//! | 6 | 24 | salt, random for each sealing |
-//! | 30 | 32 | key commitment |
-//! | 62 | n | padded value, encrypted |
-//! | 62 + n | 16 | tag |
+//! | 6 | 12 | nonce, random for each sealing |
+//! | 18 | 32 | key commitment |
+//! | 50 | n | padded value, encrypted |
+//! | 50 + n | 16 | tag |
 //!
-//! A sealing derives from the record key and a fresh salt
+//! All values of a record are sealed under one key that derives from the record key:
 //!
 //! ```text
-//! key        = HKDF-Expand(record key, "kta1 field key"        ‖ salt, 32)
-//! commitment = HKDF-Expand(record key, "kta1 field commitment" ‖ salt, 32)
-//! nonce      = the last 12 bytes of the salt
+//! key        = HKDF-Expand(record key, "kta1 field key",        32)
+//! commitment = HKDF-Expand(record key, "kta1 field commitment", 32)
 //! ```
 //!
-//! so that key and nonce together repeat only if a 192-bit salt does. No counter is kept
-//! anywhere, and none can be set back: restoring a snapshot and writing on repeats nothing. The
-//! nonce is cut from the salt rather than derived, because a third derivation would cost a
-//! quarter of the whole sealing and the key is unique to the salt already.
+//! Each sealing draws its nonce from the entropy source. No counter is kept anywhere, and none can
+//! be set back: restoring a snapshot and writing on repeats nothing, as far as 96 random bits do
+//! not. That far GCM-SIV was built to go (RFC 8452 section 9): an attacker's advantage stays below
+//! 2^-32 for 2^61 values of up to 16 KiB under one key, and one key is one record's; a nonce that
+//! did repeat would tell that one value was sealed twice at one place and revision, and nothing
+//! else. A key for each value would cost two more derivations, more than the cipher itself.
 //!
 //! AES-GCM-SIV alone lets one ciphertext open under two keys that somebody chose for it. The
 //! commitment, compared in constant time before anything is decrypted, rules that out.
@@ -61,7 +62,7 @@ impl Envelope {
     /// bytes that are too short to be a sealed value.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let bytes = bytes.into();
-        Head::read(&bytes)?;
+        Head::<NONCE>::read(&bytes, SUITE)?;
         Ok(Self(bytes))
     }
 
@@ -109,18 +110,39 @@ impl RecordKey {
         value: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Envelope> {
+        let mut nonce = [0; NONCE];
+        entropy.fill(&mut nonce);
+        self.seal_under(context, value, &nonce)
+    }
+
+    /// Seals several values, each at its place; their nonces are one draw, so that a record costs
+    /// one call to the operating system.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal), for the first that cannot be sealed.
+    pub fn seal_all<'a>(
+        &self,
+        values: &[(SealContext<'a>, &'a [u8])],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<Envelope>> {
+        let mut nonces = vec![0; NONCE * values.len()];
+        entropy.fill(&mut nonces);
+        let (nonces, _) = nonces.as_chunks::<NONCE>();
+        let each = values.iter().zip(nonces);
+        each.map(|((context, value), nonce)| self.seal_under(context, value, nonce))
+            .collect()
+    }
+
+    fn seal_under(
+        &self,
+        context: &SealContext<'_>,
+        value: &[u8],
+        nonce: &[u8; NONCE],
+    ) -> Result<Envelope> {
         self.admits(context)?;
         let padded = Some(padded_length(value.len()));
-        seal(
-            &self.prk,
-            &FIELD,
-            self.generation(),
-            context.to_bytes(),
-            value,
-            padded,
-            entropy,
-        )
-        .map(Envelope)
+        let (generation, associated) = (self.generation(), context.to_bytes());
+        seal(&self.field, generation, associated, value, padded, nonce).map(Envelope)
     }
 
     /// Opens a value at its place.
@@ -135,13 +157,8 @@ impl RecordKey {
     ) -> Result<Zeroizing<Vec<u8>>> {
         self.admits(context)?;
         let key = self.of_generation(envelope.generation())?;
-        let mut value = open(
-            &key.prk,
-            &FIELD,
-            key.generation(),
-            context.to_bytes(),
-            &envelope.0,
-        )?;
+        let generation = key.generation();
+        let mut value = open(&key.field, generation, context.to_bytes(), &envelope.0)?;
         let length = unpadded_length(&value).ok_or(Code::CrySwap)?;
         value.truncate(length);
         Ok(value)
@@ -155,7 +172,7 @@ pub(super) struct Use {
 }
 
 /// A field of a record.
-const FIELD: Use = Use {
+pub(super) const FIELD: Use = Use {
     key: b"kta1 field key",
     commitment: b"kta1 field commitment",
 };
@@ -167,75 +184,61 @@ pub(super) const WRAP: Use = Use {
 
 /// Seals `value`, padded to `padded` bytes if that is given, in the written format.
 pub(super) fn seal(
-    prk: &Prk,
-    purpose: &Use,
+    sealing: &Sealing,
     generation: u32,
     associated: Vec<u8>,
     value: &[u8],
     padded: Option<usize>,
-    entropy: &dyn Entropy,
+    nonce: &[u8; NONCE],
 ) -> Result<Vec<u8>> {
     let with = cipher();
-    seal_by(
-        with, prk, purpose, generation, associated, value, padded, entropy,
-    )
+    seal_by(with, sealing, generation, associated, value, padded, nonce)
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what a sealing is made of, and by whom"
-)]
 fn seal_by(
     cipher: &dyn Aead,
-    prk: &Prk,
-    purpose: &Use,
+    sealing: &Sealing,
     generation: u32,
     mut associated: Vec<u8>,
     value: &[u8],
     padded: Option<usize>,
-    entropy: &dyn Entropy,
+    nonce: &[u8; NONCE],
 ) -> Result<Vec<u8>> {
-    let mut salt = [0; SALT];
-    entropy.fill(&mut salt);
-    let sealing = Sealing::derive(prk, purpose, &salt);
     let body = padded.unwrap_or(value.len());
     let mut bytes = Vec::with_capacity(HEAD + body + TAG);
-    bytes.extend_from_slice(&head(generation, &salt, &sealing.commitment));
+    write_head(&mut bytes, SUITE, generation, nonce, &sealing.commitment);
     bytes.extend_from_slice(value);
     if padded.is_some() {
         bytes.push(PAD_MARK);
         bytes.resize(HEAD + body, 0);
     }
     associated.extend_from_slice(&generation.to_be_bytes());
-    let tag = cipher.seal_in_place(&sealing.key, &nonce(&salt), &associated, &mut bytes[HEAD..])?;
+    let tag = cipher.seal_in_place(&sealing.key, nonce, &associated, &mut bytes[HEAD..])?;
     bytes.extend_from_slice(&tag);
     Ok(bytes)
 }
 
 /// Opens what [`seal`] made, with its padding still on.
 pub(super) fn open(
-    prk: &Prk,
-    purpose: &Use,
+    sealing: &Sealing,
     generation: u32,
     associated: Vec<u8>,
     bytes: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>> {
-    open_by(cipher(), prk, purpose, generation, associated, bytes)
+    open_by(cipher(), sealing, generation, associated, bytes)
 }
 
 fn open_by(
     cipher: &dyn Aead,
-    prk: &Prk,
-    purpose: &Use,
+    sealing: &Sealing,
     generation: u32,
     mut associated: Vec<u8>,
     bytes: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>> {
-    let head = Head::read(bytes)?;
+    let head = Head::<NONCE>::read(bytes, SUITE)?;
     if head.generation != generation {
         return Err(Code::CryKey.into());
     }
-    let sealing = Sealing::derive(prk, purpose, head.salt);
     if !same(&*sealing.commitment, head.commitment) {
         return Err(Code::CrySwap.into());
     }
@@ -244,24 +247,19 @@ fn open_by(
         .ok_or(Code::CrySwap)?;
     let mut value = Zeroizing::new(body.to_vec());
     associated.extend_from_slice(&generation.to_be_bytes());
-    cipher.open_in_place(
-        &sealing.key,
-        &nonce(head.salt),
-        &associated,
-        &mut value,
-        tag,
-    )?;
+    cipher.open_in_place(&sealing.key, head.drawn, &associated, &mut value, tag)?;
     Ok(value)
 }
 
-/// What one salt gives.
+/// The key of one use, and the commitment that names it.
 pub(super) struct Sealing {
     pub(super) key: Zeroizing<[u8; 32]>,
     pub(super) commitment: Zeroizing<[u8; 32]>,
 }
 
 impl Sealing {
-    pub(super) fn derive(prk: &Prk, purpose: &Use, salt: &[u8; SALT]) -> Self {
+    /// What `prk` gives for this use; for one sealing alone when there is a salt.
+    pub(super) fn derive(prk: &Prk, purpose: &Use, salt: &[u8]) -> Self {
         Self {
             key: prk.expand(&[purpose.key, salt]),
             commitment: prk.expand(&[purpose.commitment, salt]),
@@ -269,68 +267,50 @@ impl Sealing {
     }
 }
 
-/// The bytes before the ciphertext, of a version and suite that are known.
-pub(super) struct Head<'a> {
+/// The bytes before the ciphertext, of a version and suite that are known; `N` of them were
+/// drawn for this sealing.
+pub(super) struct Head<'a, const N: usize> {
     pub(super) generation: u32,
-    pub(super) salt: &'a [u8; SALT],
+    pub(super) drawn: &'a [u8; N],
     pub(super) commitment: &'a [u8; 32],
 }
 
-impl<'a> Head<'a> {
-    /// Reads the head of at least [`Envelope::OVERHEAD`] bytes.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self> {
-        Self::read_of(bytes, SUITE)
-    }
-
-    /// The same for another suite.
-    pub(super) fn read_of(bytes: &'a [u8], suite: u8) -> Result<Self> {
+impl<'a, const N: usize> Head<'a, N> {
+    /// Reads the head of bytes that are long enough to have a tag, too.
+    pub(super) fn read(bytes: &'a [u8], suite: u8) -> Result<Self> {
         let (Some(&version), Some(&written)) = (bytes.first(), bytes.get(1)) else {
             return Err(Code::CrySwap.into());
         };
         if (version, written) != (VERSION, suite) {
             return Err(Code::CryKey.into());
         }
-        let parts = bytes
-            .get(2..)
-            .filter(|rest| rest.len() >= HEAD - 2 + TAG)
-            .and_then(|rest| {
-                let (generation, rest) = rest.split_first_chunk::<4>()?;
-                let (salt, rest) = rest.split_first_chunk::<SALT>()?;
-                Some((generation, salt, rest.first_chunk::<32>()?))
-            });
-        let (generation, salt, commitment) = parts.ok_or(Code::CrySwap)?;
+        let parts = bytes.get(2..).and_then(|rest| {
+            let (generation, rest) = rest.split_first_chunk::<4>()?;
+            let (drawn, rest) = rest.split_first_chunk::<N>()?;
+            let (commitment, rest) = rest.split_first_chunk::<32>()?;
+            (rest.len() >= TAG).then_some((generation, drawn, commitment))
+        });
+        let (generation, drawn, commitment) = parts.ok_or(Code::CrySwap)?;
         Ok(Self {
             generation: u32::from_be_bytes(*generation),
-            salt,
+            drawn,
             commitment,
         })
     }
 }
 
-fn head(generation: u32, salt: &[u8; SALT], commitment: &[u8; 32]) -> [u8; HEAD] {
-    head_of(SUITE, generation, salt, commitment)
-}
-
-/// The bytes before the ciphertext.
-pub(super) fn head_of(
+/// Writes the bytes before the ciphertext.
+pub(super) fn write_head(
+    bytes: &mut Vec<u8>,
     suite: u8,
     generation: u32,
-    salt: &[u8; SALT],
+    drawn: &[u8],
     commitment: &[u8; 32],
-) -> [u8; HEAD] {
-    let mut head = [0; HEAD];
-    head[0] = VERSION;
-    head[1] = suite;
-    head[2..6].copy_from_slice(&generation.to_be_bytes());
-    head[6..30].copy_from_slice(salt);
-    head[30..].copy_from_slice(commitment);
-    head
-}
-
-fn nonce(salt: &[u8; SALT]) -> [u8; 12] {
-    let mut nonce = [0; 12];
-    nonce.copy_from_slice(&salt[SALT - 12..]);
-    nonce
+) {
+    bytes.extend_from_slice(&[VERSION, suite]);
+    bytes.extend_from_slice(&generation.to_be_bytes());
+    bytes.extend_from_slice(drawn);
+    bytes.extend_from_slice(commitment);
 }
 
 /// The length to which a value of `length` bytes is padded; always at least one byte more.
@@ -350,9 +330,9 @@ fn unpadded_length(padded: &[u8]) -> Option<usize> {
 /// The format version written here.
 pub(crate) const VERSION: u8 = 1;
 /// Bytes before the ciphertext.
-pub(super) const HEAD: usize = 62;
-/// Bytes of salt.
-pub(super) const SALT: usize = 24;
+const HEAD: usize = 50;
+/// Bytes of nonce.
+pub(super) const NONCE: usize = 12;
 /// Bytes of tag.
 pub(super) const TAG: usize = 16;
 const PAD_MARK: u8 = 0x80;
@@ -460,7 +440,7 @@ mod tests {
     }
 
     /// The worst that can be restored is the random source itself, as a suspended virtual machine
-    /// does that is woken twice. Then salts repeat, and the cipher shows which values were equal,
+    /// does that is woken twice. Then nonces repeat, and the cipher shows which values were equal,
     /// but nothing of values that were not.
     #[test]
     fn a_random_source_that_repeats_itself_shows_equality_and_nothing_else() {
@@ -471,7 +451,7 @@ mod tests {
         };
         let (one, other) = (sealed(b"L898902C3"), sealed(b"L898902C4"));
         assert_eq!(one, sealed(b"L898902C3"));
-        assert_eq!(one[..HEAD], other[..HEAD], "the same salt, key and nonce");
+        assert_eq!(one[..HEAD], other[..HEAD], "the same key and nonce");
         let differing = one[HEAD..].iter().zip(&other[HEAD..]);
         let differing = differing.filter(|(one, other)| one != other).count();
         // A stream cipher would differ in the one byte in which the values do.
@@ -515,22 +495,23 @@ mod tests {
                 0 => (Some(padded_length(length)), &FIELD),
                 _ => (None, &WRAP),
             };
+            let sealing = Sealing::derive(&prk, use_, &[]);
+            let mut nonce = [0; NONCE];
+            draws.fill(&mut nonce);
             let by = |provider: Provider| {
-                let salt = Counted::new(number);
-                let cipher = provider.cipher();
-                let place = place.clone();
-                seal_by(cipher, &prk, use_, generation, place, &value, padded, &salt).unwrap()
+                let (cipher, place) = (provider.cipher(), place.clone());
+                seal_by(cipher, &sealing, generation, place, &value, padded, &nonce).unwrap()
             };
             let (one, other) = (by(Provider::RustCrypto), by(Provider::AwsLc));
             assert_eq!(one, other, "envelope {number}, {length} bytes");
             for provider in [Provider::AwsLc, Provider::RustCrypto] {
                 let cipher = provider.cipher();
-                let opened = open_by(cipher, &prk, use_, generation, place.clone(), &one);
+                let opened = open_by(cipher, &sealing, generation, place.clone(), &one);
                 assert_eq!(opened.unwrap()[..length], value, "envelope {number}");
                 let mut changed = one.clone();
                 let at = HEAD + usize::from(drawn[40]) % (changed.len() - HEAD);
                 changed[at] ^= 1 << (drawn[41] % 8);
-                let opened = open_by(cipher, &prk, use_, generation, place.clone(), &changed);
+                let opened = open_by(cipher, &sealing, generation, place.clone(), &changed);
                 assert_eq!(
                     refusal(opened),
                     Code::CrySwap,

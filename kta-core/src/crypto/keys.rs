@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::derive::{Prk, push};
+use super::envelope::{FIELD, Sealing};
 use super::secret::SecretKey;
 use crate::error::Result;
 use crate::id::{Digest, RecordId, SubjectId, TenantId};
@@ -81,12 +82,14 @@ impl SubjectKey {
         push(&mut info, self.tenant.as_bytes());
         push(&mut info, self.subject.as_bytes());
         push(&mut info, record.as_bytes());
+        let prk = Prk::derived(&self.prk.expand(&[&info]));
         RecordKey {
             tenant: self.tenant,
             subject: self.subject,
             generation: self.generation,
             record,
-            prk: Prk::derived(&self.prk.expand(&[&info])),
+            field: Sealing::derive(&prk, &FIELD, &[]),
+            prk,
             former: self
                 .former
                 .as_ref()
@@ -117,6 +120,8 @@ pub struct RecordKey {
     generation: u32,
     record: RecordId,
     pub(super) prk: Prk,
+    /// What seals the record's values.
+    pub(super) field: Sealing,
     former: Option<Box<RecordKey>>,
 }
 

@@ -8,7 +8,7 @@
 //!             └─ branch keys  a tree of two levels, up to 256 children each
 //!                  └─ subject key   256 random bits a person
 //!                       └─ record key   HKDF-SHA256(subject key, record)
-//!                            ├─ field     AES-256-GCM-SIV, key and commitment from a fresh salt
+//!                            ├─ field     AES-256-GCM-SIV, under one key of the record, fresh nonces
 //!                            ├─ header    HMAC-SHA256 over fields, revisions, tags
 //!                            └─ content   STREAM in segments of 64 KiB
 //! ```

@@ -1,10 +1,10 @@
 //! A key wrapped under another, in the written format of the [envelope](super::envelope).
 //!
 //! The 32 bytes are sealed without padding and with generation 0, under labels of their own:
-//! 110 bytes in all. The context says what the wrapped key is and where it stands in the tree.
+//! 98 bytes in all. The context says what the wrapped key is and where it stands in the tree.
 
 use super::derive::Prk;
-use super::envelope::{WRAP, open, seal};
+use super::envelope::{NONCE, Sealing, WRAP, open, seal};
 use super::secret::SecretKey;
 use crate::error::Result;
 use crate::ports::kms::WrappedKey;
@@ -40,11 +40,15 @@ pub(super) fn wrap_under(
     context: Vec<u8>,
     entropy: &dyn Entropy,
 ) -> Result<WrappedKey> {
-    seal(key, &WRAP, 0, context, secret.expose(), None, entropy).map(WrappedKey::from_bytes)
+    let mut nonce = [0; NONCE];
+    entropy.fill(&mut nonce);
+    let sealing = Sealing::derive(key, &WRAP, &[]);
+    seal(&sealing, 0, context, secret.expose(), None, &nonce).map(WrappedKey::from_bytes)
 }
 
 pub(super) fn unwrap_under(key: &Prk, wrapped: &WrappedKey, context: Vec<u8>) -> Result<SecretKey> {
-    let opened = open(key, &WRAP, 0, context, wrapped.as_bytes())?;
+    let sealing = Sealing::derive(key, &WRAP, &[]);
+    let opened = open(&sealing, 0, context, wrapped.as_bytes())?;
     SecretKey::from_slice(&opened).ok_or_else(|| Code::CrySwap.into())
 }
 
@@ -73,7 +77,7 @@ mod tests {
                 refused
             );
         }
-        let short = WrappedKey::from_bytes(wrapped.as_bytes()[..109].to_vec());
+        let short = WrappedKey::from_bytes(wrapped.as_bytes()[..97].to_vec());
         assert_eq!(unwrap(&kek, &short, b"branch 7"), refused);
     }
 }

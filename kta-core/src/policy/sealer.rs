@@ -220,12 +220,15 @@ impl Sealer {
         Ok(tags)
     }
 
-    /// The blind-index entries under which a value is looked up, the newest first: more than
-    /// one while the index key is being rotated.
+    /// The entries under any of which a value is looked up: more than one for a name, which is
+    /// found however it was transliterated, and while the index key is being rotated, when those
+    /// of the newest key come first. What is found must be checked by opening it, a name with
+    /// [`NameForms::found_in`].
     ///
     /// # Errors
-    /// As [`tags`](Self::tags); `Unsupported` for a field without an index, because a search
-    /// that no index serves is refused rather than run over everything.
+    /// As [`tags`](Self::tags); `Unsupported` for a field without an index or a value without a
+    /// normal form, because a search that no index serves is refused rather than run over
+    /// everything.
     pub async fn search_tags(
         &self,
         schema: &Schema,
@@ -237,35 +240,17 @@ impl Sealer {
             .field(name)
             .filter(|spec| spec.indexed)
             .ok_or_else(unsupported)?;
-        let normal = normal(spec.kind, value.bare()).ok_or_else(unsupported)?;
+        let lookups = lookups(spec.kind, value.bare());
+        if lookups.is_empty() {
+            return Err(unsupported());
+        }
         let plan = plan(spec.kind, name)?;
         let mut tags = Vec::new();
         for epoch in self.keys.index_epochs().await?.into_iter().rev() {
-            tags.push(self.keys.index_key_of(epoch).await?.tag(&plan, &normal));
+            let key = self.keys.index_key_of(epoch).await?;
+            tags.extend(lookups.iter().map(|normal| key.tag(&plan, normal)));
         }
         Ok(tags)
-    }
-
-    /// The entries under any of which a value is looked up: more than one for a name, which is
-    /// found however it was transliterated. What is found must be checked by opening it, a name
-    /// with [`NameForms::found_in`].
-    ///
-    /// # Errors
-    /// As [`search_tag`](Self::search_tag).
-    pub async fn search_tags(
-        &self,
-        schema: &Schema,
-        name: &FieldName,
-        value: &Pii<String>,
-    ) -> Result<Vec<IndexTag>> {
-        let exact = self.search_tag(schema, name, value).await?;
-        let kind = schema.field(name).map(|spec| spec.kind);
-        let (Some(FieldKind::Name), Ok(forms)) = (kind, NameForms::of(value.bare())) else {
-            return Ok(vec![exact]);
-        };
-        let (key, plan) = (self.keys.index_key().await?, plan(FieldKind::Name, name)?);
-        let lookups = forms.lookups().iter();
-        Ok(lookups.map(|normal| key.tag(&plan, normal)).collect())
     }
 
     /// A keyed mark of a value, for the suppression ledger: stable over erasures, telling nothing
@@ -429,6 +414,16 @@ fn normals(kind: FieldKind, value: &str) -> Vec<Normal> {
         all.extend(forms.entries());
     }
     all
+}
+
+/// Everything under which a value of this kind is looked up; nothing for one without a normal
+/// form.
+fn lookups(kind: FieldKind, value: &str) -> Vec<Normal> {
+    let exact = normal(kind, value).into_iter().collect();
+    match (kind, NameForms::of(value)) {
+        (FieldKind::Name, Ok(forms)) => forms.lookups().to_vec(),
+        _ => exact,
+    }
 }
 
 /// How many values a field of this kind may take, at the least; dates and names of countries

@@ -9,8 +9,8 @@
 //! | 30 | 32 | key commitment |
 //! | 62 | … | segments: 65,536 bytes of content encrypted, then 16 bytes of tag; the last one shorter |
 //!
-//! Key and commitment derive from record key and salt as in the
-//! [envelope](super::envelope), under labels of their own. Each segment is sealed under the
+//! Key and commitment derive from the record key as in the [envelope](super::envelope), under
+//! labels of their own and with the salt behind them, so that each content has a key of its own. Each segment is sealed under the
 //! nonce of the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015): the last seven
 //! bytes of the salt, the segment's number in four bytes, and whether it is the last. So a
 //! segment opens only at its place in its own content: cut off, swapped, repeated or spliced
@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 use super::aead::{Aead, cipher};
 use super::context::SealContext;
 use super::derive::same;
-use super::envelope::{HEAD, Head, SALT, Sealing, TAG, Use, head_of};
+use super::envelope::{Head, Sealing, TAG, Use, write_head};
 use super::keys::RecordKey;
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::refusal::Code;
@@ -45,7 +45,9 @@ pub const SEGMENT: usize = 64 * 1024;
 /// Bytes of a stored segment that is full.
 const STORED: usize = SEGMENT + TAG;
 /// Bytes before the first segment.
-pub const HEADER: usize = HEAD;
+pub const HEADER: usize = 62;
+/// Bytes of salt.
+const SALT: usize = 24;
 
 /// The length in store of content of `length` bytes.
 #[must_use]
@@ -71,12 +73,19 @@ impl Cipher {
         key: &RecordKey,
         context: &SealContext<'_>,
         entropy: &dyn Entropy,
-    ) -> Result<(Self, [u8; HEADER])> {
+    ) -> Result<(Self, Vec<u8>)> {
         key.admits(context)?;
         let mut salt = [0; SALT];
         entropy.fill(&mut salt);
         let sealing = Sealing::derive(&key.prk, &CONTENT, &salt);
-        let header = head_of(SUITE, key.generation(), &salt, &sealing.commitment);
+        let mut header = Vec::with_capacity(HEADER);
+        write_head(
+            &mut header,
+            SUITE,
+            key.generation(),
+            &salt,
+            &sealing.commitment,
+        );
         Ok((Self::keyed(key, context, sealing, &salt), header))
     }
 
@@ -85,13 +94,13 @@ impl Cipher {
         key.admits(context)?;
         let mut padded = [0; HEADER + TAG];
         padded[..HEADER].copy_from_slice(header);
-        let head = Head::read_of(&padded, SUITE)?;
+        let head = Head::<SALT>::read(&padded, SUITE)?;
         let key = key.of_generation(head.generation)?;
-        let sealing = Sealing::derive(&key.prk, &CONTENT, head.salt);
+        let sealing = Sealing::derive(&key.prk, &CONTENT, head.drawn);
         if !same(&*sealing.commitment, head.commitment) {
             return Err(Code::CrySwap.into());
         }
-        Ok(Self::keyed(key, context, sealing, head.salt))
+        Ok(Self::keyed(key, context, sealing, head.drawn))
     }
 
     fn keyed(

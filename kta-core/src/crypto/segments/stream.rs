@@ -74,7 +74,7 @@ where
 pub struct SealStream<S> {
     content: S,
     cipher: Cipher,
-    header: Option<[u8; HEADER]>,
+    header: Option<Vec<u8>>,
     waiting: Zeroizing<Vec<u8>>,
     rest: Bytes,
     number: u32,
@@ -91,7 +91,7 @@ where
     fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if let Some(header) = this.header.take() {
-            return Poll::Ready(Some(Ok(Bytes::copy_from_slice(&header))));
+            return Poll::Ready(Some(Ok(Bytes::from(header))));
         }
         if this.done {
             return Poll::Ready(None);

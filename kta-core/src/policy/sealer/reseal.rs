@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt as _;
 
-use super::{ContentPlace, Sealer, normal, plan};
+use super::{ContentPlace, Sealer, normals, plan};
 use crate::crypto::{self, Envelope, IndexKey, IndexTag, RecordHeader, SealContext, SubjectKey};
 use crate::error::Result;
 use crate::pii::{ContentStream, FieldName, Record, Schema, Sealed, SealedField};
@@ -57,10 +57,10 @@ impl Sealer {
         for (name, field, envelope) in stored {
             let value = key.open(&place(name.as_str(), field.revision), &envelope)?;
             let indexed = schema.field(name).filter(|spec| spec.indexed);
-            if let (Some(spec), Ok(text)) = (indexed, core::str::from_utf8(&value))
-                && let Some(normal) = normal(spec.kind, text)
-            {
-                tags.push((name.clone(), index.tag(&plan(spec.kind, name)?, &normal)));
+            if let (Some(spec), Ok(text)) = (indexed, core::str::from_utf8(&value)) {
+                let plan = plan(spec.kind, name)?;
+                let entries = normals(spec.kind, text).into_iter();
+                tags.extend(entries.map(|normal| (name.clone(), index.tag(&plan, &normal))));
             }
             let envelope = key.seal(&place(name.as_str(), revision), &value, &*self.entropy)?;
             fresh.push((name, field.classification, envelope));

@@ -94,7 +94,7 @@ async fn no_wrapped_key_of_an_erased_person_or_its_branches_is_left_in_the_table
     keys.erase(&[person(5)], now()).await.unwrap();
     let now = format!("{:?}", firm.table);
     assert!(
-        now.contains("WrappedKey(110 bytes)"),
+        now.contains("WrappedKey(98 bytes)"),
         "Debug shows no bytes, so look at them"
     );
     let everything: Vec<_> = (0..3)

@@ -83,7 +83,7 @@ async fn errors_and_debug_hold_no_key() {
         firm.table,
         keys.head().await.unwrap()
     );
-    assert!(shown.contains("WrappedKey(110 bytes)") && !shown.contains("SecretBox"));
+    assert!(shown.contains("WrappedKey(98 bytes)") && !shown.contains("SecretBox"));
 }
 
 /// Work on any runtime: the futures may move between threads.
