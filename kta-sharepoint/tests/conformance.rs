@@ -14,6 +14,8 @@ use kta_core::conformance::Desk;
 use kta_core::conformance::collaboration::CollaborationBench;
 use kta_core::conformance::documents::LibraryBench;
 use kta_core::conformance::erase::{EraseBench, placement};
+use kta_core::conformance::inventory::InventoryBench;
+use kta_core::conformance::labels::LabelsBench;
 use kta_core::id::{Digest, DocumentId, GrantId, SubjectId};
 use kta_core::memory::{ManualClock, SeededEntropy};
 use kta_core::pii::placement::CopyOf;
@@ -21,11 +23,13 @@ use kta_core::pii::{
     Category, Classification, Document, DocumentKind, Locator, MediaType, Placement, PlacementKind,
 };
 use kta_core::policy::{Act, Role};
-use kta_core::ports::{Collaboration, Documents, Erase, GrantRequest, Recipient, SharedRole};
+use kta_core::ports::{
+    Collaboration, Documents, Erase, GrantRequest, Inventory, Labels, Recipient, SharedRole,
+};
 use kta_core::time::Timestamp;
 use kta_sharepoint::emulator::{Emulator, Options};
 use kta_sharepoint::{Folder, SYSTEM, SharePoint};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,6 +46,22 @@ mod collaboration {
     kta_core::collaboration_conformance!(
         #[tokio::test]
         fresh
+    );
+}
+
+mod labels {
+    use super::fresh;
+    kta_core::labels_conformance!(
+        #[tokio::test]
+        fresh
+    );
+}
+
+mod inventory {
+    use super::fresh_in_short_pages;
+    kta_core::inventory_conformance!(
+        #[tokio::test]
+        fresh_in_short_pages
     );
 }
 
@@ -69,7 +89,17 @@ struct Bench {
 }
 
 async fn fresh() -> Bench {
-    let emulator = Emulator::start(Options::default()).await.unwrap();
+    with(Options::default()).await
+}
+
+async fn fresh_in_short_pages() -> Bench {
+    let mut options = Options::default();
+    options.page_size = 3;
+    with(options).await
+}
+
+async fn with(options: Options) -> Bench {
+    let emulator = Emulator::start(options).await.unwrap();
     emulator.set_now(Desk::opening_hour());
     let list = json!({ "displayName": "Cases", "list": { "template": "documentLibrary" } });
     let lists = format!("/sites/{}/lists", emulator.site());
@@ -80,9 +110,7 @@ async fn fresh() -> Bench {
         201
     );
     let path = format!("{lists}/Cases/drive");
-    let drive = support::graph(&emulator, "GET", &path, &Value::Null)
-        .await
-        .json();
+    let drive = support::get(&emulator, &path).await.json();
     let drive = drive["id"].as_str().unwrap().to_owned();
     Bench {
         emulator,
@@ -148,6 +176,24 @@ impl CollaborationBench for Bench {
                 .status,
             201
         );
+    }
+}
+
+#[async_trait]
+impl LabelsBench for Bench {
+    async fn labels(&self) -> Arc<dyn Labels> {
+        Arc::new(self.open().await)
+    }
+}
+
+#[async_trait]
+impl InventoryBench for Bench {
+    async fn inventory(&self) -> Arc<dyn Inventory> {
+        Arc::new(self.open().await)
+    }
+
+    async fn forget_cursors(&self) {
+        self.emulator.expire_delta_tokens();
     }
 }
 

@@ -8,7 +8,7 @@ mod house;
 mod support;
 
 use chrono::TimeDelta;
-use house::{House, code, config, connect, content, fault, key, permit};
+use house::{House, code, config, connect, fault, key, permit};
 use kta_core::id::GrantId;
 use kta_core::pii::{Document, Locator};
 use kta_core::policy::Act;
@@ -26,16 +26,10 @@ async fn lived_in(house: &House) -> (Document, Locator) {
     let worker = house.worker();
     let storing = permit!(house, worker, Store);
     let first = house.document("end", CANARY);
-    house
-        .library
-        .put(&first, None, content(CANARY), key("1"), &storing)
-        .await
-        .unwrap();
+    house.put(&first, CANARY, "1", &storing).await.unwrap();
     let later = house.document("end", b"CANARY-Testa-Probst-later");
-    let bytes = content(b"CANARY-Testa-Probst-later");
     let stored = house
-        .library
-        .put(&later, None, bytes, key("2"), &storing)
+        .put(&later, b"CANARY-Testa-Probst-later", "2", &storing)
         .await
         .unwrap();
     let sharing = permit!(house, worker, Share);
@@ -67,19 +61,12 @@ async fn erasure_takes_file_versions_and_shares_and_the_probe_sees_nothing() {
     let house = House::open().await;
     let (document, at) = lived_in(&house).await;
     let placement = house.placement(&document, Some(&at));
-    let destroyer = house.destroyer();
-    let probing = permit!(house, destroyer, Probe);
-    let before = house.library.probe(&placement, &probing).await.unwrap();
+    let before = house.probe(&placement).await;
     assert!(!before.is_clean() && before.residues[0].content && before.residues[0].until.is_none());
-    let destroying = permit!(house, destroyer, Destroy);
-    let erased = house
-        .library
-        .erase(&placement, key("e"), &destroying)
-        .await
-        .unwrap();
+    let erased = house.erase(&placement).await.unwrap();
     assert_eq!(erased.window, None);
     gone(&house, &at);
-    let after = house.library.probe(&placement, &probing).await.unwrap();
+    let after = house.probe(&placement).await;
     assert!(after.is_clean(), "{after:?}");
     assert_ne!(before.evidence, after.evidence);
     let asked: Vec<&str> = after.asked.iter().map(|label| label.as_str()).collect();
@@ -92,11 +79,7 @@ async fn erasure_takes_file_versions_and_shares_and_the_probe_sees_nothing() {
             "hold_library.list"
         ]
     );
-    let again = house
-        .library
-        .erase(&placement, key("e"), &destroying)
-        .await
-        .unwrap();
+    let again = house.erase(&placement).await.unwrap();
     assert_eq!(again.method, erased.method);
     house.assert_unseen("CANARY");
 }
@@ -117,10 +100,8 @@ async fn a_file_that_was_removed_before_is_fetched_from_both_stages_of_the_bin()
             .unwrap();
         // Somebody else's file lies in the same bin.
         let other = house.document("other", b"somebody else");
-        let bytes = content(b"somebody else");
         let kept = house
-            .library
-            .put(&other, None, bytes, key("o"), &storing)
+            .put(&other, b"somebody else", "o", &storing)
             .await
             .unwrap();
         house
@@ -138,9 +119,7 @@ async fn a_file_that_was_removed_before_is_fetched_from_both_stages_of_the_bin()
             support::rest(&house.emulator, &token, "POST", &path).await;
         }
         let placement = house.placement(&document, Some(&at));
-        let destroyer = house.destroyer();
-        let probing = permit!(house, destroyer, Probe);
-        let before = house.library.probe(&placement, &probing).await.unwrap();
+        let before = house.probe(&placement).await;
         let what = if second {
             "recycle_bin.second_stage"
         } else {
@@ -150,21 +129,9 @@ async fn a_file_that_was_removed_before_is_fetched_from_both_stages_of_the_bin()
         assert_eq!(before.residues[0].what.as_str(), what);
         let until = before.residues[0].until.unwrap() - house.desk.now();
         assert!((92..=93).contains(&until.num_days()), "{until}");
-        let destroying = permit!(house, destroyer, Destroy);
-        house
-            .library
-            .erase(&placement, key("e"), &destroying)
-            .await
-            .unwrap();
+        house.erase(&placement).await.unwrap();
         gone(&house, &at);
-        assert!(
-            house
-                .library
-                .probe(&placement, &probing)
-                .await
-                .unwrap()
-                .is_clean()
-        );
+        assert!(house.probe(&placement).await.is_clean());
         assert!(
             !house.emulator.holdings(kept.locator.as_str()).is_empty(),
             "not ours to end"
@@ -189,18 +156,12 @@ async fn an_erasure_killed_at_any_request_and_begun_again_ends_the_same() {
             let house = House::open().await;
             let (document, at) = lived_in(&house).await;
             let placement = house.placement(&document, Some(&at));
-            let destroyer = house.destroyer();
-            let destroying = permit!(house, destroyer, Destroy);
             // More often than the adapter itself tries.
             house.emulator.fail(5, "*", path, cut.clone());
-            let first = house.library.erase(&placement, key("e"), &destroying).await;
+            let first = house.erase(&placement).await;
             house.emulator.heal();
             if first.is_err() {
-                house
-                    .library
-                    .erase(&placement, key("e"), &destroying)
-                    .await
-                    .unwrap();
+                house.erase(&placement).await.unwrap();
             }
             gone(&house, &at);
         }
@@ -213,18 +174,8 @@ async fn a_copy_in_the_hold_library_is_an_interim_residue_until_the_provider_let
     let (document, at) = lived_in(&house).await;
     house.emulator.set_hold(true);
     let placement = house.placement(&document, Some(&at));
-    let destroyer = house.destroyer();
-    let destroying = permit!(house, destroyer, Destroy);
-    house
-        .library
-        .erase(&placement, key("e"), &destroying)
-        .await
-        .unwrap();
-    let probe = async || {
-        let permit = permit!(house, destroyer, Probe);
-        house.library.probe(&placement, &permit).await.unwrap()
-    };
-    let held = probe().await;
+    house.erase(&placement).await.unwrap();
+    let held = house.probe(&placement).await;
     assert_eq!(held.residues.len(), 1);
     assert_eq!(held.residues[0].what.as_str(), "hold_library");
     assert!(held.residues[0].content);
@@ -239,11 +190,11 @@ async fn a_copy_in_the_hold_library_is_an_interim_residue_until_the_provider_let
     };
     advance(38);
     assert_eq!(
-        probe().await.residues[0].what.as_str(),
+        house.probe(&placement).await.residues[0].what.as_str(),
         "recycle_bin.second_stage"
     );
     advance(93);
-    assert!(probe().await.is_clean());
+    assert!(house.probe(&placement).await.is_clean());
     gone(&house, &at);
 }
 
@@ -261,13 +212,8 @@ async fn a_label_that_forbids_deletion_stops_the_erasure_and_nothing_is_taken() 
         graph(&house.emulator, "PATCH", &path, &label).await.status,
         201
     );
-    let destroyer = house.destroyer();
-    let destroying = permit!(house, destroyer, Destroy);
     let placement = house.placement(&document, Some(&at));
-    assert_eq!(
-        code(house.library.erase(&placement, key("e"), &destroying).await),
-        Code::DstHold
-    );
+    assert_eq!(code(house.erase(&placement).await), Code::DstHold);
     let held = house.emulator.holdings(at.as_str());
     assert_eq!((held.versions.len(), held.shares.len()), (1, 1));
     let worker = house.worker();
@@ -280,14 +226,8 @@ async fn a_label_that_forbids_deletion_stops_the_erasure_and_nothing_is_taken() 
 async fn a_placement_without_an_id_is_erased_by_its_name() {
     let house = House::open().await;
     let (document, at) = lived_in(&house).await;
-    let destroyer = house.destroyer();
-    let destroying = permit!(house, destroyer, Destroy);
     let placement = house.placement(&document, None);
-    house
-        .library
-        .erase(&placement, key("e"), &destroying)
-        .await
-        .unwrap();
+    house.erase(&placement).await.unwrap();
     gone(&house, &at);
 }
 
@@ -296,10 +236,8 @@ async fn an_id_that_names_another_file_is_not_followed() {
     let house = House::open().await;
     let (document, _) = lived_in(&house).await;
     let ready = Locator::new(house.emulator.item()).unwrap();
-    let destroyer = house.destroyer();
-    let destroying = permit!(house, destroyer, Destroy);
     let placement = house.placement(&document, Some(&ready));
-    let erased = house.library.erase(&placement, key("e"), &destroying).await;
+    let erased = house.erase(&placement).await;
     assert_eq!(fault(erased), FaultKind::Protocol);
     assert!(
         house
@@ -350,16 +288,9 @@ async fn a_deleted_matter_folder_is_told_as_a_residue_and_left_to_a_person() {
     );
     let deleted = graph(&house.emulator, "DELETE", &path, &serde_json::Value::Null).await;
     assert_eq!(deleted.status, 204);
-    let destroyer = house.destroyer();
-    let destroying = permit!(house, destroyer, Destroy);
-    let probing = permit!(house, destroyer, Probe);
     let placement = house.placement(&document, Some(&at));
-    house
-        .library
-        .erase(&placement, key("e"), &destroying)
-        .await
-        .unwrap();
-    let probe = house.library.probe(&placement, &probing).await.unwrap();
+    house.erase(&placement).await.unwrap();
+    let probe = house.probe(&placement).await;
     assert_eq!(probe.residues[0].what.as_str(), "recycle_bin.folder");
 }
 
@@ -385,16 +316,9 @@ async fn where_rest_wants_a_certificate_a_secret_is_refused_loudly_or_done_witho
     };
     let (document, at) = lived_in(&house).await;
     let placement = house.placement(&document, Some(&at));
-    let destroyer = house.destroyer();
-    let destroying = permit!(house, destroyer, Destroy);
-    let probing = permit!(house, destroyer, Probe);
-    house
-        .library
-        .erase(&placement, key("e"), &destroying)
-        .await
-        .unwrap();
+    house.erase(&placement).await.unwrap();
     gone(&house, &at);
-    let probe = house.library.probe(&placement, &probing).await.unwrap();
+    let probe = house.probe(&placement).await;
     assert!(probe.is_clean());
     assert_eq!(probe.asked.last().unwrap().as_str(), "recycle_bin.unasked");
 

@@ -8,16 +8,16 @@ mod house;
 mod support;
 
 use chrono::TimeDelta;
-use house::{House, code, content, fault, key, permit};
+use house::{House, code, fault, key, permit};
 use kta_core::id::GrantId;
 use kta_core::pii::{Document, Locator};
 use kta_core::policy::Act;
-use kta_core::ports::{Collaboration, Documents, GrantRequest, Recipient, SharedRole};
+use kta_core::ports::{Collaboration, GrantRequest, Recipient, SharedRole};
 use kta_core::time::Timestamp;
 use kta_core::{Code, FaultKind};
 use kta_sharepoint::emulator::Fault;
 use serde_json::json;
-use support::graph;
+use support::{get, graph};
 
 const READER: &str = "Canary.Reader@partner.example";
 
@@ -41,10 +41,7 @@ async fn stored(house: &House) -> (Document, Locator) {
     let worker = house.worker();
     let permit = permit!(house, worker, Store);
     let document = house.document("shared", b"bytes");
-    let put = house
-        .library
-        .put(&document, None, content(b"bytes"), key("put"), &permit)
-        .await;
+    let put = house.put(&document, b"bytes", "put", &permit).await;
     (document, put.unwrap().locator)
 }
 
@@ -94,9 +91,7 @@ async fn a_share_never_cuts_what_the_folder_grants() {
         house.emulator.drive(),
         at.as_str()
     );
-    let all = graph(&house.emulator, "GET", &path, &serde_json::Value::Null)
-        .await
-        .json();
+    let all = get(&house.emulator, &path).await.json();
     let inherited = all["value"]
         .as_array()
         .unwrap()

@@ -2,13 +2,15 @@
 #![cfg(feature = "emulator")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bins;
+#[path = "../support/mod.rs"]
 mod support;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
 use kta_sharepoint::emulator::{Emulator, Fault, Options};
 use serde_json::{Value, json};
-use support::{Answer, graph, graph_with, put, rest, rest_token, send};
+use support::{Answer, get, graph, graph_with, put, rest, rest_token, send};
 
 const CANARY: &[u8] = b"CANARY-Testa-Probst";
 
@@ -31,13 +33,7 @@ async fn every_spelling_of_an_address_names_the_same_item() {
     let wanted = id(&put(&emulator, "a/b%20c.bin", b"x").await);
     let drive = emulator.drive().replace('!', "%21");
     let (plain, site) = (emulator.drive(), emulator.site().replace(',', "%2C"));
-    let folder = graph(
-        &emulator,
-        "GET",
-        &format!("/drives/{plain}/root:/a"),
-        &Value::Null,
-    )
-    .await;
+    let folder = get(&emulator, &format!("/drives/{plain}/root:/a")).await;
     let folder = id(&folder.json());
     for path in [
         format!("/drives/{plain}/items/{wanted}"),
@@ -48,7 +44,7 @@ async fn every_spelling_of_an_address_names_the_same_item() {
         format!("/drives/{drive}/items/{folder}:/b%20c.bin"),
         format!("/sites/{site}/drives/{drive}/items/{wanted}"),
     ] {
-        let answer = graph(&emulator, "GET", &path, &Value::Null).await;
+        let answer = get(&emulator, &path).await;
         assert_eq!(
             (answer.status, id(&answer.json())),
             (200, wanted.clone()),
@@ -60,7 +56,7 @@ async fn every_spelling_of_an_address_names_the_same_item() {
         &emulator.sharepoint_url()["http://".len()..],
     ] {
         let path = format!("/sites/{host}:/sites/Matters");
-        let answer = graph(&emulator, "GET", &path, &Value::Null).await;
+        let answer = get(&emulator, &path).await;
         assert_eq!(answer.json()["id"], emulator.site());
     }
 }
@@ -69,10 +65,7 @@ async fn every_spelling_of_an_address_names_the_same_item() {
 async fn a_token_opens_its_own_resource_until_it_expires() {
     let emulator = started().await;
     let path = format!("/drives/{}/root", emulator.drive());
-    assert_eq!(
-        graph(&emulator, "GET", &path, &Value::Null).await.status,
-        200
-    );
+    assert_eq!(get(&emulator, &path).await.status, 200);
     let other = rest_token(&emulator).await;
     let url = format!("{}/v1.0{path}", emulator.graph_url());
     let bearer = format!("Bearer {other}");
@@ -90,26 +83,9 @@ async fn a_token_opens_its_own_resource_until_it_expires() {
         200
     );
     emulator.advance(TimeDelta::seconds(3600));
-    assert_eq!(
-        graph(&emulator, "GET", &path, &Value::Null).await.status,
-        401
-    );
+    assert_eq!(get(&emulator, &path).await.status, 401);
     assert_eq!(
         rest(&emulator, &other, "GET", "web/RecycleBin")
-            .await
-            .status,
-        401
-    );
-}
-
-#[tokio::test]
-async fn sharepoint_rest_can_insist_on_certificates() {
-    let mut options = Options::default();
-    options.certificate_only_rest = true;
-    let emulator = Emulator::start(options).await.unwrap();
-    let token = rest_token(&emulator).await;
-    assert_eq!(
-        rest(&emulator, &token, "GET", "web/RecycleBin")
             .await
             .status,
         401
@@ -227,122 +203,8 @@ async fn a_stale_tag_is_412_and_a_bare_one_malformed() {
         (400, "malformedEntityTag")
     );
     assert_eq!(try_tag("*").await.status, 200);
-    let renamed = graph(&emulator, "GET", &path, &Value::Null).await.json();
+    let renamed = get(&emulator, &path).await.json();
     assert_ne!(renamed["eTag"], renamed["cTag"]);
-}
-
-#[tokio::test]
-async fn a_deleted_file_waits_93_days_in_the_bin_with_all_its_versions() {
-    let emulator = started().await;
-    let file = id(&put(&emulator, "gone.bin", CANARY).await);
-    put(&emulator, "gone.bin", b"later").await;
-    assert_eq!(
-        item(&emulator, "DELETE", &file, "", Value::Null)
-            .await
-            .status,
-        204
-    );
-    assert_eq!(emulator.holdings(&file).bin_first.len(), 2);
-    emulator.advance(TimeDelta::days(92));
-    assert_eq!(emulator.places_of(CANARY).len(), 1);
-    emulator.advance(TimeDelta::days(2));
-    assert!(emulator.holdings(&file).is_empty());
-}
-
-#[tokio::test]
-async fn the_bin_is_emptied_entry_by_entry_through_sharepoint_rest() {
-    let mut options = Options::default();
-    options.bin_delete_moves_to_second_stage = true;
-    let emulator = Emulator::start(options).await.unwrap();
-    let token = rest_token(&emulator).await;
-    let file = id(&put(&emulator, "gone.bin", CANARY).await);
-    let kept = id(&put(&emulator, "other.bin", b"other").await);
-    item(&emulator, "DELETE", &file, "", Value::Null).await;
-    item(&emulator, "DELETE", &kept, "", Value::Null).await;
-    let listed = rest(&emulator, &token, "GET", "web/RecycleBin")
-        .await
-        .json();
-    let entry = listed["value"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|e| e["LeafName"] == "gone.bin");
-    let entry = entry.unwrap()["Id"].as_str().unwrap().to_owned();
-    let delete = format!("web/RecycleBin('{entry}')/DeleteObject()");
-    assert_eq!(rest(&emulator, &token, "POST", &delete).await.status, 200);
-    assert_eq!(emulator.holdings(&file).bin_second.len(), 1);
-    let second = "site/RecycleBin?$filter=ItemState%20eq%202";
-    let listed = rest(&emulator, &token, "GET", second).await.json();
-    assert_eq!(listed["value"][0]["Id"], entry.as_str());
-    let delete = format!("site/RecycleBin('{entry}')/DeleteObject()");
-    assert_eq!(rest(&emulator, &token, "POST", &delete).await.status, 200);
-    assert!(emulator.holdings(&file).is_empty());
-    assert!(!emulator.holdings(&kept).is_empty());
-}
-
-#[tokio::test]
-async fn a_hold_keeps_what_permanent_deletion_takes_and_lets_go_in_its_own_time() {
-    let emulator = started().await;
-    let file = id(&put(&emulator, "held.bin", CANARY).await);
-    emulator.set_hold(true);
-    let answer = item(&emulator, "POST", &file, "/permanentDelete", Value::Null).await;
-    assert_eq!(answer.status, 204);
-    assert_eq!(emulator.holdings(&file).held.len(), 1);
-    let token = rest_token(&emulator).await;
-    let library = "web/lists/GetByTitle('Preservation%20Hold%20Library')/items";
-    let listed = rest(&emulator, &token, "GET", library).await.json();
-    assert!(
-        listed["value"][0]["FileLeafRef"]
-            .as_str()
-            .unwrap()
-            .starts_with("held_")
-    );
-    emulator.set_hold(false);
-    emulator.advance(TimeDelta::days(38));
-    assert_eq!(emulator.holdings(&file).bin_second.len(), 1);
-    emulator.advance(TimeDelta::days(93));
-    assert!(emulator.holdings(&file).is_empty());
-}
-
-#[tokio::test]
-async fn earlier_versions_go_only_through_sharepoint_rest() {
-    let emulator = started().await;
-    let file = id(&put(&emulator, "v.bin", b"one").await);
-    put(&emulator, "v.bin", b"two").await;
-    put(&emulator, "v.bin", b"three").await;
-    let refused = item(&emulator, "DELETE", &file, "/versions/1.0", Value::Null).await;
-    assert_eq!(refused.status, 405);
-    let ids = item(
-        &emulator,
-        "GET",
-        &file,
-        "?$select=id,sharepointIds",
-        Value::Null,
-    )
-    .await
-    .json();
-    let unique = ids["sharepointIds"]["listItemUniqueId"].as_str().unwrap();
-    let token = rest_token(&emulator).await;
-    let base = format!("web/GetFileById('{unique}')/versions");
-    let answer = rest(
-        &emulator,
-        &token,
-        "POST",
-        &format!("{base}/DeleteByID(512)"),
-    )
-    .await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(
-        emulator.holdings(&file).versions,
-        vec![Bytes::from_static(b"two")]
-    );
-    let answer = rest(&emulator, &token, "POST", &format!("{base}/DeleteAll()")).await;
-    assert_eq!(answer.status, 200);
-    let left = emulator.holdings(&file);
-    assert_eq!(
-        (left.versions.len(), left.current.as_deref()),
-        (0, Some(&b"three"[..]))
-    );
 }
 
 #[tokio::test]
@@ -432,7 +294,7 @@ async fn delta_gives_every_change_in_pages_and_410_for_an_old_token() {
         put(&emulator, &format!("f{n}.bin"), b"x").await;
     }
     let path = format!("/drives/{}/root/delta?$top=2", emulator.drive());
-    let mut page = graph(&emulator, "GET", &path, &Value::Null).await.json();
+    let mut page = get(&emulator, &path).await.json();
     let mut seen = std::collections::BTreeSet::new();
     let follow = async |url: &Value| {
         let path = url
@@ -440,13 +302,7 @@ async fn delta_gives_every_change_in_pages_and_410_for_an_old_token() {
             .unwrap()
             .strip_prefix(emulator.graph_url())
             .unwrap();
-        graph(
-            &emulator,
-            "GET",
-            path.strip_prefix("/v1.0").unwrap(),
-            &Value::Null,
-        )
-        .await
+        get(&emulator, path.strip_prefix("/v1.0").unwrap()).await
     };
     loop {
         seen.extend(page["value"].as_array().unwrap().iter().map(id));
@@ -508,14 +364,7 @@ async fn columns_must_exist_before_a_field_takes_a_value() {
     let path = format!("/sites/{}/lists", emulator.site());
     assert_eq!(graph(&emulator, "POST", &path, &list).await.status, 201);
     assert_eq!(graph(&emulator, "POST", &path, &list).await.status, 409);
-    let drive = graph(
-        &emulator,
-        "GET",
-        &format!("{path}/Cases/drive"),
-        &Value::Null,
-    )
-    .await
-    .json();
+    let drive = get(&emulator, &format!("{path}/Cases/drive")).await.json();
     let drive = id(&drive);
     let folder = json!({ "name": "M-1", "folder": {} });
     let path = format!("/drives/{drive}/root/children");

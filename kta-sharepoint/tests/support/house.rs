@@ -14,12 +14,27 @@ use kta_core::pii::{
     Category, Classification, Content, Document, DocumentKind, Locator, MediaType, Placement,
     PlacementKind, PlacementState,
 };
-use kta_core::policy::{Role, Session};
-use kta_core::{Code, Error, FaultKind};
+use kta_core::policy::{Permit, Role, Session};
+use kta_core::ports::{Documents, Erase, Erased, Probe, StoredDocument};
+use kta_core::{Code, Error, FaultKind, Result};
 use kta_http::Roots;
 use kta_sharepoint::emulator::{Emulator, Options};
 use kta_sharepoint::{AppCredential, Config, SYSTEM, SharePoint};
 use std::sync::Arc;
+
+/// A permit over all of the beneficiary's data; a macro, because a permit borrows its session.
+macro_rules! permit {
+    ($house:expr, $session:expr, $act:ident) => {
+        $session
+            .permit(
+                kta_core::policy::Act::$act,
+                $house.desk.whole($house.desk.beneficiary()),
+            )
+            .await
+            .unwrap()
+    };
+}
+pub(crate) use permit;
 
 /// An emulated tenant whose clock is the desk's, an adapter, a desk.
 pub(crate) struct House {
@@ -67,6 +82,34 @@ impl House {
             media: MediaType::pdf(),
             derived_from: Vec::new(),
         }
+    }
+
+    /// Puts these bytes under a key of this name.
+    pub(crate) async fn put(
+        &self,
+        document: &Document,
+        bytes: &[u8],
+        name: &str,
+        permit: &Permit<'_>,
+    ) -> Result<StoredDocument> {
+        let content = content(bytes);
+        self.library
+            .put(document, None, content, key(name), permit)
+            .await
+    }
+
+    /// Erases under a permit of its own.
+    pub(crate) async fn erase(&self, placement: &Placement) -> Result<Erased> {
+        let session = self.destroyer();
+        let permit = permit!(self, session, Destroy);
+        self.library.erase(placement, key("e"), &permit).await
+    }
+
+    /// Probes under a permit of its own.
+    pub(crate) async fn probe(&self, placement: &Placement) -> Probe {
+        let session = self.destroyer();
+        let permit = permit!(self, session, Probe);
+        self.library.probe(placement, &permit).await.unwrap()
     }
 
     /// Everything that goes over the wire in addresses, and every name the tenant holds.
@@ -189,17 +232,3 @@ pub(crate) fn fault<T: std::fmt::Debug>(outcome: kta_core::Result<T>) -> FaultKi
         other => panic!("expected a fault, got {other:?}"),
     }
 }
-
-/// A permit over all of the beneficiary's data; a macro, because a permit borrows its session.
-macro_rules! permit {
-    ($house:expr, $session:expr, $act:ident) => {
-        $session
-            .permit(
-                kta_core::policy::Act::$act,
-                $house.desk.whole($house.desk.beneficiary()),
-            )
-            .await
-            .unwrap()
-    };
-}
-pub(crate) use permit;

@@ -92,6 +92,11 @@ pub(crate) async fn graph(emulator: &Emulator, method: &str, path: &str, body: &
     graph_with(emulator, method, path, &[], body).await
 }
 
+/// What Graph has at a path.
+pub(crate) async fn get(emulator: &Emulator, path: &str) -> Answer {
+    graph(emulator, "GET", path, &Value::Null).await
+}
+
 /// The same with more headers.
 pub(crate) async fn graph_with(
     emulator: &Emulator,
