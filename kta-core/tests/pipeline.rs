@@ -9,12 +9,16 @@
 mod road;
 
 use kta_core::Code;
-use kta_core::memory::{FaultPlan, MemoryPorts, Strike};
+use kta_core::memory::{FaultPlan, Letter, MemoryPorts, Strike};
 use kta_core::pii::{Category, PlacementState};
+use kta_core::pipeline::receive::{self, Reception};
+use kta_core::pipeline::{House, dispose};
 use kta_core::policy::{Act, Purpose, Role, Scope};
+use kta_core::ports::intake::{ChannelFacts, IntakeChannel};
 use kta_core::ports::store::{PlacementQuery, Register, SheetQuery};
 use kta_core::ports::{Ledger as _, Store as _};
 use kta_core::retention::CertificateState;
+use kta_core::steward::incident;
 
 use road::{drive, end_state, ports};
 
@@ -82,77 +86,87 @@ async fn no_value_of_the_family_stands_in_log_register_debug_or_error() {
     }
 }
 
-/// The loop over steps: the process dies before and after the effect of every single call, is
-/// started again, and reaches the same end.
 #[tokio::test]
-async fn killed_at_any_step_and_started_again_the_end_is_the_same() {
-    let (whole, cast) = ports(3).await;
-    let plan = FaultPlan::none();
-    let house = whole.open_under(&plan).await.unwrap();
-    drive(&whole, &house, &cast).await.unwrap();
-    let (calls, expected) = (plan.calls(), end_state(&whole, &house, &cast).await);
-    assert!(calls > 200, "{calls} calls");
-    // The strikes are offset, so that together they cover neighbouring steps.
-    for (offset, strike) in [Strike::DeadBefore, Strike::DeadAfter]
-        .into_iter()
-        .enumerate()
-    {
-        for call in (offset as u64..calls).step_by(STRIDE) {
-            let (ports, cast) = ports(3).await;
-            let plan = FaultPlan::at(call, strike);
-            if let Ok(house) = ports.open_under(&plan).await {
-                let died = drive(&ports, &house, &cast).await;
-                assert!(
-                    died.is_err() || plan.struck().is_none(),
-                    "call {call} {strike:?} was survived unseen"
-                );
-            }
-            plan.heal();
-            let house = restart(&ports).await;
-            let disposed = drive(&ports, &house, &cast).await;
-            let disposed =
-                disposed.unwrap_or_else(|error| panic!("call {call} {strike:?}: {error}"));
-            assert_eq!(disposed.certificates().len(), 5, "call {call} {strike:?}");
-            assert_eq!(
-                end_state(&ports, &house, &cast).await,
-                expected,
-                "call {call} {strike:?}"
-            );
+async fn killed_before_any_step_and_started_again_the_end_is_the_same() {
+    killed_at_every_step(Strike::DeadBefore).await;
+}
+
+#[tokio::test]
+async fn killed_after_any_step_and_started_again_the_end_is_the_same() {
+    killed_at_every_step(Strike::DeadAfter).await;
+}
+
+#[tokio::test]
+async fn a_call_that_fails_at_any_step_is_made_again() {
+    failed_at_every_step(Strike::Before).await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_at_any_step_doubles_nothing() {
+    failed_at_every_step(Strike::After).await;
+}
+
+/// The loop over steps: the process dies at every single call of the whole road, is started
+/// again, and reaches the same end.
+async fn killed_at_every_step(strike: Strike) {
+    let (calls, expected) = undisturbed(3).await;
+    for call in 0..calls {
+        let (ports, cast) = ports(3).await;
+        let plan = FaultPlan::at(call, strike);
+        if let Ok(house) = ports.open_under(&plan).await {
+            let died = drive(&ports, &house, &cast).await;
+            assert!(died.is_err(), "call {call} {strike:?} was survived unseen");
         }
+        assert!(plan.struck().is_some(), "call {call} was left out");
+        plan.heal();
+        let house = restart(&ports).await;
+        let disposed = drive(&ports, &house, &cast).await;
+        let disposed = disposed.unwrap_or_else(|error| panic!("call {call} {strike:?}: {error}"));
+        assert_eq!(disposed.certificates().len(), 5, "call {call} {strike:?}");
+        assert_eq!(
+            end_state(&ports, &house, &cast).await,
+            expected,
+            "call {call} {strike:?}"
+        );
     }
 }
 
-/// An answer that is lost, or a call that fails once, without the process dying.
-#[tokio::test]
-async fn a_lost_answer_at_any_step_doubles_nothing() {
-    let (whole, cast) = ports(4).await;
-    let plan = FaultPlan::none();
-    let house = whole.open_under(&plan).await.unwrap();
-    drive(&whole, &house, &cast).await.unwrap();
-    let (calls, expected) = (plan.calls(), end_state(&whole, &house, &cast).await);
-    for (offset, strike) in [Strike::Before, Strike::After].into_iter().enumerate() {
-        for call in (offset as u64 + 2..calls).step_by(STRIDE) {
-            let (ports, cast) = ports(4).await;
-            let plan = FaultPlan::at(call, strike);
-            let mut last = None;
-            for _ in 0..3 {
-                let Ok(house) = ports.open_under(&plan).await else {
-                    continue;
-                };
-                kta_core::pipeline::manage::wake(&house).await.ok();
-                if drive(&ports, &house, &cast).await.is_ok() {
-                    last = Some(end_state(&ports, &house, &cast).await);
-                    break;
-                }
+/// The same without the process dying: a call fails once, or its answer is lost.
+async fn failed_at_every_step(strike: Strike) {
+    let (calls, expected) = undisturbed(4).await;
+    for call in 0..calls {
+        let (ports, cast) = ports(4).await;
+        let plan = FaultPlan::at(call, strike);
+        let mut last = None;
+        for _ in 0..3 {
+            let Ok(house) = ports.open_under(&plan).await else {
+                continue;
+            };
+            kta_core::pipeline::manage::wake(&house).await.ok();
+            if drive(&ports, &house, &cast).await.is_ok() {
+                last = Some(end_state(&ports, &house, &cast).await);
+                break;
             }
-            assert_eq!(
-                last.as_ref(),
-                Some(&expected),
-                "call {call} {strike:?} at {:?}",
-                plan.struck()
-            );
         }
+        assert!(plan.struck().is_some(), "call {call} was left out");
+        assert_eq!(
+            last.as_ref(),
+            Some(&expected),
+            "call {call} {strike:?} at {:?}",
+            plan.struck()
+        );
     }
+}
+
+/// How many calls the road makes when nothing happens, and where it ends.
+async fn undisturbed(seed: u64) -> (u64, Vec<String>) {
+    let (ports, cast) = ports(seed).await;
+    let plan = FaultPlan::none();
+    let house = ports.open_under(&plan).await.unwrap();
+    drive(&ports, &house, &cast).await.unwrap();
+    let calls = plan.calls();
+    assert!(calls > 200, "{calls} calls");
+    (calls, end_state(&ports, &house, &cast).await)
 }
 
 #[tokio::test]
@@ -183,6 +197,76 @@ async fn a_hold_placed_after_the_approvals_stops_the_destruction() {
             .await
             .is_ok()
     );
+}
+
+#[tokio::test]
+async fn a_proposal_that_stands_is_given_to_those_only_who_may_propose() {
+    let (ports, cast) = ports(9).await;
+    let house = ports.open().await.unwrap();
+    road::until_approved(&ports, &house, &cast).await.unwrap();
+    let service = road::session(&house, Role::ServiceRetention, Purpose::Retention);
+    let nexus = kta_core::pipeline::retain::Nexus::default();
+    let retained = kta_core::pipeline::retain::reconsider(&house, &service, cast.matter, &nexus);
+    let retained = retained.await.unwrap();
+    let before = ports.store.size(house.tenant()).await.unwrap();
+    let paralegal = road::session(&house, Role::Paralegal, Purpose::Disposition);
+    let refused = dispose::propose(&house, &paralegal, &retained).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().code(), Code::AclDeny);
+    let records = road::session(&house, Role::Records, Purpose::Disposition);
+    let standing = dispose::propose(&house, &records, &retained).await.unwrap();
+    assert!(standing.copies() > 0);
+    let asked = ports.store.size(house.tenant()).await.unwrap() - before;
+    assert_eq!(asked, 2, "the refusal and the admission are on the log");
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_refused_as_forged_is_an_incident_until_it_is_closed() {
+    let (ports, cast) = ports(10).await;
+    let house = ports.open().await.unwrap();
+    road::found(&house, &cast).await.unwrap();
+    let clerk = road::session(&house, Role::Intake, Purpose::Representation);
+    for _ in &cast.deliveries {
+        let received = receive::receive(&house, &clerk, &*ports.intake).await;
+        assert!(matches!(received.unwrap(), Reception::Received(_)));
+    }
+    let forged = ChannelFacts {
+        channel: IntakeChannel::WebForm,
+        encrypted_in_transit: true,
+        sender_vouched: Some(false),
+        encrypted_content: false,
+        remarks: Vec::new(),
+    };
+    let now = house.gate.now();
+    let letter = Letter::new(now, "noa@qzx-canary.example").with("body", "send money");
+    ports.intake.push(letter.by(forged));
+    let received = receive::receive(&house, &clerk, &*ports.intake).await;
+    let Reception::Refused { refusal, .. } = received.unwrap() else {
+        panic!("a forged letter came in");
+    };
+    assert_eq!(refusal.code(), Code::IntSpoof);
+    let incidents = SheetQuery::all(house.tenant(), Register::Incidents);
+    let sheets = ports.store.sheets(&incidents).await.unwrap();
+    let [sheet] = &sheets[..] else {
+        panic!("one letter is one incident");
+    };
+    let id = sheet.id.as_str().parse().unwrap();
+    assert_eq!(incidents_counted(&house).await, (1, 0));
+    let officer = road::session(&house, Role::Dpo, Purpose::Compliance);
+    incident::aware(&house, &officer, id).await.unwrap();
+    incident::close(&house, &officer, id).await.unwrap();
+    assert_eq!(incidents_counted(&house).await, (0, 1));
+}
+
+/// Open and closed incidents, as the log has them.
+async fn incidents_counted(house: &House) -> (u64, u64) {
+    let measures = kta_core::steward::improvement::measure(house).await;
+    let measures = measures.unwrap();
+    let of = |name: &str| {
+        let found = measures.iter().find(|m| m.name().as_str() == name);
+        found.unwrap().value()
+    };
+    (of("incidents.open"), of("incidents.closed"))
 }
 
 #[tokio::test]
@@ -240,9 +324,6 @@ async fn a_walled_actor_and_a_stranger_to_the_matter_get_the_same_no() {
         missing.unwrap_err().to_string()
     );
 }
-
-/// How many steps the loops skip; 1 is every step, and what to set when hunting a fault.
-const STRIDE: usize = 5;
 
 async fn restart(ports: &MemoryPorts) -> kta_core::pipeline::House {
     let house = ports.open().await.unwrap();

@@ -74,8 +74,7 @@ pub const GRANTS: &[Grants] = &[
     Grants {
         role: Role::Dpo,
         firm: &[
-            Approve, Certify, Close, Export, Improve, Manage, Open, Report, Retain, Review, Search,
-            Train,
+            Approve, Close, Export, Improve, Manage, Open, Report, Retain, Review, Search, Train,
         ],
         personal: &[
             Approve, Certify, Export, Open, Probe, Report, Retain, Review, Search,
@@ -111,8 +110,7 @@ pub const GRANTS: &[Grants] = &[
     Grants {
         role: Role::Records,
         firm: &[
-            Approve, Archive, Certify, Improve, Open, Probe, Propose, Report, Retain, Review,
-            Search, Train,
+            Approve, Archive, Improve, Open, Probe, Propose, Report, Retain, Review, Search, Train,
         ],
         personal: &[Approve, Archive, Certify, Probe, Propose, Report, Retain],
         special: &[Approve, Archive, Certify, Probe, Propose, Report, Retain],

@@ -445,8 +445,8 @@ async fn record_receipt(
         );
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     if let Some(code) = data.held {
-        event = event.refused(code);
         let id = IncidentId::derived(&[b"held", data.delivery.as_bytes()]);
+        event = event.refused(code).with("incident", id);
         let incident = Incident::open(id, IncidentKind::Spoofing, house.gate.now())
             .about_delivery(data.delivery);
         change = change.with(file(Register::Incidents, label(id), None, None, &incident)?);

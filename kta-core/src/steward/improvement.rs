@@ -113,14 +113,15 @@ impl Tally {
         {
             *self.refusals.entry(code).or_default() += 1;
         }
-        if event.outcome == Outcome::Done {
-            self.openings += u64::from(event.act == Act::Open);
-            if let Some(Safe::Word(incident)) = event.facts.get(&INCIDENT) {
-                match event.act {
-                    Act::Close => drop(self.closed.insert(incident.clone())),
-                    Act::Report => drop(self.reported.insert(incident.clone())),
-                    _ => {}
+        self.openings += u64::from((event.act, event.outcome) == (Act::Open, Outcome::Done));
+        if let Some(Safe::Word(incident)) = event.facts.get(&INCIDENT) {
+            match (event.act, event.outcome) {
+                (Act::Close, Outcome::Done) => drop(self.closed.insert(incident.clone())),
+                // Somebody reported it, or a rule of the intake did by refusing a delivery.
+                (Act::Report, Outcome::Done) | (Act::Receive, Outcome::Refused) => {
+                    self.reported.insert(incident.clone());
                 }
+                _ => {}
             }
         }
     }
@@ -153,8 +154,8 @@ impl Tally {
             ),
             measure(
                 Label::fixed("incidents.open"),
-                "audit: distinct facts.incident where act=report and outcome=done, without \
-                 those where act=close and outcome=done",
+                "audit: distinct facts.incident where act=report and outcome=done or act=receive \
+                 and outcome=refused, without those where act=close and outcome=done",
                 open,
             ),
             measure(

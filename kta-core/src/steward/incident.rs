@@ -77,6 +77,8 @@ pub struct Amendment {
     pub by: ActorId,
     /// When.
     pub at: Timestamp,
+    /// Why, in a word of the firm's own.
+    pub reason: Label,
     /// The time of awareness as it was.
     pub was: Option<Timestamp>,
 }
@@ -113,27 +115,48 @@ impl Incident {
         self
     }
 
-    /// Sets the time of awareness; a later change of it is an amendment that shows what it was.
+    /// Sets the time of awareness, once.
     ///
     /// # Errors
-    /// [`Code::IncTimes`] when it lies before the detection.
-    pub fn become_aware(
-        &mut self,
-        aware: Timestamp,
-        by: ActorId,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
+    /// [`Code::IncTimes`] when it lies before the detection; [`Code::IncAmend`] when another time
+    /// stands already: that one is [amended](Self::amend_awareness).
+    pub fn become_aware(&mut self, aware: Timestamp) -> Result<(), Refusal> {
         if aware < self.detected {
             return Err(Refusal::new(Code::IncTimes).about("incident", self.id));
         }
-        if self.aware.is_some() {
+        if self.aware.is_some_and(|known| known != aware) {
+            return Err(Refusal::new(Code::IncAmend).about("incident", self.id));
+        }
+        self.aware = Some(aware);
+        Ok(())
+    }
+
+    /// Corrects the time of awareness; who did, why, and what it was stay beside it.
+    ///
+    /// # Errors
+    /// [`Code::IncTimes`] when it lies before the detection or after `now`; [`Code::IncAmend`]
+    /// when there is no time yet that could be corrected.
+    pub fn amend_awareness(
+        &mut self,
+        aware: Timestamp,
+        reason: Label,
+        by: ActorId,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if aware < self.detected || aware > now {
+            return Err(Refusal::new(Code::IncTimes).about("incident", self.id));
+        }
+        if self.aware.is_none() {
+            return Err(Refusal::new(Code::IncAmend).about("incident", self.id));
+        }
+        if self.aware != Some(aware) {
             self.amendments.push(Amendment {
                 by,
                 at: now,
-                was: self.aware,
+                reason,
+                was: self.aware.replace(aware),
             });
         }
-        self.aware = Some(aware);
         Ok(())
     }
 
@@ -208,7 +231,6 @@ pub async fn report(
 /// after now; refusals of the gate; a conflict when somebody changed it meanwhile; faults of the
 /// store. Refusals are logged.
 pub async fn aware(house: &House, session: &Session<'_>, id: IncidentId) -> Result<Incident> {
-    let by = session.actor();
     amend(
         house,
         session,
@@ -217,9 +239,29 @@ pub async fn aware(house: &House, session: &Session<'_>, id: IncidentId) -> Resu
         "aware",
         |incident, now| match incident.aware {
             Some(_) => Ok(()),
-            None => incident.become_aware(now, by, now),
+            None => incident.become_aware(now),
         },
     )
+    .await
+}
+
+/// Corrects the time from which the firm was aware of an incident, and with it its deadlines; the
+/// earlier time, who corrected it and why stay on the register.
+///
+/// # Errors
+/// [`Code::IncAmend`] while no awareness was noted; [`Code::IncTimes`] for a time before the
+/// detection or in the future; otherwise as [`aware`].
+pub async fn correct(
+    house: &House,
+    session: &Session<'_>,
+    id: IncidentId,
+    aware: Timestamp,
+    reason: Label,
+) -> Result<Incident> {
+    let by = session.actor();
+    amend(house, session, id, Act::Report, "amend", |incident, now| {
+        incident.amend_awareness(aware, reason, by, now)
+    })
     .await
 }
 
@@ -368,9 +410,7 @@ mod tests {
         let id = IncidentId::derived(&[b"x"]);
         let aware = at("2026-03-27T21:00:00Z"); // 22:00 in Berlin, before the clocks change
         let mut incident = Incident::open(id, IncidentKind::Reported, aware);
-        incident
-            .become_aware(aware, ActorId::derived(&[b"d"]), aware)
-            .unwrap();
+        incident.become_aware(aware).unwrap();
         // 23:00 in Berlin after they have changed.
         assert_eq!(
             incident.authority_deadline(),
@@ -387,16 +427,53 @@ mod tests {
         assert_eq!(incident.close(now).unwrap_err().code(), Code::IncClock);
         assert_eq!(
             incident
-                .become_aware(at("2026-03-01T00:00:00Z"), by, now)
+                .become_aware(at("2026-03-01T00:00:00Z"))
                 .unwrap_err()
                 .code(),
             Code::IncTimes
         );
-        incident.become_aware(now, by, now).unwrap();
-        incident
-            .become_aware(at("2026-03-28T00:00:00Z"), by, now)
-            .unwrap();
-        assert_eq!(incident.amendments[0].was, Some(now));
+        let (later, reason) = (at("2026-03-28T00:00:00Z"), Label::fixed("shift-log"));
+        let amend =
+            |incident: &mut Incident, to| incident.amend_awareness(to, reason.clone(), by, later);
+        let early = amend(&mut incident, now).unwrap_err();
+        assert_eq!(early.code(), Code::IncAmend);
+        incident.become_aware(now).unwrap();
+        incident.become_aware(now).unwrap();
+        let in_place = incident.become_aware(later).unwrap_err();
+        assert_eq!(in_place.code(), Code::IncAmend);
+        let future = amend(&mut incident, at("2026-03-28T00:00:01Z")).unwrap_err();
+        assert_eq!(future.code(), Code::IncTimes);
+        amend(&mut incident, later).unwrap();
+        amend(&mut incident, later).unwrap();
+        let [amendment] = &incident.amendments[..] else {
+            panic!("one correction is one amendment");
+        };
+        assert_eq!((amendment.was, incident.aware), (Some(now), Some(later)));
         incident.close(now).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_corrected_awareness_moves_the_deadline_and_shows_what_it_was() {
+        let (ports, house) = founded(73).await;
+        let officer = session(&house, Role::Dpo);
+        let reported = report(&house, None, IncidentKind::Reported, None);
+        let id = reported.await.unwrap().id;
+        let reason = || Label::fixed("shift-log");
+        let earlier = house.gate.now();
+        let early = correct(&house, &officer, id, earlier, reason()).await;
+        let code = |error: crate::Error| error.refusal().unwrap().code();
+        assert_eq!(code(early.unwrap_err()), Code::IncAmend);
+        ports.clock.advance(chrono::TimeDelta::hours(5));
+        let noticed = aware(&house, &officer, id).await.unwrap();
+        let corrected = correct(&house, &officer, id, earlier, reason())
+            .await
+            .unwrap();
+        assert_eq!(corrected.amendments[0].was, noticed.aware);
+        let moved = noticed.authority_deadline().unwrap() - corrected.authority_deadline().unwrap();
+        assert_eq!(moved, chrono::TimeDelta::hours(5));
+        let kept = house.filed(Register::Incidents, &shelf::name(id)).await;
+        assert_eq!(kept.unwrap(), Some(corrected));
+        let event = entries(&ports, &house).await.pop().unwrap().event;
+        assert_eq!(event.facts[&Label::fixed("change")].to_string(), "amend");
     }
 }

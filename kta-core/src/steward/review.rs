@@ -93,7 +93,8 @@ pub fn review_access(
     findings
 }
 
-/// Certifies the access list as it is: signs its digest and files the signed note.
+/// Certifies the access list as it is: signs its digest and files the signed note. The security
+/// officer does, and nobody else: whoever reviews or works under the list does not approve it.
 ///
 /// # Errors
 /// Refusals of the gate; [`Code::AudChain`] when the signer's name or key cannot stand in a
@@ -107,7 +108,7 @@ pub async fn certify(
     let scope = Scope::firm()
         .about("list", list)
         .about("users", users.len());
-    let permit = session.permit(Act::Review, scope).await?;
+    let permit = session.permit(Act::Certify, scope).await?;
     let now = house.gate.now();
     let text = format!(
         "kta access review\n{}\n{}\nby {} {}\nusers {}\nlist {list}\n",
@@ -133,7 +134,7 @@ pub async fn certify(
         permit.id()
     ));
     let event = permit
-        .event(Act::Review, Outcome::Done)
+        .event(Act::Certify, Outcome::Done)
         .with("list", list)
         .with("users", users.len());
     let change = ChangeSet::new(house.tenant(), now)
@@ -333,16 +334,22 @@ mod tests {
             (day("2026-12-22"), actor(Role::Ciso), note.to_string())
         );
         let event = entries(&ports, &house).await.pop().unwrap().event;
-        assert_eq!((event.act, event.outcome), (Act::Review, Outcome::Done));
+        assert_eq!((event.act, event.outcome), (Act::Certify, Outcome::Done));
         users.pop();
         assert_ne!(list_digest(&users), last.list);
-        let clerk = session(&house, Role::Intake);
-        assert!(
-            certify(&house, &clerk, &users)
-                .await
-                .unwrap_err()
-                .refusal()
-                .is_some()
-        );
+    }
+
+    #[tokio::test]
+    async fn only_the_security_officer_certifies_the_access_list() {
+        let (_, house) = founded(82).await;
+        let (users, _) = fixture();
+        for role in Role::ALL {
+            let certified = certify(&house, &session(&house, role), &users).await;
+            let refused = certified.err().map(|error| error.refusal().unwrap().code());
+            let expected = (role != Role::Ciso).then_some(Code::AclDeny);
+            assert_eq!(refused, expected, "{role:?}");
+        }
+        let last = last_certification(&house).await.unwrap().unwrap();
+        assert_eq!(last.role, Role::Ciso);
     }
 }

@@ -1,0 +1,254 @@
+//! Who agreed: a frozen set of copies, its proposer, and two approvals by others.
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use super::journal::Journal;
+use super::{destruction_scope, frozen};
+use crate::audit::{Event, Label, Outcome};
+use crate::error::Result;
+use crate::id::{ActorId, Digest, MatterId};
+use crate::pii::{Matter, Placement};
+use crate::pipeline::house::{House, file, label};
+use crate::pipeline::manage;
+use crate::pipeline::retain::Retained;
+use crate::policy::{Act, Session};
+use crate::ports::store::{ChangeSet, Register};
+use crate::refusal::{Code, Refusal};
+
+/// A proposed destruction: a frozen set of copies that awaits two approvals.
+#[derive(Debug)]
+pub struct Proposed(Proposal);
+
+/// A destruction with its first approval.
+#[derive(Debug)]
+pub struct ApprovedOnce(Proposal);
+
+/// A destruction that two people approved.
+#[derive(Debug)]
+pub struct Approved(pub(super) Proposal);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Proposal {
+    pub(super) matter: MatterId,
+    pub(super) set: Digest,
+    copies: usize,
+    pub(super) proposer: (ActorId, NaiveDate),
+    pub(super) first: Option<(ActorId, NaiveDate)>,
+    pub(super) second: Option<(ActorId, NaiveDate)>,
+}
+
+impl Proposed {
+    /// Digest of the frozen set.
+    #[must_use]
+    pub const fn set(&self) -> Digest {
+        self.0.set
+    }
+
+    /// How many copies the set has.
+    #[must_use]
+    pub const fn copies(&self) -> usize {
+        self.0.copies
+    }
+}
+
+/// A destruction that was begun in an earlier run and must be finished.
+///
+/// # Errors
+/// Faults of the store.
+pub async fn begun(house: &House, matter: MatterId) -> Result<Option<Approved>> {
+    if !Journal::is_open(house, matter).await? {
+        return Ok(None);
+    }
+    Ok(proposal(house, matter).await?.map(Approved))
+}
+
+/// Proposes to destroy everything of a matter whose time is over. A proposal of the same set that
+/// stands already is given again.
+///
+/// # Errors
+/// Refusals of the gate, which is asked each time; what stands against it
+/// ([`Evaluation::require_eligible`](crate::retention::Evaluation::require_eligible):
+/// [`Code::DstHold`], [`Code::RetNoTrigger`], …), [`Code::DspOriginal`], [`Code::DspOpen`],
+/// [`Code::DstUnmapped`]: each logged; faults.
+pub async fn propose(
+    house: &House,
+    session: &Session<'_>,
+    retained: &Retained,
+) -> Result<Proposed> {
+    let matter = manage::matter(house, retained.matter())?;
+    let scope = destruction_scope(&matter);
+    // First of all: nobody learns what stands against it who may not propose.
+    let permit = session.permit(Act::Propose, scope.clone()).await?;
+    if let Err(error) = eligible(house, retained, &matter).await {
+        if let Some(refusal) = error.refusal() {
+            session.log_refusal(Act::Propose, &scope, refusal).await?;
+        }
+        return Err(error);
+    }
+    let copies = frozen(house, matter.id).await?;
+    let set = set_of(&copies);
+    if let Some(standing) = proposal(house, matter.id).await?
+        && standing.set == set
+    {
+        return Ok(Proposed(standing));
+    }
+    let proposal = Proposal {
+        matter: matter.id,
+        set,
+        copies: copies.len(),
+        proposer: (session.actor(), house.gate.now().date_naive()),
+        first: None,
+        second: None,
+    };
+    let event = permit
+        .event(Act::Propose, Outcome::Done)
+        .with("set", proposal.set)
+        .with("copies", proposal.copies);
+    save(house, &proposal, event).await?;
+    Ok(Proposed(proposal))
+}
+
+/// The first approval, by somebody else than the proposer.
+///
+/// # Errors
+/// [`Code::DspSelf`], [`Code::DstHold`], [`Code::DspChanged`]; refusals of the gate; faults.
+pub async fn approve(
+    house: &House,
+    session: &Session<'_>,
+    proposed: Proposed,
+) -> Result<ApprovedOnce> {
+    let mut proposal = proposed.0;
+    if proposal.first.is_none() {
+        let day = sign_off(house, session, &proposal, &[proposal.proposer.0]).await?;
+        proposal.first = Some((session.actor(), day));
+        record_approval(house, session, &proposal, "first").await?;
+    }
+    Ok(ApprovedOnce(proposal))
+}
+
+/// The second approval, by somebody else than both before.
+///
+/// # Errors
+/// As [`approve`].
+pub async fn approve_second(
+    house: &House,
+    session: &Session<'_>,
+    once: ApprovedOnce,
+) -> Result<Approved> {
+    let mut proposal = once.0;
+    if proposal.second.is_none() {
+        let before: Vec<_> = [Some(proposal.proposer), proposal.first]
+            .into_iter()
+            .flatten()
+            .map(|(who, _)| who)
+            .collect();
+        let day = sign_off(house, session, &proposal, &before).await?;
+        proposal.second = Some((session.actor(), day));
+        record_approval(house, session, &proposal, "second").await?;
+    }
+    Ok(Approved(proposal))
+}
+
+/// The proposal of a matter, as far as it is approved.
+pub(super) async fn proposal(house: &House, matter: MatterId) -> Result<Option<Proposal>> {
+    house.filed(Register::Approvals, &proposal_id(matter)).await
+}
+
+/// Nothing may stand against any person of the matter.
+pub(super) async fn eligible(house: &House, retained: &Retained, matter: &Matter) -> Result<()> {
+    if matter.originals_held > 0 {
+        return Err(Refusal::new(Code::DspOriginal)
+            .about("originals", u64::from(matter.originals_held))
+            .into());
+    }
+    if !matter.open_points.is_empty() {
+        return Err(Refusal::new(Code::DspOpen)
+            .about("open", matter.open_points.len())
+            .into());
+    }
+    for subject in matter.parties.keys() {
+        let evaluation = retained.evaluations().get(subject);
+        let evaluation = evaluation
+            .ok_or_else(|| Refusal::new(Code::RetUnclassed).about("subject", *subject))?;
+        evaluation.require_eligible()?;
+    }
+    for placement in frozen(house, matter.id).await? {
+        house.eraser(&placement.system)?;
+    }
+    Ok(())
+}
+
+/// The set's identity: which copies, where. A copy made after the proposal changes it.
+pub(super) fn set_of(copies: &[Placement]) -> Digest {
+    let mut bytes = Vec::new();
+    for copy in copies {
+        bytes.extend_from_slice(copy.id.as_bytes());
+        let locator = copy.locator.as_ref().map_or("", |locator| locator.as_str());
+        for part in [copy.system.as_str(), locator] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+    Digest::of(&bytes)
+}
+
+async fn sign_off(
+    house: &House,
+    session: &Session<'_>,
+    proposal: &Proposal,
+    before: &[ActorId],
+) -> Result<NaiveDate> {
+    let matter = manage::matter(house, proposal.matter)?;
+    let scope = destruction_scope(&matter).about("set", proposal.set);
+    let refuse = async |refusal: Refusal| -> Result<NaiveDate> {
+        session
+            .log_refusal(Act::Approve, &destruction_scope(&matter), &refusal)
+            .await?;
+        Err(refusal.into())
+    };
+    if before.contains(&session.actor()) {
+        return refuse(Refusal::new(Code::DspSelf).about("actor", session.actor())).await;
+    }
+    let other = before.last().copied().unwrap_or(proposal.proposer.0);
+    session
+        .permit(Act::Approve, scope.other_than(other))
+        .await?
+        .require_act(&[Act::Approve])?;
+    if set_of(&frozen(house, matter.id).await?) != proposal.set {
+        return refuse(Refusal::new(Code::DspChanged).about("matter", matter.id)).await;
+    }
+    Ok(house.gate.now().date_naive())
+}
+
+async fn record_approval(
+    house: &House,
+    session: &Session<'_>,
+    proposal: &Proposal,
+    which: &'static str,
+) -> Result<()> {
+    let event = session
+        .event(Act::Approve, Outcome::Done)
+        .in_matter(proposal.matter)
+        .with("set", proposal.set)
+        .with("approval", which);
+    save(house, proposal, event).await
+}
+
+async fn save(house: &House, proposal: &Proposal, event: Event) -> Result<()> {
+    let change = ChangeSet::new(house.tenant(), house.gate.now())
+        .with(file(
+            Register::Approvals,
+            proposal_id(proposal.matter),
+            None,
+            Some(proposal.matter),
+            proposal,
+        )?)
+        .event(event.in_matter(proposal.matter));
+    house.doors.store.commit(change).await.map(drop)
+}
+
+fn proposal_id(matter: MatterId) -> Label {
+    label(format_args!("disposition:{matter}"))
+}

@@ -1,0 +1,202 @@
+//! The certificate: built from what the journal has observed, and from nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDate;
+
+use super::approval::Proposal;
+use super::journal::Journal;
+use super::{Disposed, Issued, destruction_scope};
+use crate::audit::{Label, Outcome};
+use crate::error::Result;
+use crate::id::{ActorId, CertificateId, SubjectId};
+use crate::pii::{MatterState, PlacementKind};
+use crate::pipeline::house::{House, file, label};
+use crate::pipeline::{manage, suppress, verify};
+use crate::policy::{Act, Session};
+use crate::ports::store::{ChangeSet, Register};
+use crate::refusal::{Code, Refusal};
+use crate::retention::{Certificate, CertificateState, CopyOutcome};
+use crate::time::Timestamp;
+
+/// The standard that the certificates speak of.
+pub const STANDARD: &str = "NIST SP 800-88r2";
+
+/// One certificate for each person, filed together with the entries that anchor them, the
+/// suppression marks and the matter's last state.
+pub(super) async fn certify(
+    house: &House,
+    session: &Session<'_>,
+    proposal: &Proposal,
+    journal: &Journal,
+    finally: bool,
+) -> Result<Disposed> {
+    let matter = manage::matter(house, proposal.matter)?;
+    let scope = destruction_scope(&matter);
+    let permit = session.permit(Act::Certify, scope).await?;
+    let now = house.gate.now();
+    let marks = verify::marks_of(house, matter.id).await?;
+    let places = journal.placements(house, matter.id).await?;
+    let mut change = ChangeSet::new(house.tenant(), now);
+    let mut certificates = Vec::new();
+    for subject in matter.parties.keys() {
+        let Some(authority) = journal.evaluations.get(subject).cloned() else {
+            return Err(Refusal::new(Code::DspChanged)
+                .about("subject", *subject)
+                .into());
+        };
+        let copies: Vec<CopyOutcome> = places
+            .iter()
+            .filter(|placement| placement.subject == *subject)
+            .filter_map(|placement| {
+                Some(CopyOutcome {
+                    placement: placement.id,
+                    system: placement.system.clone(),
+                    kind: placement.kind,
+                    locator: placement.locator.clone(),
+                    erased: journal.erased.get(&placement.id)?.clone(),
+                    probe: journal.probes.get(&placement.id)?.clone(),
+                })
+            })
+            .collect();
+        let until = if finally { None } else { window(&copies, now) };
+        let state = until.map_or(CertificateState::Final, |until| CertificateState::Interim {
+            until,
+        });
+        let kind: &[u8] = if until.is_some() {
+            b"interim"
+        } else {
+            b"final"
+        };
+        let certificate = Certificate {
+            id: CertificateId::derived(&[
+                subject.as_bytes(),
+                matter.id.as_bytes(),
+                proposal.set.as_bytes(),
+                kind,
+            ]),
+            tenant: house.tenant(),
+            subject: *subject,
+            matter: matter.id,
+            state,
+            at: chrono::SubsecRound::trunc_subsecs(now, 3),
+            standard: STANDARD.to_owned(),
+            tool: format!("kta-core {}", env!("CARGO_PKG_VERSION")),
+            authority,
+            set: proposal.set,
+            approvals: approvals(proposal),
+            exceptions: exceptions(&copies),
+            copies,
+            keys: journal
+                .keys
+                .iter()
+                .filter(|key| key.subject == *subject)
+                .cloned()
+                .collect(),
+            log: house.doors.signer.name().to_owned(),
+        };
+        let note = crate::audit::SignedNote::sign(certificate.text(), &*house.doors.signer)?;
+        let event = permit
+            .event(Act::Certify, Outcome::Done)
+            .of_subject(*subject)
+            .with("certificate", certificate.id)
+            .with("digest", certificate.digest())
+            .with("state", if until.is_some() { "interim" } else { "final" });
+        for listing in suppress::list(
+            marks.get(subject).map_or(&[][..], Vec::as_slice),
+            certificate.id,
+        )? {
+            change = change.with(listing);
+        }
+        let issued = Issued {
+            certificate,
+            note: note.to_string(),
+        };
+        let name = label(issued.certificate.id);
+        change = change
+            .with(file(
+                Register::Certificates,
+                name,
+                Some(*subject),
+                Some(matter.id),
+                &issued,
+            )?)
+            .event(event);
+        certificates.push(issued);
+    }
+    let mut matter = matter;
+    if matter.state != MatterState::Destroyed {
+        matter.advance(MatterState::Destroyed)?;
+    }
+    change = change.with(file(
+        Register::Matters,
+        label(matter.id),
+        None,
+        Some(matter.id),
+        &matter,
+    )?);
+    house.doors.store.commit(change).await?;
+    let id = matter.id;
+    house
+        .gate
+        .amend_directory(|directory| directory.file(matter));
+    Ok(Disposed {
+        matter: id,
+        certificates,
+    })
+}
+
+fn window(copies: &[CopyOutcome], now: Timestamp) -> Option<Timestamp> {
+    let residues = copies.iter().flat_map(|copy| {
+        copy.probe
+            .residues
+            .iter()
+            .filter_map(|residue| residue.until)
+    });
+    let windows = copies.iter().filter_map(|copy| copy.erased.window);
+    residues.chain(windows).filter(|until| *until > now).max()
+}
+
+fn approvals(proposal: &Proposal) -> BTreeMap<Label, (ActorId, NaiveDate)> {
+    let mut approvals = BTreeMap::from([(Label::fixed("proposed"), proposal.proposer)]);
+    for (name, approval) in [("first", proposal.first), ("second", proposal.second)] {
+        if let Some(approval) = approval {
+            approvals.insert(Label::fixed(name), approval);
+        }
+    }
+    approvals
+}
+
+/// What remains to be said besides the copies: traces without content, recipients outside.
+fn exceptions(copies: &[CopyOutcome]) -> Vec<Label> {
+    let traces = copies.iter().flat_map(|copy| {
+        let traces = copy
+            .probe
+            .residues
+            .iter()
+            .filter(|residue| !residue.content);
+        traces.map(|residue| label(format_args!("{}:{}", copy.system, residue.what)))
+    });
+    let recipients = copies
+        .iter()
+        .filter(|copy| copy.kind == PlacementKind::Recipient)
+        .map(|copy| label(format_args!("recipient:{}", copy.system)));
+    traces
+        .chain(recipients)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+/// The newest certificate of each person: final before interim.
+pub(super) fn latest(issued: Vec<Issued>) -> Vec<Issued> {
+    let mut newest: BTreeMap<SubjectId, Issued> = BTreeMap::new();
+    for issued in issued {
+        let subject = issued.certificate.subject;
+        let is_final = issued.certificate.state == CertificateState::Final;
+        if is_final || !newest.contains_key(&subject) {
+            newest.insert(subject, issued);
+        }
+    }
+    newest.into_values().collect()
+}

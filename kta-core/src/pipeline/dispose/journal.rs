@@ -1,0 +1,132 @@
+//! What has been done of a destruction, one sheet for each thing done, so that a step costs the
+//! same whether the matter has ten copies or ten thousand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{Event, Label};
+use crate::crypto::KeyErased;
+use crate::error::Result;
+use crate::id::{MatterId, PlacementId, SubjectId};
+use crate::pii::Placement;
+use crate::pipeline::house::{House, file, label};
+use crate::ports::erase::{Erased, Probe};
+use crate::ports::store::{Change, ChangeSet, PlacementQuery, Register};
+use crate::retention::Evaluation;
+
+/// What has been done of a destruction; nothing in it is ever taken back.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    copies: Vec<PlacementId>,
+    pub(super) evaluations: BTreeMap<SubjectId, Evaluation>,
+    pub(super) erased: BTreeMap<PlacementId, Erased>,
+    pub(super) keys: Vec<KeyErased>,
+    pub(super) probes: BTreeMap<PlacementId, Probe>,
+}
+
+/// One sheet of the journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Noted {
+    /// Everything was checked; from now on these copies are destroyed.
+    Begun {
+        copies: Vec<PlacementId>,
+        evaluations: BTreeMap<SubjectId, Evaluation>,
+    },
+    /// A copy was erased by its system.
+    Erased(PlacementId, Erased),
+    /// The keys of everybody in the matter are destroyed.
+    Keys(Vec<KeyErased>),
+    /// A place was looked at afterwards.
+    Probed(PlacementId, Probe),
+}
+
+impl Journal {
+    /// Whether a destruction of the matter was begun.
+    pub(super) async fn is_open(house: &House, matter: MatterId) -> Result<bool> {
+        let begun = begun_id(matter);
+        let begun = house.filed::<Noted>(Register::Dispositions, &begun);
+        Ok(begun.await?.is_some())
+    }
+
+    /// The journal of a matter, where it was begun.
+    pub(super) async fn read(house: &House, matter: MatterId) -> Result<Option<Self>> {
+        let sheets = house
+            .filed_in::<Noted>(Register::Dispositions, matter)
+            .await?;
+        let begun = sheets
+            .iter()
+            .any(|noted| matches!(noted, Noted::Begun { .. }));
+        let mut journal = Self::default();
+        sheets.into_iter().for_each(|noted| journal.take(noted));
+        Ok(begun.then_some(journal))
+    }
+
+    /// Writes down what was done, together with the state of the copy and the audit entries.
+    pub(super) async fn note(
+        &mut self,
+        house: &House,
+        matter: MatterId,
+        noted: Noted,
+        copy: Option<Placement>,
+        events: Vec<Event>,
+    ) -> Result<()> {
+        let sheet = file(
+            Register::Dispositions,
+            noted.name(matter),
+            None,
+            Some(matter),
+            &noted,
+        )?;
+        let mut change = ChangeSet::new(house.tenant(), house.gate.now()).with(sheet);
+        change.changes.extend(copy.map(Change::PutPlacement));
+        change.events = events;
+        house.doors.store.commit(change).await?;
+        self.take(noted);
+        Ok(())
+    }
+
+    /// The copies that this destruction is about, as the register has them now.
+    pub(super) async fn placements(
+        &self,
+        house: &House,
+        matter: MatterId,
+    ) -> Result<Vec<Placement>> {
+        let query = PlacementQuery::in_matter(house.tenant(), matter);
+        let mut all = house.doors.store.placements(&query).await?;
+        let ours: BTreeSet<_> = self.copies.iter().collect();
+        all.retain(|placement| ours.contains(&placement.id));
+        Ok(all)
+    }
+
+    fn take(&mut self, noted: Noted) {
+        match noted {
+            Noted::Begun {
+                copies,
+                evaluations,
+            } => {
+                (self.copies, self.evaluations) = (copies, evaluations);
+            }
+            Noted::Erased(copy, erased) => drop(self.erased.insert(copy, erased)),
+            Noted::Keys(keys) => self.keys = keys,
+            Noted::Probed(copy, probe) => drop(self.probes.insert(copy, probe)),
+        }
+    }
+}
+
+impl Noted {
+    /// One name for one thing done: to do it again writes the same sheet.
+    fn name(&self, matter: MatterId) -> Label {
+        match self {
+            Self::Begun { .. } => begun_id(matter),
+            Self::Erased(copy, _) => label(format_args!("erased:{copy}")),
+            Self::Keys(_) => label(format_args!("keys:{matter}")),
+            Self::Probed(copy, _) => label(format_args!("probed:{copy}")),
+        }
+    }
+}
+
+fn begun_id(matter: MatterId) -> Label {
+    label(format_args!("journal:{matter}"))
+}

@@ -1,0 +1,279 @@
+//! The saga: erase each copy, destroy the keys, probe each place, each step journalled.
+
+use super::approval::{self, Approved, Proposal, eligible, set_of};
+use super::journal::{Journal, Noted};
+use super::{Disposed, certificate, destruction_scope, disposed, frozen};
+use crate::audit::Outcome;
+use crate::error::Result;
+use crate::id::{IdempotencyKey, SubjectId};
+use crate::pii::{Category, Matter, Placement, PlacementState};
+use crate::pipeline::house::House;
+use crate::pipeline::manage;
+use crate::pipeline::retain::{Nexus, Retained, reconsider};
+use crate::policy::{Act, Purpose, Role, Scope, Session};
+use crate::ports::erase::Probe;
+use crate::refusal::{Code, Refusal};
+use crate::time::Timestamp;
+
+/// Erases every copy, destroys the keys, probes every place, and certifies what was observed.
+///
+/// # Errors
+/// [`Code::DstHold`] when a hold was placed meanwhile, [`Code::DspChanged`] when the set is not
+/// the approved one, [`Code::DstResidue`] when a probe finds content that no provider's window
+/// explains, [`Code::DstCeInvalid`] when a copy of a key stands: logged, and nothing certified;
+/// faults, after which the same call goes on.
+pub async fn execute(
+    house: &House,
+    executor: &Session<'_>,
+    prober: &Session<'_>,
+    approved: Approved,
+    nexus: &Nexus,
+) -> Result<Disposed> {
+    let proposal = approved.0;
+    if let Some(disposed) = disposed(house, proposal.matter).await? {
+        return Ok(disposed);
+    }
+    let outcome = carry_out(house, executor, prober, &proposal, nexus).await;
+    if let Err(error) = &outcome
+        && let Some(refusal) = error.refusal()
+    {
+        let matter = manage::matter(house, proposal.matter)?;
+        executor
+            .log_refusal(Act::Destroy, &destruction_scope(&matter), refusal)
+            .await?;
+    }
+    outcome
+}
+
+/// Probes again after the providers' windows have ended, and replaces interim certificates by
+/// final ones.
+///
+/// # Errors
+/// [`Code::DstResidue`] while a window still runs or content is still found; faults.
+pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -> Result<Disposed> {
+    let Some(until) = disposed.interim_until() else {
+        return Ok(disposed);
+    };
+    let matter = disposed.matter();
+    if until > house.gate.now() {
+        let refusal = Refusal::new(Code::DstResidue)
+            .about("matter", matter)
+            .about("until", until);
+        return Err(refusal.into());
+    }
+    let mut journal = Journal::read(house, matter).await?.unwrap_or_default();
+    let proposal = approval::proposal(house, matter).await?;
+    let proposal =
+        proposal.ok_or_else(|| Refusal::new(Code::DspChanged).about("matter", matter))?;
+    for placement in journal.placements(house, matter).await? {
+        let probe = probe(house, prober, &placement).await?;
+        let still = probe
+            .residues
+            .iter()
+            .any(|residue| residue.content || residue.until.is_some_and(|until| until > probe.at));
+        if still {
+            return Err(Refusal::new(Code::DstResidue)
+                .about("placement", placement.id)
+                .into());
+        }
+        let absent = Placement {
+            state: PlacementState::Absent { at: probe.at },
+            ..placement
+        };
+        let noted = Noted::Probed(absent.id, probe);
+        journal
+            .note(house, matter, noted, Some(absent), Vec::new())
+            .await?;
+    }
+    certificate::certify(house, prober, &proposal, &journal, true).await
+}
+
+async fn carry_out(
+    house: &House,
+    executor: &Session<'_>,
+    prober: &Session<'_>,
+    proposal: &Proposal,
+    nexus: &Nexus,
+) -> Result<Disposed> {
+    let matter = manage::matter(house, proposal.matter)?;
+    let mut journal = match Journal::read(house, matter.id).await? {
+        Some(journal) => journal,
+        None => begin(house, executor, proposal, nexus).await?,
+    };
+    let copies = journal.placements(house, matter.id).await?;
+    for placement in &copies {
+        if !journal.erased.contains_key(&placement.id) {
+            erase(house, executor, &mut journal, placement, &matter).await?;
+        }
+    }
+    if journal.keys.is_empty() {
+        destroy_keys(house, executor, &mut journal, &matter).await?;
+    }
+    for key in &journal.keys {
+        key.proven()?;
+    }
+    for placement in copies {
+        if !journal.probes.contains_key(&placement.id) {
+            look_again(house, prober, &mut journal, placement, &matter).await?;
+        }
+    }
+    certificate::certify(house, prober, proposal, &journal, false).await
+}
+
+/// Checks everything once more and opens the journal over the approved set.
+async fn begin(
+    house: &House,
+    executor: &Session<'_>,
+    proposal: &Proposal,
+    nexus: &Nexus,
+) -> Result<Journal> {
+    let matter = manage::matter(house, proposal.matter)?;
+    let permit = executor
+        .permit(Act::Destroy, destruction_scope(&matter))
+        .await?;
+    let retained = reconsider_as(house, executor, &matter, nexus).await?;
+    eligible(house, &retained, &matter).await?;
+    let copies = frozen(house, matter.id).await?;
+    if set_of(&copies) != proposal.set {
+        return Err(Refusal::new(Code::DspChanged)
+            .about("matter", matter.id)
+            .into());
+    }
+    let noted = Noted::Begun {
+        copies: copies.iter().map(|placement| placement.id).collect(),
+        evaluations: retained.evaluations().clone(),
+    };
+    let event = permit
+        .event(Act::Destroy, Outcome::Intended)
+        .with("set", proposal.set);
+    let mut journal = Journal::default();
+    journal
+        .note(house, matter.id, noted, None, vec![event])
+        .await?;
+    Ok(journal)
+}
+
+async fn erase(
+    house: &House,
+    executor: &Session<'_>,
+    journal: &mut Journal,
+    placement: &Placement,
+    matter: &Matter,
+) -> Result<()> {
+    // A permit for every copy: the gate looks for holds again each time.
+    let scope = Scope::of(placement.subject, placement.category).in_matter(matter.id);
+    let permit = executor
+        .permit(Act::Destroy, scope.about("placement", placement.id))
+        .await?;
+    let key = IdempotencyKey::derived("erase", &[placement.id.as_bytes()]);
+    let erased = house
+        .eraser(&placement.system)?
+        .erase(placement, key, &permit)
+        .await?;
+    let event = permit
+        .event(Act::Destroy, Outcome::Done)
+        .of_subject(placement.subject)
+        .with("placement", placement.id)
+        .with("system", placement.system.clone());
+    let until = erased.window.unwrap_or_else(|| house.gate.now());
+    let erasing = Placement {
+        state: PlacementState::Erasing { until },
+        ..placement.clone()
+    };
+    let noted = Noted::Erased(placement.id, erased);
+    journal
+        .note(house, matter.id, noted, Some(erasing), vec![event])
+        .await
+}
+
+async fn destroy_keys(
+    house: &House,
+    executor: &Session<'_>,
+    journal: &mut Journal,
+    matter: &Matter,
+) -> Result<()> {
+    let subjects: Vec<SubjectId> = matter.parties.keys().copied().collect();
+    let scope = Scope::over(subjects.iter().copied(), [Category::Identity]).in_matter(matter.id);
+    let permit = executor
+        .permit(Act::Destroy, scope.about("what", "keys"))
+        .await?;
+    let keys = house.sealer.keys().erase(&subjects, permit.now()).await?;
+    let events = keys.iter().map(|key| {
+        let event = permit
+            .event(Act::Destroy, Outcome::Done)
+            .of_subject(key.subject);
+        event
+            .with("what", "key")
+            .with("key", key.key)
+            .with("kek", key.kek.kek.as_label().clone())
+    });
+    let events = events.collect();
+    journal
+        .note(house, matter.id, Noted::Keys(keys), None, events)
+        .await
+}
+
+/// Probes a place independently of what its system said when it erased.
+async fn look_again(
+    house: &House,
+    prober: &Session<'_>,
+    journal: &mut Journal,
+    placement: Placement,
+    matter: &Matter,
+) -> Result<()> {
+    let probe = probe(house, prober, &placement).await?;
+    let unexplained = probe
+        .residues
+        .iter()
+        .find(|residue| residue.content && residue.until.is_none());
+    if let Some(residue) = unexplained {
+        let refusal = Refusal::new(Code::DstResidue).about("placement", placement.id);
+        return Err(refusal.about("residue", residue.what.clone()).into());
+    }
+    let windows = probe.residues.iter().filter_map(|residue| residue.until);
+    let erased = journal.erased.get(&placement.id);
+    let until = windows.chain(erased.and_then(|erased| erased.window)).max();
+    let state = state_at(probe.at, until);
+    let noted = Noted::Probed(placement.id, probe);
+    let seen = Placement { state, ..placement };
+    journal
+        .note(house, matter.id, noted, Some(seen), Vec::new())
+        .await
+}
+
+fn state_at(at: Timestamp, until: Option<Timestamp>) -> PlacementState {
+    match until.filter(|until| *until > at) {
+        Some(until) => PlacementState::Erasing { until },
+        None => PlacementState::Absent { at },
+    }
+}
+
+/// Retention is evaluated by its own service identity, whoever executes.
+async fn reconsider_as(
+    house: &House,
+    executor: &Session<'_>,
+    matter: &Matter,
+    nexus: &Nexus,
+) -> Result<Retained> {
+    let service = house.gate.directory(|directory| {
+        directory
+            .actors
+            .values()
+            .find(|actor| actor.roles.contains(&Role::ServiceRetention) && !actor.revoked)
+            .map(|actor| actor.id)
+    });
+    let service = service.unwrap_or_else(|| executor.actor());
+    let session = house.session(service, Role::ServiceRetention, Purpose::Retention);
+    reconsider(house, &session, matter.id, nexus).await
+}
+
+async fn probe(house: &House, prober: &Session<'_>, placement: &Placement) -> Result<Probe> {
+    let scope = Scope::of(placement.subject, placement.category).in_matter(placement.matter);
+    let permit = prober
+        .permit(Act::Probe, scope.about("placement", placement.id))
+        .await?;
+    house
+        .eraser(&placement.system)?
+        .probe(placement, &permit)
+        .await
+}
