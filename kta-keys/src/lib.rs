@@ -2,10 +2,14 @@
 
 mod entropy;
 mod keyring;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod replace;
 mod ring;
 mod unlock;
 
 pub use entropy::OsEntropy;
 pub use keyring::LocalKeyring;
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{Pkcs11Kms, TokenName};
 pub use unlock::{Cost, Unlock};

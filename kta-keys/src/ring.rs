@@ -221,7 +221,7 @@ fn about_header(id: &[u8], lock: &Lock) -> Result<Vec<u8>> {
 }
 
 /// The parts, each behind its length, so that no two lists of parts give the same bytes.
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn joined(parts: &[&[u8]]) -> Vec<u8> {
     let mut all = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
     for part in parts {
         all.extend_from_slice(&(part.len() as u64).to_be_bytes());
