@@ -4,6 +4,7 @@ mod entropy;
 mod keyring;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+mod recovery;
 mod replace;
 mod ring;
 mod unlock;
@@ -12,4 +13,5 @@ pub use entropy::OsEntropy;
 pub use keyring::LocalKeyring;
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{Pkcs11Kms, TokenName};
+pub use recovery::{Share, ShareSet};
 pub use unlock::{Cost, Unlock};
