@@ -1,5 +1,6 @@
 //! Recovery of a keyring by shares: what they open, what they never bring back, and what a
 //! wrong one is told.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;

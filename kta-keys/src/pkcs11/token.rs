@@ -73,17 +73,24 @@ impl Place {
     }
 
     fn slot(&self, module: &Pkcs11) -> Answer<Slot> {
-        let mut found = None;
+        let (mut found, mut broken) = (None, None);
         for slot in module.get_slots_with_token()? {
             let fits = match &self.name {
-                TokenName::Label(label) => module.get_token_info(slot)?.label() == label,
+                TokenName::Label(label) => match module.get_token_info(slot) {
+                    Ok(about) => about.label() == label,
+                    // Another token's trouble is none of ours.
+                    Err(error) => {
+                        broken = Some(error);
+                        false
+                    }
+                },
                 TokenName::Slot(number) => slot.id() == *number,
             };
             if fits && found.replace(slot).is_some() {
                 return Err(Trouble::NoToken);
             }
         }
-        found.ok_or(Trouble::NoToken)
+        found.ok_or_else(|| broken.map_or(Trouble::NoToken, Trouble::Module))
     }
 }
 
@@ -178,13 +185,15 @@ impl Token {
             Ok(secret) => Ok(SecretKey::from_slice(&secret).ok_or(Code::CryKey)?),
             Err(trouble) if trouble.is_bad_ciphertext() => Err(Code::CryKey.into()),
             // Some modules say no more than that it failed. If the same key opens what it has
-            // just sealed, then the bytes are at fault, and otherwise the token.
+            // just sealed, and these bytes still not, then the bytes are at fault.
             Err(trouble) if trouble.is_general() => {
-                let mut nonce = [0; NONCE];
-                self.draw(&mut nonce)?;
-                let probe = self.seal(key, &nonce, PROBE, &[0; SecretKey::LENGTH])?;
-                self.open(key, &nonce, PROBE, &probe)?;
-                Err(Code::CryKey.into())
+                let mut fresh = [0; NONCE];
+                self.draw(&mut fresh)?;
+                let probe = self.seal(key, &fresh, PROBE, &[0; SecretKey::LENGTH])?;
+                self.open(key, &fresh, PROBE, &probe)?;
+                let again = self.open(key, nonce, &about(kek, id, context), sealed);
+                let secret = again.map_err(|_| Code::CryKey)?;
+                Ok(SecretKey::from_slice(&secret).ok_or(Code::CryKey)?)
             }
             Err(trouble) => Err(trouble),
         }

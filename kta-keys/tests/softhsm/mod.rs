@@ -3,7 +3,7 @@
 //! SoftHSM learns its folder from the environment alone, and that belongs to the whole process:
 //! so there is one folder a process and one token a test. What breaks the module for everybody
 //! (a token taken away, the module finalised) runs in a process of its own: see [`alone`].
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
