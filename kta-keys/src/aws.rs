@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kta_core::crypto::SecretKey;
-use kta_core::id::{IdempotencyKey, TenantId};
+use kta_core::id::{Digest, IdempotencyKey, TenantId};
 use kta_core::ports::kms::{KekDestroyed, KekId, KekState, Kms, WrappedKey};
 use kta_core::time::{Clock, Entropy, Timestamp};
 use kta_core::{Code, Error, FaultKind, Port, Result};
@@ -381,8 +381,9 @@ impl Custodian for AwsKms {
         };
         let told = self.kms(call, "Encrypt", &encrypt).await?;
         let sealed: Encrypted = told.used(call)?.json()?;
-        let sealed = STANDARD.decode(sealed.ciphertext_blob);
-        Ok(sealed.map_err(|_| call.fault(FaultKind::Protocol))?)
+        let blob = STANDARD.decode(sealed.ciphertext_blob);
+        let blob = blob.map_err(|_| call.fault(FaultKind::Protocol))?;
+        Ok([MAGIC, &check(&blob), &blob].concat())
     }
 
     async fn decrypt(
@@ -392,9 +393,10 @@ impl Custodian for AwsKms {
         bytes: &[u8],
         bound: &Bound,
     ) -> Result<SecretKey> {
+        let blob = whole(bytes).ok_or(Code::CryKey)?;
         let decrypt = Decrypt {
             key_id: key,
-            ciphertext_blob: STANDARD.encode(bytes),
+            ciphertext_blob: STANDARD.encode(blob),
             encryption_context: context(bound),
         };
         let told = self.kms(call, "Decrypt", &decrypt).await?;
@@ -456,7 +458,10 @@ impl Custodian for AwsKms {
     }
 
     async fn delete(&self, call: Call, key: &str) -> Result<()> {
-        self.schedule(call, key).await
+        match self.custody(call, key).await? {
+            Custody::Held { .. } => self.schedule(call, key).await,
+            Custody::Gone | Custody::Pending { .. } => Ok(()),
+        }
     }
 }
 
@@ -530,6 +535,20 @@ fn common(call: Call, code: String, answer: Answer) -> Result<Told> {
         ),
         _ => Ok(Told::Error(code, answer)),
     }
+}
+
+/// The blob of what was wrapped, if it is as it was. AWS says "access denied" of a blob in which
+/// the key's id was changed, and that must not be taken for a missing right, nor the other way
+/// round; whether anybody may open it, AWS decides.
+fn whole(bytes: &[u8]) -> Option<&[u8]> {
+    let (check_of, blob) = bytes.strip_prefix(MAGIC)?.split_first_chunk()?;
+    (check(blob) == *check_of).then_some(blob)
+}
+
+fn check(blob: &[u8]) -> [u8; 8] {
+    let mut check = [0; 8];
+    check.copy_from_slice(&Digest::of(blob).as_bytes()[..8]);
+    check
 }
 
 fn context(bound: &Bound) -> BTreeMap<&'static str, String> {
@@ -688,6 +707,8 @@ struct Parameter {
     value: String,
 }
 
+/// Before the blob: a name and version of this form, and eight bytes of the blob's digest.
+const MAGIC: &[u8] = b"kta-kms\x01";
 const MEDIA: &str = "application/x-amz-json-1.1";
 const NOT_FOUND: &str = "NotFoundException";
 const INVALID_STATE: &str = "KMSInvalidStateException";

@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use custodian::{Backstage, clock, failures, hasty};
+use custodian::{Backstage, clock, failures};
 use kta_core::conformance::kms as kit;
 use kta_core::ports::kms::{KekId, Kms};
 use kta_keys::emulator::{AwsEmulator, VaultEmulator};
-use kta_keys::{AwsConfig, AwsCredentials, AwsKms, OsEntropy};
+use kta_keys::{AwsConfig, AwsCredentials, AwsKms, Connection, OsEntropy};
 
 /// Cases that AWS stands and moto 5.2.5 does not, and what moto does instead.
 const DEVIATIONS: [(&str, &str); 4] = [
@@ -126,7 +126,8 @@ impl Moto {
             .unwrap()
             .prefix(prefix)
             .unwrap()
-            .over(hasty());
+            // moto loads each service at its first call, which takes it seconds.
+            .over(Connection::default());
         AwsKms::new(config, clock(), Arc::new(OsEntropy)).unwrap()
     }
 

@@ -235,8 +235,7 @@ impl Region {
     }
 
     fn create(&mut self, body: &Value) -> Result<Value, Reply> {
-        let wanted =
-            |name: &str, only: &str| matches!(body[name].as_str(), None) || body[name] == only;
+        let wanted = |name: &str, only: &str| body[name].is_null() || body[name] == only;
         if !wanted("KeySpec", "SYMMETRIC_DEFAULT")
             || !wanted("KeyUsage", "ENCRYPT_DECRYPT")
             || !wanted("Origin", "AWS_KMS")
