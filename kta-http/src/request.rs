@@ -10,6 +10,7 @@ use reqwest::Method;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
 use zeroize::Zeroizing;
@@ -138,6 +139,17 @@ impl Request {
                 self.headers.insert(name, value);
             }
             _ => self.malformed("not a header"),
+        }
+        self
+    }
+
+    /// The same with a secret in a header of the vendor's own (a session token of AWS), marked so
+    /// that no library shows it.
+    #[must_use]
+    pub fn secret_header(mut self, name: &'static str, secret: &SecretString) -> Self {
+        self = self.header(name, secret.expose_secret());
+        if let Some(value) = self.headers.get_mut(name) {
+            value.set_sensitive(true);
         }
         self
     }

@@ -43,6 +43,15 @@ impl Credential {
         }
     }
 
+    /// `Authorization: AWS4-HMAC-SHA256 …`: the signature of one AWS request, made by the adapter.
+    #[must_use]
+    pub const fn aws(signature: SecretString) -> Self {
+        Self {
+            scheme: "AWS4-HMAC-SHA256",
+            secret: signature,
+        }
+    }
+
     /// The header's value, marked so that no library shows it; `None` when the secret has
     /// characters that a header cannot hold.
     pub(crate) fn header(&self) -> Option<HeaderValue> {

@@ -14,8 +14,9 @@ use kta_core::ports::kms::{KekDestroyed, KekDestruction, KekId, KekState, Kms, W
 use kta_core::time::{Entropy, Timestamp};
 use kta_core::{Code, Error, FaultKind, Result};
 
+use crate::recovery::{Share, ShareSet};
 use crate::replace::{Replaceable, fault};
-use crate::ring::{Body, Entry, Keys, Name, Ring};
+use crate::ring::{Body, Copies, Entry, Keys, Name, Ring};
 use crate::unlock::Unlock;
 
 /// A [`Kms`] in one file, for a firm on one machine. Clones are handles to the same keyring;
@@ -27,19 +28,20 @@ use crate::unlock::Unlock;
 /// A destroyed KEK is wiped from memory and gone from the file, and the file's former content
 /// is overwritten. Whoever holds an older *copy* of the file and the passphrase still has it:
 /// declare such copies with [`declare_copy`](LocalKeyring::declare_copy), and the evidence of
-/// `destroy` counts them.
+/// `destroy` counts them. Should the passphrase be lost, shares of a recovery key open the file:
+/// [`escrow`](LocalKeyring::escrow).
 #[derive(Clone)]
 pub struct LocalKeyring(Arc<Inner>);
 
 struct Inner {
     file: Replaceable,
-    keys: Keys,
     entropy: Arc<dyn Entropy>,
     state: Mutex<State>,
 }
 
 struct State {
     ring: Ring,
+    keys: Keys,
     keks: BTreeMap<KekId, SecretKey>,
 }
 
@@ -64,27 +66,30 @@ impl LocalKeyring {
     pub fn open(path: &Path, unlock: &Unlock, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let file = Replaceable::take(path, &*entropy)?;
         let (ring, keys) = Ring::read(&file.read()?, unlock)?;
-        let mut keks = BTreeMap::new();
-        for (kek, entry) in &ring.body.keks {
-            if let Entry::Active { tenant, wrapped } = entry {
-                keks.insert(
-                    kek.clone(),
-                    keys.unwrap(
-                        wrapped,
-                        &Name::Kek {
-                            kek,
-                            tenant: *tenant,
-                        },
-                    )?,
-                );
-            }
-        }
-        Ok(Self(Arc::new(Inner {
-            file,
-            keys,
-            entropy,
-            state: Mutex::new(State { ring, keks }),
-        })))
+        Self::with(file, ring, keys, entropy)
+    }
+
+    /// Opens a keyring whose passphrase or key file is lost, with the shares of its recovery key,
+    /// and locks it anew with `unlock`. From then on the shares open older copies of the file,
+    /// but not this one: set up a new recovery with [`escrow`](Self::escrow).
+    ///
+    /// A KEK that was destroyed stays destroyed: it is not in the file.
+    ///
+    /// # Errors
+    /// Those of [`Share::combine`]; `Misconfigured` when the recovery key is another one; those
+    /// of [`open`](Self::open).
+    pub fn recover(
+        path: &Path,
+        shares: &[Share],
+        unlock: &Unlock,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let key = Share::combine(shares)?;
+        let file = Replaceable::take(path, &*entropy)?;
+        let (ring, keys) = Ring::recover(&file.read()?, &key)?;
+        let (ring, keys) = ring.relocked(&keys, unlock, &*entropy)?;
+        file.write(&ring.written()?, &*entropy)?;
+        Self::with(file, ring, keys, entropy)
     }
 
     /// Opens the keyring, or makes it when there is none.
@@ -112,12 +117,11 @@ impl LocalKeyring {
         };
         let mut state = self.state();
         if let Some(wrapped) = state.ring.body.signers.get(name) {
-            return signer(&self.0.keys.unwrap(wrapped, &Name::Signer(name))?);
+            return signer(&state.keys.unwrap(wrapped, &Name::Signer(name))?);
         }
         let seed = SecretKey::random(&*self.0.entropy);
         let made = signer(&seed)?;
-        let wrapped = self
-            .0
+        let wrapped = state
             .keys
             .wrap(&seed, &Name::Signer(name), &*self.0.entropy)?;
         self.change(&mut state, |body| {
@@ -136,7 +140,14 @@ impl LocalKeyring {
         let mut state = self.state();
         let active: Vec<_> = state.keks.keys().cloned().collect();
         self.change(&mut state, |body| {
-            body.copies.entry(holder).or_default().extend(active)
+            if let Some(recovery) = &body.recovery {
+                let opened = body.shares.entry(recovery.set).or_default();
+                opened
+                    .entry(holder.clone())
+                    .or_default()
+                    .extend(active.iter().cloned());
+            }
+            body.copies.entry(holder).or_default().extend(active);
         })
     }
 
@@ -147,7 +158,79 @@ impl LocalKeyring {
     pub fn copy_destroyed(&self, holder: &Label) -> Result<()> {
         self.change(&mut self.state(), |body| {
             body.copies.remove(holder);
+            for opened in body.shares.values_mut() {
+                opened.remove(holder);
+            }
         })
+    }
+
+    /// Draws a recovery key, keeps the root key wrapped under it in the file, and gives the
+    /// recovery key in `shares` shares, of which any `threshold` open this file should its
+    /// passphrase or key file be lost. It replaces the recovery key before.
+    ///
+    /// The shares are no copy of a KEK: one that was destroyed is not in the file they open. But
+    /// they open every copy of the file that was made since, as the passphrase does, and that for
+    /// as long as `threshold` of them exist, whatever became of the passphrase. So the evidence
+    /// of `destroy` counts them, one more, for a KEK in a declared copy of the file that they
+    /// open; see [`shares_destroyed`](Self::shares_destroyed).
+    ///
+    /// # Errors
+    /// Those of [`Share::split`]; faults of the file.
+    pub fn escrow(&self, threshold: u8, shares: u8) -> Result<Vec<Share>> {
+        let key = SecretKey::random(&*self.0.entropy);
+        let shares = Share::split(&key, threshold, shares, &*self.0.entropy)?;
+        let mut state = self.state();
+        let recovery = state.keys.escrowed(&key, &*self.0.entropy)?;
+        self.change(&mut state, |body| {
+            body.shares.entry(recovery.set).or_default();
+            body.recovery = Some(recovery);
+        })?;
+        Ok(shares)
+    }
+
+    /// Which shares open the file as it is now, if there are any.
+    #[must_use]
+    pub fn recovery(&self) -> Option<ShareSet> {
+        let state = self.state();
+        state
+            .ring
+            .body
+            .recovery
+            .as_ref()
+            .map(|recovery| recovery.set)
+    }
+
+    /// Which sets of shares still exist, as far as was declared: the present one, and those from
+    /// before that open older copies of the file.
+    #[must_use]
+    pub fn shares(&self) -> Vec<ShareSet> {
+        self.state().ring.body.shares.keys().copied().collect()
+    }
+
+    /// Declares that so many shares of the set are destroyed that the rest is of no use. If it is
+    /// the present set, the file opens by no share any more.
+    ///
+    /// # Errors
+    /// Faults of the file.
+    pub fn shares_destroyed(&self, set: ShareSet) -> Result<()> {
+        self.change(&mut self.state(), |body| {
+            body.shares.remove(&set);
+            body.recovery.take_if(|recovery| recovery.set == set);
+        })
+    }
+
+    /// Locks the keyring with another passphrase or key file, under new root and ring keys. The
+    /// one before opens older copies of the file only, and so do shares of a recovery key: set
+    /// up a new one. It takes as long as [`create`](Self::create).
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub fn relock(&self, unlock: &Unlock) -> Result<()> {
+        let mut state = self.state();
+        let (ring, keys) = state.ring.relocked(&state.keys, unlock, &*self.0.entropy)?;
+        self.0.file.write(&ring.written()?, &*self.0.entropy)?;
+        (state.ring, state.keys) = (ring, keys);
+        Ok(())
     }
 
     /// How often the file was written: never lower than before, unless somebody put an older
@@ -165,13 +248,21 @@ impl LocalKeyring {
         }
         let (ring, keys) = Ring::create(unlock, &*entropy)?;
         file.write(&ring.written()?, &*entropy)?;
-        let state = Mutex::new(State {
-            ring,
-            keks: BTreeMap::new(),
-        });
+        Self::with(file, ring, keys, entropy)
+    }
+
+    fn with(file: Replaceable, ring: Ring, keys: Keys, entropy: Arc<dyn Entropy>) -> Result<Self> {
+        let mut keks = BTreeMap::new();
+        for (kek, entry) in &ring.body.keks {
+            if let Entry::Active { tenant, wrapped } = entry {
+                let tenant = *tenant;
+                let key = keys.unwrap(wrapped, &Name::Kek { kek, tenant })?;
+                keks.insert(kek.clone(), key);
+            }
+        }
+        let state = Mutex::new(State { ring, keys, keks });
         Ok(Self(Arc::new(Inner {
             file,
-            keys,
             entropy,
             state,
         })))
@@ -186,7 +277,7 @@ impl LocalKeyring {
     fn change(&self, state: &mut State, amend: impl FnOnce(&mut Body)) -> Result<()> {
         let mut body = state.ring.body.clone();
         amend(&mut body);
-        let next = state.ring.next(body, &self.0.keys, &*self.0.entropy)?;
+        let next = state.ring.next(body, &state.keys, &*self.0.entropy)?;
         self.0.file.write(&next.written()?, &*self.0.entropy)?;
         state.ring = next;
         Ok(())
@@ -212,7 +303,7 @@ impl Kms for LocalKeyring {
         if !state.ring.body.keks.contains_key(&kek) {
             let secret = SecretKey::random(&*self.0.entropy);
             let wrapped =
-                self.0
+                state
                     .keys
                     .wrap(&secret, &Name::Kek { kek: &kek, tenant }, &*self.0.entropy)?;
             self.change(&mut state, |body| {
@@ -241,16 +332,14 @@ impl Kms for LocalKeyring {
         if let Entry::Destroyed(evidence) = state.ring.body.keks.get(kek).ok_or(Code::CryKey)? {
             return Ok(evidence.clone());
         }
-        let holders = state
-            .ring
-            .body
-            .copies
-            .values()
-            .filter(|keks| keks.contains(kek))
-            .count();
+        let body = &state.ring.body;
+        let in_any = |copies: &Copies| copies.values().any(|keks| keks.contains(kek));
+        let files = body.copies.values().filter(|keks| keks.contains(kek));
+        let holders = files.count() + body.shares.values().filter(|it| in_any(it)).count();
         let evidence = KekDestroyed {
             kek: kek.clone(),
-            at,
+            // As precise as the file: the answer is the same after reopening.
+            at: Timestamp::from_timestamp_millis(at.timestamp_millis()).unwrap_or(at),
             method: KekDestruction::Immediate,
             copies: u32::try_from(holders).unwrap_or(u32::MAX),
         };

@@ -31,6 +31,12 @@ impl Replaceable {
     /// Takes the file at `path`, which need not be there yet, and finishes what an earlier
     /// process was cut off from.
     pub(crate) fn take(path: &Path, entropy: &dyn Entropy) -> Result<Self> {
+        // Renaming would replace a link and leave what it points to, keys and all.
+        if path.symlink_metadata().is_ok_and(|about| !about.is_file()) {
+            return Err(fault(FaultKind::Misconfigured)
+                .because("not a plain file")
+                .into());
+        }
         let lock = private(OpenOptions::new().write(true).create(true).truncate(false))
             .open(beside(path, ".lock"))
             .map_err(io)?;

@@ -4,6 +4,9 @@
 //!  root key ── Argon2id(passphrase, salt) or key file; never stored
 //!    ├─ wraps, over the header ──► ring key ── wraps each KEK and signing key, by name
 //!    └─ wraps, over the body ────► seal: nothing in the file can be changed, added or left out
+//!
+//!  recovery key ── in shares on paper; never stored
+//!    └─ wraps the root key, where a recovery was set up
 //! ```
 //!
 //! What the seal cannot show is that the *whole* file is an older one: compare
@@ -21,6 +24,7 @@ use kta_core::ports::kms::{KekDestroyed, KekId, WrappedKey};
 use kta_core::time::Entropy;
 use serde::{Deserialize, Serialize};
 
+use crate::recovery::ShareSet;
 use crate::replace::fault;
 use crate::unlock::{Cost, Unlock};
 
@@ -69,7 +73,25 @@ pub(crate) struct Body {
     pub(crate) keks: BTreeMap<KekId, Entry>,
     pub(crate) signers: BTreeMap<String, WrappedKey>,
     /// Declared copies of this file that still exist, each with the KEKs in it.
-    pub(crate) copies: BTreeMap<Label, BTreeSet<KekId>>,
+    pub(crate) copies: Copies,
+    /// What the present recovery key opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recovery: Option<Recovery>,
+    /// Recovery keys whose shares still exist, each with the declared copies of this file that
+    /// they open.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) shares: BTreeMap<ShareSet, Copies>,
+}
+
+/// Who holds copies of the file, and which KEKs were active in them.
+pub(crate) type Copies = BTreeMap<Label, BTreeSet<KekId>>;
+
+/// The root key, wrapped by a recovery key.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Recovery {
+    pub(crate) set: ShareSet,
+    root: WrappedKey,
 }
 
 /// A KEK, or what is left of it.
@@ -116,6 +138,26 @@ impl Ring {
 
     /// Reads a ring's file.
     pub(crate) fn read(bytes: &[u8], unlock: &Unlock) -> Result<(Self, Keys)> {
+        Self::read_by(bytes, |ring| unlock.open(&ring.header.lock))
+    }
+
+    /// The same, with a recovery key.
+    pub(crate) fn recover(bytes: &[u8], key: &SecretKey) -> Result<(Self, Keys)> {
+        Self::read_by(bytes, |ring| {
+            let foreign = || {
+                fault(FaultKind::Misconfigured)
+                    .because("the recovery key does not open this keyring")
+            };
+            let recovery = ring.body.recovery.as_ref().ok_or_else(foreign)?;
+            let about = about_recovery(&ring.header.ring, recovery.set);
+            wrap::unwrap(key, &recovery.root, &about).map_err(|_| foreign().into())
+        })
+    }
+
+    fn read_by(
+        bytes: &[u8],
+        root: impl FnOnce(&Self) -> Result<SecretKey>,
+    ) -> Result<(Self, Keys)> {
         let foreign = || fault(FaultKind::Corrupt).because("not a keyring of this house");
         let ring: Self = serde_json::from_slice(bytes).map_err(|_| foreign())?;
         // One state has one file: whatever would not be written so was not written by us.
@@ -123,7 +165,7 @@ impl Ring {
         {
             return Err(foreign().into());
         }
-        let root = unlock.open(&ring.header.lock)?;
+        let root = root(&ring)?;
         let id = ring.header.ring.clone();
         let about = about_header(&id, &ring.header.lock)?;
         let key = wrap::unwrap(&root, &ring.header.key, &about).map_err(|_| {
@@ -143,6 +185,34 @@ impl Ring {
         } else {
             Err(altered().into())
         }
+    }
+
+    /// The ring under a new root key and a new ring key, one revision on. No recovery key opens
+    /// it until a new one is set up.
+    pub(crate) fn relocked(
+        &self,
+        keys: &Keys,
+        unlock: &Unlock,
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, Keys)> {
+        let (mut fresh, new) = Self::create(unlock, entropy)?;
+        let rewrap = |wrapped: &mut WrappedKey, name: &Name<'_>| -> Result<()> {
+            *wrapped = new.wrap(&keys.unwrap(wrapped, name)?, name, entropy)?;
+            Ok(())
+        };
+        let mut body = self.body.clone();
+        for (kek, entry) in &mut body.keks {
+            if let Entry::Active { tenant, wrapped } = entry {
+                let tenant = *tenant;
+                rewrap(wrapped, &Name::Kek { kek, tenant })?;
+            }
+        }
+        for (name, wrapped) in &mut body.signers {
+            rewrap(wrapped, &Name::Signer(name))?;
+        }
+        body.recovery = None;
+        fresh.body.revision = self.body.revision;
+        Ok((fresh.next(body, &new, entropy)?, new))
     }
 
     /// The file's bytes.
@@ -184,6 +254,13 @@ impl Keys {
         })
     }
 
+    /// The root key, wrapped by this recovery key.
+    pub(crate) fn escrowed(&self, key: &SecretKey, entropy: &dyn Entropy) -> Result<Recovery> {
+        let set = ShareSet::of(key);
+        let root = wrap::wrap(key, &self.root, &about_recovery(&self.id, set), entropy)?;
+        Ok(Recovery { set, root })
+    }
+
     /// A seal over the body: the ring key, wrapped by the root with the body as its context.
     fn seal(&self, body: &Body, entropy: &dyn Entropy) -> Result<WrappedKey> {
         wrap::wrap(&self.root, &self.ring, &self.about_body(body)?, entropy)
@@ -220,8 +297,12 @@ fn about_header(id: &[u8], lock: &Lock) -> Result<Vec<u8>> {
     Ok(joined(&[b"kta-keyring/1 header", id, &lock]))
 }
 
+fn about_recovery(id: &[u8], set: ShareSet) -> Vec<u8> {
+    joined(&[b"kta-keyring/1 recovery", id, set.as_bytes()])
+}
+
 /// The parts, each behind its length, so that no two lists of parts give the same bytes.
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn joined(parts: &[&[u8]]) -> Vec<u8> {
     let mut all = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
     for part in parts {
         all.extend_from_slice(&(part.len() as u64).to_be_bytes());

@@ -175,6 +175,11 @@ async fn every_changed_byte_is_found() {
     let gone = keyring.create(TENANT, effect(2)).await.unwrap();
     keyring.destroy(&gone, Timestamp::UNIX_EPOCH).await.unwrap();
     keyring.signer("firm.example/audit").unwrap();
+    assert!(
+        !fs::read_to_string(&path).unwrap().contains("recovery"),
+        "as before there was any"
+    );
+    keyring.escrow(2, 3).unwrap();
     keyring.declare_copy(Label::fixed("backup-1")).unwrap();
     drop(keyring);
     let whole = fs::read(&path).unwrap();
@@ -249,6 +254,18 @@ async fn declared_copies_stand_in_the_evidence() {
     );
     keyring.copy_destroyed(&Label::fixed("backup-1")).unwrap();
     assert_eq!(keyring.destroy(&second, at).await.unwrap().copies, 1);
+}
+
+#[tokio::test]
+async fn the_evidence_is_the_same_before_and_after_reopening() {
+    let path = path();
+    let keyring = create(&path);
+    let kek = keyring.create(TENANT, effect(1)).await.unwrap();
+    let at = Timestamp::UNIX_EPOCH + core::time::Duration::from_nanos(1_234_567_891);
+    let evidence = keyring.destroy(&kek, at).await.unwrap();
+    drop(keyring);
+    let again = open(&path).unwrap().destroy(&kek, at).await;
+    assert_eq!(again, Ok(evidence));
 }
 
 #[tokio::test]
