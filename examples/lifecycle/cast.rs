@@ -224,26 +224,40 @@ impl Cast {
         ])
     }
 
-    /// The access list on the first day.
-    pub(crate) fn actors(&self, now: Timestamp) -> Vec<Actor> {
+    /// Whom the firm has trained when the road begins: everybody but the trainee.
+    pub(crate) fn trained(&self) -> [ActorId; 9] {
         let staff = &self.staff;
-        let trained = now.date_naive() + chrono::Months::new(12);
-        let employee = |id, role| Actor::new(id, role).trained_until(trained);
+        [
+            staff.attorney,
+            staff.paralegal,
+            staff.rival,
+            staff.clerk,
+            staff.records,
+            staff.validator,
+            staff.counsel,
+            staff.dpo,
+            staff.ciso,
+        ]
+    }
+
+    /// The access list on the first day. Nobody is trained yet as far as it knows.
+    pub(crate) fn actors(&self) -> Vec<Actor> {
+        let staff = &self.staff;
         let mut employer = Actor::new(staff.employer, Role::Petitioner);
         employer.party = Some(Party::Petitioner);
         employer.subject = self.people.get("employer").copied();
         vec![
-            employee(staff.attorney, Role::Attorney),
-            employee(staff.paralegal, Role::Paralegal),
-            // Hired last week, not trained yet.
+            Actor::new(staff.attorney, Role::Attorney),
+            Actor::new(staff.paralegal, Role::Paralegal),
+            // Hired last week.
             Actor::new(staff.trainee, Role::Paralegal),
-            employee(staff.rival, Role::Attorney),
-            employee(staff.clerk, Role::Intake),
-            employee(staff.records, Role::Records),
-            employee(staff.validator, Role::Records),
-            employee(staff.counsel, Role::LegalHold),
-            employee(staff.dpo, Role::Dpo),
-            employee(staff.ciso, Role::Ciso),
+            Actor::new(staff.rival, Role::Attorney),
+            Actor::new(staff.clerk, Role::Intake),
+            Actor::new(staff.records, Role::Records),
+            Actor::new(staff.validator, Role::Records),
+            Actor::new(staff.counsel, Role::LegalHold),
+            Actor::new(staff.dpo, Role::Dpo),
+            Actor::new(staff.ciso, Role::Ciso),
             employer,
             Actor::new(staff.channel, Role::ServiceChannel),
             Actor::new(staff.sync, Role::ServiceSync),

@@ -33,6 +33,7 @@ pub(crate) struct Opened {
     pub(crate) mailbox: Arc<Maildir>,
     pub(crate) form: Arc<WebForm>,
     pub(crate) desk: Arc<PortalDesk>,
+    pub(crate) crm: Arc<ZohoCrm>,
     pub(crate) facts: Arc<FactSheets>,
     pub(crate) store: SqliteStore,
     pub(crate) keyring: LocalKeyring,
@@ -50,6 +51,27 @@ impl Opened {
         }
         if let Some(graph) = &self.graph {
             graph.set_now(at);
+        }
+    }
+
+    /// Whether the CRM is somebody else's and not our emulator.
+    pub(crate) const fn has_outside_crm(&self) -> bool {
+        self.zoho.is_none()
+    }
+
+    /// Somebody gives a stranger access to the emulated CRM, behind the back of the list.
+    pub(crate) fn slip_a_user_into_the_crm(&self) {
+        if let Some(zoho) = &self.zoho {
+            zoho.inspect().add_user(kta_zoho::emulator::EmulatedUser {
+                id: 5_000_000_000_001,
+                first_name: "Una".to_owned(),
+                last_name: "Unlisted".to_owned(),
+                email: "una@firm.example.com".to_owned(),
+                active: true,
+                confirmed: true,
+                profile: 1,
+                role: 1,
+            });
         }
     }
 
@@ -159,7 +181,7 @@ pub(crate) async fn open(
         erasers: vec![
             shared_store as Arc<dyn Erase>,
             blobs as _,
-            shared_crm as _,
+            Arc::clone(&shared_crm) as _,
             library as _,
             Arc::clone(&desk) as _,
             Arc::clone(&mailbox) as _,
@@ -177,6 +199,7 @@ pub(crate) async fn open(
         mailbox,
         form,
         desk,
+        crm: shared_crm,
         facts,
         store,
         keyring,
@@ -283,6 +306,7 @@ pub(crate) fn clear(out: &Path) -> Result<(), Failure> {
             "disclosures.jsonl",
             "log",
             "manifest",
+            "measures.jsonl",
             "receipts",
             "refusals.jsonl",
             "story.md",

@@ -9,6 +9,7 @@ use kta_core::id::Digest;
 use kta_core::pipeline::dispose::Disposed;
 use kta_core::policy::Act;
 use kta_core::ports::store::{Register, SheetQuery};
+use kta_core::steward::improvement::Tally;
 use kta_core::{Fault, FaultKind, Port};
 
 use crate::cast::Failure;
@@ -57,6 +58,9 @@ pub(crate) async fn export(
     for (register, name) in [
         (Register::Receipts, "receipts"),
         (Register::Incidents, "receipts"),
+        (Register::Training, "receipts"),
+        (Register::Findings, "receipts"),
+        (Register::Improvements, "receipts"),
     ] {
         for (number, sheet) in sheets(&opened, register).await?.into_iter().enumerate() {
             other.push((
@@ -71,6 +75,7 @@ pub(crate) async fn export(
         disclosures.push(b'\n');
     }
     other.push(("disclosures.jsonl".to_owned(), disclosures));
+    other.push(("measures.jsonl".to_owned(), measures(&entries)?));
     for issued in disposed.certificates() {
         other.push((
             format!("receipts/{}.note", issued.certificate.id),
@@ -117,7 +122,7 @@ pub(crate) async fn export(
     Ok(files)
 }
 
-const REGISTERS: [Register; 13] = [
+const REGISTERS: [Register; 15] = [
     Register::Actors,
     Register::Approvals,
     Register::Certificates,
@@ -126,12 +131,28 @@ const REGISTERS: [Register; 13] = [
     Register::Documents,
     Register::Findings,
     Register::Grants,
+    Register::Improvements,
     Register::Incidents,
     Register::Matters,
     Register::Receipts,
     Register::Subjects,
     Register::Suppressions,
+    Register::Training,
 ];
+
+/// The measures of the exported entries, each with the query that gives it again from them.
+fn measures(entries: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
+    let mut tally = Tally::default();
+    for entry in entries {
+        tally.add(&Entry::parse(entry).map_err(kta_core::Error::from)?);
+    }
+    let mut lines = Vec::new();
+    for measure in tally.measures() {
+        serde_json::to_writer(&mut lines, &measure)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
 
 type Certified = Vec<(String, Vec<u8>, Proof)>;
 
