@@ -367,8 +367,8 @@ async fn an_ended_generations_wrapped_key_is_in_no_file() {
             .values()
             .all(|tombstone| tombstone.former.is_some())
     );
-    for number in 0..40 {
-        let kept = keys.subject_rotation(people[number]).await;
+    for (number, subject) in people.iter().enumerate() {
+        let kept = keys.subject_rotation(*subject).await;
         assert_eq!(
             kept.is_ok_and(|one| one.is_some()),
             number >= 20,

@@ -11,6 +11,10 @@
 //! person    rotate_subjects ─ reseal values, record by record ─ finish_subjects
 //! ```
 //!
+//! The root turns with the epoch, as each epoch has a key-encryption key of its own; what a
+//! custodian keeps above that (the passphrase of a keyring, the master key of an HSM) is rotated
+//! there, and nothing here notices.
+//!
 //! In between both keys work: entries of an older index epoch are looked up with
 //! [`index_key_of`](Hierarchy::index_key_of), and a person's [`RecordKey`](crate::crypto::RecordKey)
 //! opens each value with the generation that the value names. So readers and writers go on.
@@ -242,7 +246,8 @@ impl Hierarchy {
 
     /// Destroys the former keys of these people and answers the evidence, in their order. They
     /// share one turn of the epoch, as in an erasure: finish many together. Finishing again
-    /// answers the same evidence, until the person's key is rotated anew.
+    /// answers the same evidence, until the person's key is rotated anew and for as long as the
+    /// custodian remembers the key-encryption key that it destroyed: put it on the log at once.
     ///
     /// `left` is how many values sealed under those former keys the caller still counted, in
     /// all places where there are any: fields, headers, content, sealed openings of the audit
