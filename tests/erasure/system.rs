@@ -17,7 +17,7 @@ use kta_core::pii::{
     Category, Content, Fields, MediaType, Placement, PlacementKind, PlacementState, Record,
     RecordKey, Schema,
 };
-use kta_core::policy::{Act, ContentPlace, Form, Role, Sealer};
+use kta_core::policy::{Act, ContentPlace, Form, Role, Scope, Sealer};
 use kta_core::ports::blobs::BlobId;
 use kta_core::ports::kms::{KekDestroyed, KekDestruction, KekId, KekState, Kms, WrappedKey};
 use kta_core::ports::store::{Change, ChangeSet, Expected};
@@ -101,10 +101,9 @@ impl System {
     pub(crate) async fn open(&self, subject: SubjectId) -> Result<String, Code> {
         let record = self.record(subject).await.expect("the record is there");
         let session = self.desk.session(Role::Paralegal);
-        let permit = session
-            .permit(Act::Open, self.desk.whole(subject))
-            .await
-            .unwrap();
+        let scope = Scope::over([subject], [Category::Identity, Category::Case]);
+        let scope = scope.in_matter(self.desk.matter());
+        let permit = session.permit(Act::Open, scope).await.unwrap();
         let opened = self.sealer.open(&record, &permit).await;
         let fields = opened.map_err(|error| error.refusal().unwrap().code())?;
         Ok(fields.field("family_name").unwrap().expose(&permit).clone())
