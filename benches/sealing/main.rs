@@ -6,6 +6,7 @@
 //! cargo bench --bench sealing
 //! RUSTFLAGS="-C target-cpu=native" cargo bench --bench sealing     the tuned build
 //! KTA_BENCH=short cargo bench --bench sealing                       under half a minute
+//! cargo bench --bench sealing -- field stream                       some of field, stream, erase, rotate
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -39,10 +40,21 @@ fn main() -> std::io::Result<()> {
         "",
         0.0,
     );
-    field::measure(&mut figures);
-    stream::measure(&mut figures);
-    erase::measure(&mut figures);
-    rotate::measure(&mut figures);
+    let parts: [(&str, fn(&mut Figures)); 4] = [
+        ("field", field::measure),
+        ("stream", stream::measure),
+        ("erase", erase::measure),
+        ("rotate", rotate::measure),
+    ];
+    let wanted: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    for (name, measure) in parts {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            measure(&mut figures);
+        }
+    }
     figures.write()
 }
 

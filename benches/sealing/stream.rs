@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use kta_core::crypto::aead::{Aead as _, Provider};
+use kta_core::crypto::aead::Provider;
 use kta_core::crypto::segments;
 use kta_keys::OsEntropy;
 
