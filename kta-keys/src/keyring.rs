@@ -153,6 +153,10 @@ impl LocalKeyring {
 
     /// Declares that all copies with this holder are destroyed.
     ///
+    /// KEKs that are destroyed from now on do not count them. For those that were destroyed
+    /// before, tell the hierarchies of keys too:
+    /// [`copies_destroyed`](kta_core::crypto::Hierarchy::copies_destroyed).
+    ///
     /// # Errors
     /// Faults of the file.
     pub fn copy_destroyed(&self, holder: &Label) -> Result<()> {

@@ -3,10 +3,13 @@
 #![cfg(all(unix, feature = "pkcs11"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "common/custodian.rs"]
+mod custodian;
 mod softhsm;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -14,7 +17,7 @@ use kta_core::audit::Label;
 use kta_core::crypto::{EraseClaim, Hierarchy, SecretKey};
 use kta_core::id::{IdempotencyKey, SubjectId, TenantId};
 use kta_core::memory::MemoryKeyTable;
-use kta_core::ports::kms::{KekDestruction, KekId, KekState, Kms as _, WrappedKey};
+use kta_core::ports::kms::{KekDestruction, KekId, KekState, Kms, WrappedKey};
 use kta_core::time::Timestamp;
 use kta_core::{Code, Error, FaultKind, Result};
 use kta_keys::{OsEntropy, Pkcs11Kms, TokenName};
@@ -75,6 +78,81 @@ fn plant(session: &Session, kek: &KekId, extractable: bool) {
     session
         .generate_key(&Mechanism::AesKeyGen, &template)
         .unwrap();
+}
+
+#[tokio::test]
+async fn it_stands_the_cases_of_a_custodian_that_have_a_meaning_for_a_token() {
+    let stage = Stage(softhsm::token());
+    assert_eq!(custodian::failures(&stage).await, []);
+}
+
+/// One token, and what its security officer can do to it.
+struct Stage(String);
+
+#[async_trait]
+impl custodian::Backstage for Stage {
+    fn kms(&self) -> Box<dyn Kms> {
+        Box::new(softhsm::open(&self.0))
+    }
+
+    fn without_meaning(&self) -> &'static [(&'static str, &'static str)] {
+        const NO_STATE: &str = "a key on a token is there or not: none is switched off";
+        const UNNOTED: &str = "a token keeps no list beside its keys: a deleted one is unknown, \
+            see `a_key_deleted_past_the_custodian_is_unknown_and_never_called_erased`";
+        const NO_NETWORK: &str = "a call into a library: no request that is throttled or lost; \
+            what fails instead: `a_token_that_was_taken_away_and_put_back_serves_again`";
+        const NO_TOKEN: &str =
+            "a PIN does not expire; see `a_pin_that_was_refused_is_not_tried_again`";
+        &[
+            ("a_disabled_key_unwraps_nothing", NO_STATE),
+            ("a_disabled_key_wraps_nothing", NO_STATE),
+            ("a_key_deleted_behind_our_back_unwraps_nothing", UNNOTED),
+            ("a_key_deleted_behind_our_back_wraps_nothing", UNNOTED),
+            ("a_short_throttling_is_waited_out", NO_NETWORK),
+            ("a_long_throttling_is_told", NO_NETWORK),
+            ("an_outage_is_told_as_one", NO_NETWORK),
+            ("a_short_outage_is_waited_out", NO_NETWORK),
+            ("an_answer_that_comes_late_is_a_fault", NO_NETWORK),
+            ("a_cut_connection_is_tried_again", NO_NETWORK),
+            (
+                "a_destruction_whose_answer_was_lost_is_one_destruction",
+                NO_NETWORK,
+            ),
+            ("a_creation_whose_answer_was_lost_is_one_key", NO_NETWORK),
+            ("an_ended_token_is_renewed_or_told", NO_TOKEN),
+        ]
+    }
+
+    async fn disable(&self, _: &KekId) -> bool {
+        false
+    }
+
+    async fn delete(&self, kek: &KekId) -> bool {
+        let session = softhsm::session(&self.0);
+        let found = keys(&session, kek);
+        for key in &found {
+            session.destroy_object(*key).unwrap();
+        }
+        !found.is_empty()
+    }
+}
+
+#[tokio::test]
+async fn a_key_deleted_past_the_custodian_is_unknown_and_never_called_erased() {
+    let stage = Stage(softhsm::token());
+    let hsm = softhsm::open(&stage.0);
+    let kek = hsm.create(TENANT, effect(1)).await.unwrap();
+    let wrapped = hsm.wrap(&kek, &secret(), b"context").await.unwrap();
+    assert!(custodian::Backstage::delete(&stage, &kek).await);
+    // "Erased" would be evidence that nobody gave.
+    let opened = hsm.unwrap(&kek, &wrapped, b"context").await;
+    assert_eq!(code(opened), Code::CryKey);
+    assert_eq!(
+        code(hsm.wrap(&kek, &secret(), b"context").await),
+        Code::CryKey
+    );
+    assert_eq!(code(hsm.state(&kek).await), Code::CryKey);
+    assert_eq!(code(hsm.destroy(&kek, now()).await), Code::CryKey);
 }
 
 #[tokio::test]

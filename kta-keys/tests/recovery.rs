@@ -172,26 +172,45 @@ async fn copies_and_shares_that_are_declared_destroyed_no_longer_count() {
 
 #[tokio::test]
 async fn a_person_erased_while_a_copy_and_its_shares_stand_is_not_proven_erased() {
-    let keyring = Arc::new(create(&path()));
+    let path = path();
+    let keyring = Arc::new(create(&path));
     let table = Arc::new(MemoryKeyTable::new());
     let at = Timestamp::UNIX_EPOCH;
     let entropy = Arc::new(OsEntropy);
-    let keys = Hierarchy::open(TENANT, keyring.clone(), table, entropy, at)
+    let keys = Hierarchy::open(TENANT, keyring.clone(), table.clone(), entropy.clone(), at)
         .await
         .unwrap();
-    let people: Vec<_> = (1..=2).map(|n| SubjectId::from_bytes([n; 16])).collect();
+    let people: Vec<_> = (1..=3).map(|n| SubjectId::from_bytes([n; 16])).collect();
     keys.enroll_all(&people).await.unwrap();
     let set = keyring.escrow(2, 3).unwrap()[0].set();
     let vault = Label::fixed("vault");
     keyring.declare_copy(vault.clone()).unwrap();
+    let backup = path.with_extension("backup");
+    fs::copy(&path, &backup).unwrap();
+    let older = Arc::new(table.copied());
     let evidence = keys.erase(&people[..1], at).await.unwrap();
     assert_eq!(evidence[0].kek.copies, 2);
     assert_eq!(evidence[0].proven(), Err(Code::DstCeInvalid));
-    // The next epoch began after the copy was made.
+
+    // The KEK of the next epoch is in no copy. But that of the epoch before is.
+    let evidence = keys.erase(&people[1..2], at).await.unwrap();
+    assert_eq!(evidence[0].kek.copies, 0);
+    assert_eq!(evidence[0].proven(), Err(Code::DstCeInvalid));
+    let old = Arc::new(open(&backup).unwrap());
+    let old = Hierarchy::open(TENANT, old, older, entropy, at).await;
+    let key = old.unwrap().subject_key(people[1]).await.unwrap();
+    assert_eq!(key.fingerprint(), evidence[0].key, "it is true");
+
+    // Copy and shares are gone, and both who count them are told.
     keyring.copy_destroyed(&vault).unwrap();
     keyring.shares_destroyed(set).unwrap();
+    let told = keys.erase(&people[1..2], at).await.unwrap();
+    assert_eq!(told[0].proven(), Err(Code::DstCeInvalid));
+    let custodian = Hierarchy::CUSTODIAN;
+    assert_eq!(keys.copies_destroyed(&custodian, at).await, Ok(1));
     let evidence = keys.erase(&people[1..], at).await.unwrap();
     assert_eq!(evidence[0].proven(), Ok(()));
+    assert_eq!(evidence[1].proven(), Ok(()));
 }
 
 #[tokio::test]

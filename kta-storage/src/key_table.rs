@@ -1,5 +1,7 @@
 //! The table of wrapped keys in a SQLite file of its own.
 
+mod gone;
+
 use core::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,13 +23,16 @@ use serde::de::DeserializeOwned;
 use crate::sqlite::fault::{broken, corrupt};
 use crate::sqlite::open::Form;
 use crate::sqlite::readers::aside;
-use crate::sqlite::scrub;
+use gone::{Gone, Owed};
 
 /// A [`KeyTable`] in one SQLite file, apart from the records. Clones are handles to one table.
 ///
 /// Every commit is synchronised to disk before it is answered. A commit with tombstones, or one
-/// that drops a former key, also empties the write-ahead log and looks in the files' own bytes for the wrapped keys that it
-/// removed or replaced; should a page still hold one, the file is written anew.
+/// that drops a former key, also empties the write-ahead log and looks in the files' own bytes for
+/// the wrapped keys that it removed or replaced; should a page still hold one, the file is written
+/// anew. It writes down with the commit itself that this is owed: when the process dies before it
+/// is done, or a reader of a past state stands in the way, the next opening does it, and no later
+/// commit is answered without it.
 ///
 /// Back it up apart from the store, keep such a backup for a short time, and take a new one
 /// after each erasure.
@@ -45,10 +50,18 @@ impl SqliteKeyTable {
     /// Opens the table at `path`, making it if there is no file.
     ///
     /// # Errors
-    /// As [`SqliteStore::open`](crate::SqliteStore::open).
+    /// As [`SqliteStore::open`](crate::SqliteStore::open); `Unavailable` when bytes that a killed
+    /// process removed cannot be made to go from the files now.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let db = Mutex::new(FORM.open(&path, None)?);
+        let db = FORM.open(&path, None)?;
+        if let Some(owed) = Owed::of(&db)? {
+            owed.clean(&db, &path).map_err(|_| {
+                Fault::new(FaultKind::Unavailable, Port::KeyTable, "open")
+                    .because("removed bytes may still be in the file")
+            })?;
+        }
+        let db = Mutex::new(db);
         Ok(Self {
             inner: Arc::new(Inner { path, db }),
         })
@@ -100,10 +113,11 @@ impl KeyTable for SqliteKeyTable {
             let transaction =
                 Transaction::new(db, TransactionBehavior::Immediate).map_err(told("commit"))?;
             let revision = apply(&transaction, &change, &mut gone)?;
+            gone.note(&transaction)?;
+            let owed = Owed::of(&transaction)?;
             transaction.commit().map_err(told("commit"))?;
-            if gone.for_good {
-                let marks = gone.marks;
-                clean(db, path, &marks).map_err(|_| unclean())?;
+            if let Some(owed) = owed {
+                owed.clean(db, path).map_err(|_| unclean())?;
             }
             Ok(revision)
         })
@@ -390,32 +404,6 @@ impl<'c> Firm<'c> {
     }
 }
 
-/// What a commit removes or replaces.
-#[derive(Default)]
-struct Gone {
-    /// By what to recognise wrapped bytes: their last 16.
-    marks: Vec<u128>,
-    /// Whether a key went for good, so that the files must be clean of those bytes.
-    for_good: bool,
-}
-
-impl Gone {
-    /// Notes stored bytes that are replaced by others.
-    fn mark(&mut self, stored: &[Vec<u8>], next: &[u8]) {
-        let replaced = stored.iter().filter(|wrapped| **wrapped != next);
-        let ends = replaced.filter_map(|wrapped| wrapped.last_chunk::<16>());
-        self.marks.extend(ends.map(|end| u128::from_be_bytes(*end)));
-    }
-}
-
-fn clean(db: &Connection, path: &Path, marks: &[u128]) -> Result<()> {
-    scrub::empty_log(db)?;
-    if scrub::residues(path, marks)? > 0 {
-        scrub::rewrite(db)?;
-    }
-    Ok(())
-}
-
 fn node_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
     Ok(NodeRow {
         node: NodeId {
@@ -508,6 +496,7 @@ static FORM: Form = Form {
     migrations: &[
         include_str!("key_table.sql"),
         include_str!("key_table_former.sql"),
+        include_str!("key_table_scrub.sql"),
     ],
     port: Port::KeyTable,
 };

@@ -4,8 +4,8 @@ use super::{cancelled, code, fault};
 use crate::audit::Label;
 use crate::id::{Digest, SubjectId, TenantId};
 use crate::ports::key_table::{
-    CopiedKey, EpochRow, FormerDropped, FormerKey, FormerState, IndexKeyRow, KeyChange, KeyCopy,
-    KeyHead, KeyRows, KeyTable, NodeId, NodeRow, SubjectRow, Tombstone, Wanted,
+    CopiedKey, EpochRow, FormerDropped, FormerKey, FormerState, IndexKeyRow, KekWaiting, KeyChange,
+    KeyCopy, KeyHead, KeyRows, KeyTable, NodeId, NodeRow, SubjectRow, Tombstone, Wanted,
 };
 use crate::ports::kms::{KekDestroyed, KekDestruction, KekId, WrappedKey};
 use crate::time::Timestamp;
@@ -407,6 +407,12 @@ fn founded() -> KeyChange {
             wrapped: wrapped("index"),
         }],
         retired: vec![KekId::new("kek-0").unwrap()],
+        waiting: vec![KekWaiting {
+            kek: KekId::new("kek-before").unwrap(),
+            epoch: 0,
+            through: 1,
+            until: at(8),
+        }],
     };
     let mut change = KeyChange::of(TENANT, None, head);
     change.nodes = (0..3).map(|index| branch(1, index)).collect();
@@ -497,6 +503,7 @@ fn destroyed(number: u64) -> KekDestroyed {
 
 fn copy(of: CopiedKey, holder: &str) -> KeyCopy {
     KeyCopy {
+        epoch: matches!(of, CopiedKey::Epoch(_)).then_some(1),
         of,
         holder: Label::new(holder).unwrap(),
         since: at(1),

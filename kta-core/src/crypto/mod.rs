@@ -53,4 +53,4 @@ pub use index::{IndexKey, IndexPlan, IndexTag};
 pub use keys::{RecordKey, SubjectKey};
 pub use reseal::Resealed;
 pub use secret::SecretKey;
-pub use shred::{EraseClaim, GenerationEnded, KeyErased};
+pub use shred::{EarlierKek, EraseClaim, GenerationEnded, KeyErased};

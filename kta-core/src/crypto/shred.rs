@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, SubjectId, TenantId};
 use crate::ports::key_table::{FormerDropped, NodeId, Tombstone};
-use crate::ports::kms::{KekDestroyed, KekDestruction};
+use crate::ports::kms::{KekDestroyed, KekDestruction, KekId};
 use crate::refusal::Code;
 use crate::time::Timestamp;
 
@@ -37,8 +37,26 @@ pub struct KeyErased {
     pub at: Timestamp,
     /// The custodian's answer.
     pub kek: KekDestroyed,
-    /// Copies of the person's key or of an epoch's key that were declared and still stand.
+    /// The key-encryption key of an earlier epoch that goes later than `kek`, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<EarlierKek>,
+    /// Copies of the person's key, or of the key of an epoch that reaches the person, that were
+    /// declared or told of by the custodian and still stand.
     pub copies: u32,
+}
+
+/// A key-encryption key of an earlier epoch that its custodian deletes later than the one of the
+/// epoch in which a person's key was dropped.
+///
+/// Turning the epoch re-wraps a person's key and does not change it: until then this one opens it
+/// in a backup of the key table of that earlier epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierKek {
+    /// Which one.
+    pub kek: KekId,
+    /// When the custodian deletes it.
+    #[serde(with = "crate::text::instant")]
+    pub until: Timestamp,
 }
 
 /// What an erasure may claim (NIST SP 800-88r2 on cryptographic erase).
@@ -47,7 +65,8 @@ pub struct KeyErased {
 pub enum EraseClaim {
     /// No copy of the key is left anywhere that is known of.
     Effective,
-    /// Effective when the custodian's waiting period is over.
+    /// Effective when the custodian's waiting periods are over, for every key-encryption key that
+    /// reached the person.
     EffectiveFrom(#[serde(with = "crate::text::instant")] Timestamp),
     /// Nothing: copies of a key stand outside, and whoever holds one can open old backups.
     Invalid,
@@ -57,7 +76,7 @@ impl KeyErased {
     /// What may be claimed on this evidence.
     #[must_use]
     pub fn claim(&self) -> EraseClaim {
-        claim(&self.kek, self.copies)
+        claim(&self.kek, self.earlier.as_ref(), self.copies)
     }
 
     /// Refuses evidence that proves nothing.
@@ -69,7 +88,12 @@ impl KeyErased {
     }
 
     /// The evidence in a tombstone whose KEK has been destroyed.
-    pub(super) fn of(tenant: TenantId, tombstone: &Tombstone, copies: u32) -> Option<Self> {
+    pub(super) fn of(
+        tenant: TenantId,
+        tombstone: &Tombstone,
+        earlier: Option<EarlierKek>,
+        copies: u32,
+    ) -> Option<Self> {
         Some(Self {
             tenant,
             subject: tombstone.subject,
@@ -80,6 +104,7 @@ impl KeyErased {
             epoch_after: tombstone.epoch_after,
             at: tombstone.at,
             kek: tombstone.kek_destroyed.clone()?,
+            earlier,
             copies,
         })
     }
@@ -105,7 +130,11 @@ pub struct GenerationEnded {
     pub dropped: FormerDropped,
     /// The custodian's answer.
     pub kek_destroyed: KekDestroyed,
-    /// Copies of the person's keys or of an epoch's key that were declared and still stand.
+    /// The key-encryption key of an earlier epoch that goes later than that one, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<EarlierKek>,
+    /// Copies of the person's keys, or of the key of an epoch that reaches them, that were
+    /// declared or told of by the custodian and still stand.
     pub copies: u32,
 }
 
@@ -113,7 +142,7 @@ impl GenerationEnded {
     /// What may be claimed on this evidence.
     #[must_use]
     pub fn claim(&self) -> EraseClaim {
-        claim(&self.kek_destroyed, self.copies)
+        claim(&self.kek_destroyed, self.earlier.as_ref(), self.copies)
     }
 
     /// Refuses evidence that proves nothing.
@@ -125,12 +154,16 @@ impl GenerationEnded {
     }
 }
 
-fn claim(kek: &KekDestroyed, copies: u32) -> EraseClaim {
-    match (copies, kek.copies, kek.method) {
-        (0, 0, KekDestruction::Immediate) => EraseClaim::Effective,
-        (0, 0, KekDestruction::Scheduled { until }) => EraseClaim::EffectiveFrom(until),
-        _ => EraseClaim::Invalid,
+fn claim(kek: &KekDestroyed, earlier: Option<&EarlierKek>, copies: u32) -> EraseClaim {
+    if copies > 0 || kek.copies > 0 {
+        return EraseClaim::Invalid;
     }
+    let own = match kek.method {
+        KekDestruction::Immediate => None,
+        KekDestruction::Scheduled { until } => Some(until),
+    };
+    own.max(earlier.map(|earlier| earlier.until))
+        .map_or(EraseClaim::Effective, EraseClaim::EffectiveFrom)
 }
 
 fn proven(claim: EraseClaim) -> Result<(), Code> {
@@ -143,7 +176,6 @@ fn proven(claim: EraseClaim) -> Result<(), Code> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::kms::KekId;
 
     #[test]
     fn a_standing_copy_makes_the_claim_invalid() {
@@ -165,12 +197,28 @@ mod tests {
             epoch_after: 2,
             at,
             kek,
+            earlier: None,
             copies: 0,
         };
         assert_eq!(erased.claim(), EraseClaim::Effective);
         let mut later = erased.clone();
         later.kek.method = KekDestruction::Scheduled { until };
         assert_eq!(later.claim(), EraseClaim::EffectiveFrom(until));
+        // The later of the two decides, whichever it is.
+        let hour = core::time::Duration::from_secs(3600);
+        for (own, earlier) in [(None, until), (Some(until), until + hour)] {
+            let mut both = erased.clone();
+            if let Some(until) = own {
+                both.kek.method = KekDestruction::Scheduled { until };
+            }
+            both.earlier = Some(EarlierKek {
+                kek: KekId::new("kek-0").unwrap(),
+                until: earlier,
+            });
+            assert_eq!(both.claim(), EraseClaim::EffectiveFrom(earlier));
+            let text = serde_json::to_string(&both).unwrap();
+            assert_eq!(serde_json::from_str::<KeyErased>(&text).unwrap(), both);
+        }
         let mut exported = erased.clone();
         exported.copies = 1;
         assert_eq!(exported.proven(), Err(Code::DstCeInvalid));

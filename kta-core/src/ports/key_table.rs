@@ -145,8 +145,32 @@ pub struct KeyHead {
     pub epoch: EpochRow,
     /// The index keys, oldest first.
     pub index: Vec<IndexKeyRow>,
-    /// KEKs of past epochs whose destruction is still owed.
+    /// KEKs of past epochs whose destruction is still owed: of the epochs just before the active
+    /// one, oldest first.
     pub retired: Vec<KekId>,
+    /// KEKs of past epochs that the custodian only scheduled for deletion and that outlive, or
+    /// may yet outlive, those of epochs after them. Oldest first, each later than the one before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<KekWaiting>,
+}
+
+/// A KEK whose waiting period at the custodian ends later than those of the epochs after it.
+///
+/// A turn of the epoch re-wraps people's keys and does not change them: so the KEK of any epoch
+/// since a person came, with the table of then, opens the person, and the last of them to go
+/// decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KekWaiting {
+    /// The KEK.
+    pub kek: KekId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The last epoch whose KEK was gone, or will be, before this one; its own when there is
+    /// none yet.
+    pub through: u64,
+    /// When the custodian deletes it.
+    #[serde(with = "crate::text::instant")]
+    pub until: Timestamp,
 }
 
 /// An epoch: one key-encryption key at the custodian and the epoch key wrapped under it.
@@ -286,6 +310,10 @@ pub struct Tombstone {
 pub struct KeyCopy {
     /// What was copied.
     pub of: CopiedKey,
+    /// The epoch of a copied KEK, where it is known: whoever was erased before it is not reached
+    /// by the copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Who or what holds the copy.
     pub holder: Label,
     /// Since when.
@@ -299,7 +327,8 @@ pub struct KeyCopy {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CopiedKey {
-    /// A key-encryption key or the epoch key under it: reaches everybody of that epoch.
+    /// A key-encryption key or the epoch key under it: with the tables of then and later it
+    /// reaches everybody of that epoch and of the epochs after it.
     Epoch(KekId),
     /// One person's key.
     Subject(SubjectId),

@@ -38,12 +38,7 @@ impl Signing<'_> {
 
     /// The signature in hexadecimal digits.
     pub(crate) fn signature(&self, secret: &SecretString) -> String {
-        let mut canonical = format!("{}\n{}\n{}\n", self.method, self.path, self.query);
-        for (name, value) in self.headers {
-            canonical.push_str(&format!("{name}:{}\n", value.trim()));
-        }
-        let body = Digest::of(self.body);
-        canonical.push_str(&format!("\n{}\n{body}", self.names()));
+        let canonical = self.canonical();
         let text = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
             stamp(self.at),
@@ -56,6 +51,28 @@ impl Signing<'_> {
             key = mac(&*key, part.as_bytes());
         }
         Digest::from_bytes(*key).to_string()
+    }
+
+    /// The canonical request. Among its headers may be a session token.
+    fn canonical(&self) -> Zeroizing<String> {
+        let (names, body) = (self.names(), Digest::of(self.body).to_string());
+        let line = |(name, value): &(&str, &str)| name.len() + value.len() + 2;
+        let headers: usize = self.headers.iter().map(line).sum();
+        let begin = [self.method, "\n", self.path, "\n", self.query, "\n"];
+        let end = ["\n", &names, "\n", &body];
+        let around = begin.iter().chain(&end).map(|part| part.len());
+        // Room for all of it: a text that grows leaves what it held where it was.
+        let room = around.sum::<usize>() + headers;
+        let mut text = Zeroizing::new(String::with_capacity(room));
+        begin.iter().for_each(|part| text.push_str(part));
+        for (name, value) in self.headers {
+            for part in [*name, ":", value.trim(), "\n"] {
+                text.push_str(part);
+            }
+        }
+        end.iter().for_each(|part| text.push_str(part));
+        debug_assert!(text.len() <= room, "it did not grow");
+        text
     }
 
     fn scope(&self) -> String {

@@ -121,6 +121,10 @@ impl Pkcs11Kms {
 
     /// Declares that all backups with this holder are destroyed.
     ///
+    /// KEKs that are destroyed from now on do not count them. For those that were destroyed
+    /// before, tell the hierarchies of keys too:
+    /// [`copies_destroyed`](kta_core::crypto::Hierarchy::copies_destroyed).
+    ///
     /// # Errors
     /// Those of [`Kms::create`].
     pub async fn copy_destroyed(&self, holder: &Label) -> Result<()> {

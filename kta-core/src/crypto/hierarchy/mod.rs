@@ -44,6 +44,7 @@ use super::derive::Prk;
 use super::index::IndexKey;
 use super::keys::SubjectKey;
 use super::secret::SecretKey;
+use crate::audit::Label;
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{IdempotencyKey, SubjectId, TenantId};
 use crate::ports::key_table::{
@@ -252,6 +253,40 @@ impl Hierarchy {
         })
     }
 
+    /// The declared copies of keys, destroyed or not, with those that the custodian told of
+    /// ([`CUSTODIAN`](Self::CUSTODIAN)).
+    ///
+    /// # Errors
+    /// Faults of the ports.
+    pub async fn copies(&self) -> Result<Vec<KeyCopy>> {
+        self.table.copies(self.tenant).await
+    }
+
+    /// Declares that every copy with this holder is destroyed, and answers how many that were.
+    /// For copies that the custodian told of, say so at the custodian too, where it wants that.
+    ///
+    /// # Errors
+    /// Faults of the ports.
+    pub async fn copies_destroyed(&self, holder: &Label, at: Timestamp) -> Result<usize> {
+        retried!({
+            // The head first: a copy that is declared after it makes the commit a conflict.
+            let head = self.head().await?;
+            let mut change = KeyChange::of(self.tenant, Some(head.revision), head);
+            change.copies = self.copies().await?;
+            change
+                .copies
+                .retain(|copy| copy.destroyed.is_none() && copy.holder == *holder);
+            let many = change.copies.len();
+            for copy in &mut change.copies {
+                copy.destroyed = Some(at);
+            }
+            if many > 0 {
+                self.table.commit(change).await?;
+            }
+            Ok(many)
+        })
+    }
+
     /// Drops every cached key. Call it on a timer: a custodian's administrator who disables a
     /// key takes effect here at the latest then.
     pub fn forget(&self) {
@@ -281,6 +316,7 @@ impl Hierarchy {
                 epoch,
                 index,
                 retired: Vec::new(),
+                waiting: Vec::new(),
             };
             self.table
                 .commit(KeyChange::of(self.tenant, None, head))

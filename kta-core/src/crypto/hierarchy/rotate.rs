@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::keys::SubjectKey;
 use super::super::secret::SecretKey;
 use super::super::shred::GenerationEnded;
-use super::turn::{Dropped, standing};
+use super::turn::{Dropped, earlier, standing};
 use super::{Hierarchy, MARKS, corrupt, tree};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::SubjectId;
@@ -308,9 +308,9 @@ impl Hierarchy {
         subjects: &[SubjectId],
         wanted: &[Wanted],
     ) -> Result<Vec<GenerationEnded>> {
-        let (_, rows) = self.rows(wanted).await?;
+        let (head, rows) = self.rows(wanted).await?;
         present(subjects, &rows)?;
-        let copies = self.table.copies(self.tenant).await?;
+        let copies = self.copies().await?;
         let mut answers = BTreeMap::new();
         let mut evidence = Vec::with_capacity(subjects.len());
         for subject in subjects {
@@ -340,7 +340,8 @@ impl Hierarchy {
                 key: *key,
                 dropped: dropped.clone(),
                 kek_destroyed: answers[&dropped.kek].clone(),
-                copies: standing(&copies, *subject),
+                earlier: earlier(&head, dropped.epoch_before),
+                copies: standing(&copies, *subject, dropped.epoch_before),
             });
         }
         Ok(evidence)

@@ -19,20 +19,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::derive::Prk;
 use super::super::secret::SecretKey;
-use super::super::shred::KeyErased;
+use super::super::shred::{EarlierKek, KeyErased};
 use super::tree::{open_former, open_index, open_leaf, open_node};
 use super::{Hierarchy, Turned, conflict, corrupt};
+use crate::audit::Label;
 use crate::error::{Error, FaultKind, Result};
 use crate::id::SubjectId;
 use crate::ports::key_table::{
-    CopiedKey, FormerDropped, FormerState, KeyChange, KeyCopy, KeyHead, KeyRows, NodeId,
-    SubjectRow, Tombstone, Wanted,
+    CopiedKey, FormerDropped, FormerState, KekWaiting, KeyChange, KeyCopy, KeyHead, KeyRows,
+    NodeId, SubjectRow, Tombstone, Wanted,
 };
-use crate::ports::kms::KekId;
+use crate::ports::kms::{KekDestroyed, KekDestruction, KekId};
 use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
 
 impl Hierarchy {
+    /// The holder of those copies of a KEK that its custodian told of when it destroyed it.
+    ///
+    /// They reach, with an older backup of the table, whoever was there in that KEK's epoch, and
+    /// so stand against later erasures too, until
+    /// [`copies_destroyed`](Self::copies_destroyed) says that they are gone.
+    pub const CUSTODIAN: Label = Label::fixed("custodian");
+
     /// Destroys the keys of these people and answers the evidence, in their order. Everything
     /// sealed under them, in whatever copy, is unreadable when this returns.
     ///
@@ -64,8 +72,10 @@ impl Hierarchy {
         self.evidence(subjects, &wanted).await
     }
 
-    /// Destroys the KEKs that are owed and records the custodian's answers. Nothing happens when
-    /// none is.
+    /// Destroys the KEKs that are owed and records the custodian's answers: in the tombstones
+    /// that wait for them, and, because an epoch's KEK reaches everybody who was there, what of
+    /// it outlives the epoch: copies that stand, and waiting periods. Nothing happens when no KEK
+    /// is owed.
     ///
     /// # Errors
     /// Faults of the ports; what is still owed stays owed.
@@ -75,12 +85,26 @@ impl Hierarchy {
             if head.retired.is_empty() {
                 return Ok(());
             }
-            let mut destroyed = Vec::with_capacity(head.retired.len());
-            for kek in core::mem::take(&mut head.retired) {
-                destroyed.push(self.kms.destroy(&kek, now).await?);
+            let retired = core::mem::take(&mut head.retired);
+            // One a turn, and all are settled together: they are the last epochs.
+            let oldest = head.epoch.number.saturating_sub(retired.len() as u64);
+            let (mut destroyed, mut copies) = (Vec::with_capacity(retired.len()), Vec::new());
+            for (epoch, kek) in (oldest..).zip(retired) {
+                let answer = self.kms.destroy(&kek, now).await?;
+                outlast(&mut head.waiting, epoch, &answer);
+                if answer.copies > 0 {
+                    copies.push(KeyCopy {
+                        of: CopiedKey::Epoch(kek),
+                        epoch: Some(epoch),
+                        holder: Self::CUSTODIAN,
+                        since: answer.at,
+                        destroyed: None,
+                    });
+                }
+                destroyed.push(answer);
             }
             let mut change = KeyChange::of(self.tenant, Some(head.revision), head);
-            change.destroyed = destroyed;
+            (change.destroyed, change.copies) = (destroyed, copies);
             self.table.commit(change).await.map(|_| ())
         })
     }
@@ -227,30 +251,75 @@ impl Hierarchy {
     }
 
     async fn evidence(&self, subjects: &[SubjectId], wanted: &[Wanted]) -> Result<Vec<KeyErased>> {
-        let rows = self.table.read(self.tenant, wanted).await?;
-        let copies = self.table.copies(self.tenant).await?;
+        let (head, rows) = self.rows(wanted).await?;
+        let copies = self.copies().await?;
         subjects
             .iter()
             .map(|subject| {
                 let tombstone = rows.erased.get(subject).ok_or_else(|| corrupt("erase"))?;
-                KeyErased::of(self.tenant, tombstone, standing(&copies, *subject))
+                let last = tombstone.epoch_before;
+                let copies = standing(&copies, *subject, last);
+                KeyErased::of(self.tenant, tombstone, earlier(&head, last), copies)
                     .ok_or_else(|| corrupt("erase"))
             })
             .collect()
     }
 }
 
-/// How many declared copies reach a person and were not destroyed.
-pub(super) fn standing(copies: &[KeyCopy], subject: SubjectId) -> u32 {
-    let reaches = |of: &CopiedKey| match of {
-        // A copy of any epoch's key counts: which people it reaches is not recorded.
-        CopiedKey::Epoch(_) => true,
+/// How many declared copies reach a person's key, which was there up to the epoch `last`, and
+/// were not destroyed.
+pub(super) fn standing(copies: &[KeyCopy], subject: SubjectId, last: u64) -> u32 {
+    let reaches = |copy: &KeyCopy| match &copy.of {
+        // Also somebody who came later, below a branch that had been there: only whoever was
+        // gone before is out of reach. An epoch that is not recorded may be any.
+        CopiedKey::Epoch(_) => copy.epoch.is_none_or(|epoch| epoch <= last),
         CopiedKey::Subject(copied) => *copied == subject,
     };
     let many = copies
         .iter()
-        .filter(|copy| copy.destroyed.is_none() && reaches(&copy.of));
+        .filter(|copy| copy.destroyed.is_none() && reaches(copy));
     u32::try_from(many.count()).unwrap_or(u32::MAX)
+}
+
+/// The KEK of an epoch before `last` that is deleted later than that of `last`, if there is one.
+pub(super) fn earlier(head: &KeyHead, last: u64) -> Option<EarlierKek> {
+    let outliving = |it: &&KekWaiting| it.epoch < last && last <= it.through;
+    let longest = head
+        .waiting
+        .iter()
+        .filter(outliving)
+        .max_by_key(|it| it.until)?;
+    Some(EarlierKek {
+        kek: longest.kek.clone(),
+        until: longest.until,
+    })
+}
+
+/// Notes a KEK's end among those that wait. Kept are the ends that outlive a later epoch's, which
+/// is rare (a waiting period was shortened), and the last one, which may yet: so the list does
+/// not grow with the epochs.
+fn outlast(waiting: &mut Vec<KekWaiting>, epoch: u64, answer: &KekDestroyed) {
+    let end = match answer.method {
+        KekDestruction::Immediate => answer.at,
+        KekDestruction::Scheduled { until } => until,
+    };
+    if let Some(last) = waiting.last_mut() {
+        if last.until > end {
+            last.through = epoch;
+            return;
+        }
+        if last.through == last.epoch {
+            waiting.pop();
+        }
+    }
+    if let KekDestruction::Scheduled { until } = answer.method {
+        waiting.push(KekWaiting {
+            kek: answer.kek.clone(),
+            epoch,
+            through: epoch,
+            until,
+        });
+    }
 }
 
 /// What a turn of the epoch drops.

@@ -182,6 +182,7 @@ async fn a_declared_copy_makes_the_evidence_prove_nothing_until_it_is_destroyed(
     keys.enroll_all(&people(3)).await.unwrap();
     let mut copy = KeyCopy {
         of: CopiedKey::Subject(person(1)),
+        epoch: None,
         holder: crate::audit::Label::fixed("escrow"),
         since: now(),
         destroyed: None,
@@ -200,6 +201,7 @@ async fn a_declared_copy_makes_the_evidence_prove_nothing_until_it_is_destroyed(
     let kek = keys.head().await.unwrap().epoch.kek;
     let copy = KeyCopy {
         of: CopiedKey::Epoch(kek),
+        epoch: None,
         holder: crate::audit::Label::fixed("recovery-share"),
         since: now(),
         destroyed: None,

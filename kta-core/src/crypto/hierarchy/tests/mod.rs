@@ -1,4 +1,5 @@
 mod crash;
+mod custodian;
 mod erasing;
 mod index;
 mod memory;

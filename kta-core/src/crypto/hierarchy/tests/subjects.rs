@@ -217,6 +217,7 @@ async fn a_declared_copy_makes_the_end_of_a_generation_prove_nothing() {
     let (_firm, keys, _) = Firm::rotating(28).await;
     let copy = KeyCopy {
         of: CopiedKey::Subject(person(5)),
+        epoch: None,
         holder: crate::audit::Label::fixed("escrow"),
         since: now(),
         destroyed: None,
