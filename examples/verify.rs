@@ -63,12 +63,16 @@ fn verify(folder: &Path, key: Option<&Path>) -> Result<Vec<String>, String> {
                 "{path}: a certificate of this serial was seen before"
             ));
         }
+        let kept = certificate.key_kept.as_ref();
+        let kept = kept.map_or_else(String::new, |kept| {
+            format!(", the key stays ({})", kept.reason)
+        });
         let state = match certificate.state {
             CertificateState::Final => "final".to_owned(),
             CertificateState::Interim { until } => format!("interim until {until}"),
         };
         lines.push(format!(
-            "certificate {}: {state}, {} copies observed absent, {} keys destroyed, anchored in entry {entry}",
+            "certificate {}: {state}, {} copies observed absent, {} keys destroyed{kept}, anchored in entry {entry}",
             certificate.id,
             certificate.copies.len(),
             certificate.keys.len()
@@ -103,6 +107,11 @@ fn certificate(directory: &Directory, path: &str, key: &NoteKey) -> Result<Certi
         .find(|copy| copy.probe.residues.iter().any(|residue| residue.content));
     if certificate.state == CertificateState::Final && dirty.is_some() {
         return Err(format!("{path}: says final although a probe found content"));
+    }
+    if certificate.key_kept.is_some() && !certificate.keys.is_empty() {
+        return Err(format!(
+            "{path}: says that the key stays, and that it was destroyed"
+        ));
     }
     if certificate
         .keys

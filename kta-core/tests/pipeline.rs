@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[allow(dead_code, reason = "the tests of two matters use the rest")]
 mod road;
 
 use kta_core::Code;

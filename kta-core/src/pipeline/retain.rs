@@ -10,6 +10,7 @@ use crate::audit::{Label, Outcome};
 use crate::error::Result;
 use crate::id::{MatterId, RecordId, SubjectId};
 use crate::pii::{Category, Matter, MatterState, Party, RecordKey};
+use crate::pipeline::dispose::elsewhere::Elsewhere;
 use crate::pipeline::house::{House, file, label};
 use crate::pipeline::manage;
 use crate::pipeline::process::require_state;
@@ -154,14 +155,25 @@ async fn facts(
     nexus: &Nexus,
     on: NaiveDate,
 ) -> Result<Facts> {
-    let query = HoldQuery::covering(house.tenant(), subject, Some(matter.id));
-    let holds = house.doors.store.holds(&query).await?;
+    let mut matters = BTreeSet::from([matter.id]);
+    let elsewhere = Elsewhere::of(house, subject, matter.id).await?;
+    if !elsewhere.keeps_key() {
+        // With this matter the person's key would go, and with the key what a hold on another
+        // matter covers.
+        matters.extend(elsewhere.matters());
+    }
+    let mut holds = BTreeSet::new();
+    for covered in matters {
+        let query = HoldQuery::covering(house.tenant(), subject, Some(covered));
+        let found = house.doors.store.holds(&query).await?;
+        holds.extend(found.into_iter().map(|hold| hold.id));
+    }
     Ok(Facts {
         today: on,
         triggers: matter.triggers.clone(),
         open: matter.open_points.clone(),
         nexus: nexus.regimes.clone(),
-        holds: holds.into_iter().map(|hold| hold.id).collect(),
+        holds: holds.into_iter().collect(),
         custodian: nexus.custodian,
     })
 }

@@ -288,8 +288,14 @@ impl<'g> Session<'g> {
         let mut held = BTreeMap::new();
         if matches!(act, Act::Destroy | Act::Approve | Act::Propose) {
             for subject in &scope.subjects {
-                let query = HoldQuery::covering(self.gate.tenant, *subject, scope.matter);
-                held.insert(*subject, !self.gate.store.holds(&query).await?.is_empty());
+                let others = scope.held_through.get(subject).into_iter().flatten();
+                let matters = [scope.matter].into_iter().chain(others.copied().map(Some));
+                let mut any = false;
+                for matter in matters {
+                    let query = HoldQuery::covering(self.gate.tenant, *subject, matter);
+                    any = any || !self.gate.store.holds(&query).await?.is_empty();
+                }
+                held.insert(*subject, any);
             }
         }
         Ok(held)
@@ -369,6 +375,7 @@ pub struct Scope {
     subjects: BTreeSet<SubjectId>,
     categories: BTreeSet<Category>,
     other_than: Option<ActorId>,
+    held_through: BTreeMap<SubjectId, BTreeSet<MatterId>>,
     facts: Vec<(&'static str, Safe)>,
 }
 
@@ -381,6 +388,7 @@ impl Scope {
             subjects: BTreeSet::new(),
             categories: BTreeSet::from([Category::FirmRecord]),
             other_than: None,
+            held_through: BTreeMap::new(),
             facts: Vec::new(),
         }
     }
@@ -412,6 +420,21 @@ impl Scope {
     #[must_use]
     pub fn in_matter(mut self, matter: impl Into<Option<MatterId>>) -> Self {
         self.matter = matter.into();
+        self
+    }
+
+    /// The same, where it also touches what `subject` has in these matters: a legal hold on one of
+    /// them stands against destruction as a hold on the person does.
+    #[must_use]
+    pub fn held_through(
+        mut self,
+        subject: SubjectId,
+        matters: impl IntoIterator<Item = MatterId>,
+    ) -> Self {
+        self.held_through
+            .entry(subject)
+            .or_default()
+            .extend(matters);
         self
     }
 

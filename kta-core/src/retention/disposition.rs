@@ -47,8 +47,12 @@ pub struct Certificate {
     pub approvals: BTreeMap<Label, (ActorId, NaiveDate)>,
     /// Every known copy.
     pub copies: Vec<CopyOutcome>,
-    /// The keys.
+    /// The keys that were destroyed. Without one the certificate claims that the copies were
+    /// erased, and no cryptographic erase.
     pub keys: Vec<KeyErased>,
+    /// Why the person's key was not destroyed, if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_kept: Option<KeyKept>,
     /// What remains to be said: residues that hold no content, copies given to others.
     pub exceptions: Vec<Label>,
     /// Origin of the audit log that anchors this certificate: an entry of the act `certify`
@@ -71,6 +75,25 @@ impl Certificate {
     pub fn digest(&self) -> Digest {
         Digest::of(self.text().as_bytes())
     }
+}
+
+/// That a person's key stays, because it still opens what the firm must keep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyKept {
+    /// Why, as a code; so far always [`OTHER_MATTERS`](Self::OTHER_MATTERS).
+    pub reason: Label,
+    /// How many other matters of the person need the key. Which ones, whoever receives the
+    /// certificate of this matter need not know.
+    pub matters: u32,
+    /// When that was seen, immediately before the keys of the matter were destroyed.
+    #[serde(with = "crate::text::instant")]
+    pub at: Timestamp,
+}
+
+impl KeyKept {
+    /// The person has another matter: the key goes with the last one.
+    pub const OTHER_MATTERS: Label = Label::fixed("other-matters");
 }
 
 /// How far a destruction is.

@@ -8,7 +8,7 @@ mod hold;
 mod schedule;
 
 pub use calendar::Period;
-pub use disposition::{Certificate, CertificateState, CopyOutcome};
+pub use disposition::{Certificate, CertificateState, CopyOutcome, KeyKept};
 pub use evaluate::{Evaluation, Facts, Outcome, Step, evaluate};
 pub use hold::{Hold, Release};
 pub use schedule::{Bound, Combine, Holder, PackRef, Rule, Schedule, Term};

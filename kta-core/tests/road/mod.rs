@@ -53,7 +53,40 @@ pub(crate) async fn ports(seed: u64) -> (MemoryPorts, Cast) {
     let now: Timestamp = "2026-11-22T09:00:00Z".parse().unwrap();
     let ports = MemoryPorts::new(seed, now);
     let subject = |who: u8| SubjectId::derived(&[b"person", &seed.to_be_bytes(), &[who]]);
-    let mut letter = Letter::new(now, "noa@qzx-canary.example").with("body", "our documents");
+    let cast = Cast {
+        matter: MatterId::derived(&[b"matter", &seed.to_be_bytes()]),
+        people: [0, 1, 2, 3, 4].map(subject),
+        deliveries: letters(&ports, now, "our documents"),
+    };
+    (ports, cast)
+}
+
+/// Opens a second matter of the same parents and employer, with children under ids of its own,
+/// and the letters for it.
+pub(crate) async fn second_matter(ports: &MemoryPorts, house: &House, cast: &Cast) -> Cast {
+    found(house, cast).await.unwrap();
+    let mut people = cast.people;
+    for child in &mut people[2..4] {
+        *child = SubjectId::derived(&[b"second", child.as_bytes()]);
+    }
+    let second = Cast {
+        matter: MatterId::derived(&[b"second", cast.matter.as_bytes()]),
+        people,
+        deliveries: letters(ports, house.gate.now(), "and for the second matter"),
+    };
+    let first = |directory: &kta_core::policy::Directory| directory.matters[&cast.matter].clone();
+    let mut matter = house.gate.directory(first);
+    let parties = cast.people.map(|person| matter.parties[&person]);
+    matter.id = second.matter;
+    matter.parties = people.into_iter().zip(parties).collect();
+    let attorney = session(house, Role::Attorney, Purpose::Representation);
+    let opened = manage::open_matter(house, &attorney, matter, &people[2..4]).await;
+    opened.unwrap();
+    second
+}
+
+fn letters(ports: &MemoryPorts, now: Timestamp, body: &str) -> Vec<DeliveryId> {
+    let mut letter = Letter::new(now, "noa@qzx-canary.example").with("body", body);
     for (number, kind) in FAMILY_DOCUMENTS {
         letter = letter.attach(
             format!("{kind}-{number}.txt"),
@@ -63,6 +96,7 @@ pub(crate) async fn ports(seed: u64) -> (MemoryPorts, Cast) {
     }
     let (family, _) = ports.intake.push(letter);
     let employer = Letter::new(now, "hr@example.com")
+        .with("body", body)
         .attach("lca.txt", MediaType::text(), content(4, DocumentKind::Lca))
         .attach(
             "letter.txt",
@@ -70,12 +104,7 @@ pub(crate) async fn ports(seed: u64) -> (MemoryPorts, Cast) {
             content(4, DocumentKind::EmployerLetter),
         );
     let (petition, _) = ports.intake.push(employer);
-    let cast = Cast {
-        matter: MatterId::derived(&[b"matter", &seed.to_be_bytes()]),
-        people: [0, 1, 2, 3, 4].map(subject),
-        deliveries: vec![family, petition],
-    };
-    (ports, cast)
+    vec![family, petition]
 }
 
 const FAMILY_DOCUMENTS: [(usize, DocumentKind); 9] = [
@@ -223,11 +252,12 @@ pub(crate) async fn execute(house: &House, _cast: &Cast, approved: Approved) -> 
     dispose::execute(house, &destroyer, &prober, approved, &Nexus::default()).await
 }
 
-pub(crate) async fn until_approved(
+/// The road to the agency.
+pub(crate) async fn until_transmitted(
     ports: &MemoryPorts,
     house: &House,
     cast: &Cast,
-) -> Result<Approved> {
+) -> Result<transmit::Transmitted> {
     found(house, cast).await?;
     let clerk = session(house, Role::Intake, Purpose::Representation);
     // The intake port of the house is among its erasers; the letters come through the same one.
@@ -288,7 +318,16 @@ pub(crate) async fn until_approved(
         authority: Some(Digest::of(b"G-28, signed")),
     };
     let filer = session(house, Role::Attorney, Purpose::Filing);
-    let transmitted = transmit::transmit(house, &filer, shared, filing).await?;
+    transmit::transmit(house, &filer, shared, filing).await
+}
+
+pub(crate) async fn until_approved(
+    ports: &MemoryPorts,
+    house: &House,
+    cast: &Cast,
+) -> Result<Approved> {
+    let transmitted = until_transmitted(ports, house, cast).await?;
+    let attorney = session(house, Role::Attorney, Purpose::Representation);
     if house
         .gate
         .directory(|directory| directory.matters[&cast.matter].state)

@@ -30,6 +30,7 @@ macro_rules! reread {
 }
 
 mod census;
+mod evidence;
 mod rotate;
 mod tree;
 mod turn;

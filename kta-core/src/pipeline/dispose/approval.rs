@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
+use super::elsewhere::scope_with_keys;
 use super::journal::Journal;
 use super::{destruction_scope, frozen};
 use crate::audit::{Event, Label, Outcome};
@@ -201,7 +202,8 @@ async fn sign_off(
     before: &[ActorId],
 ) -> Result<NaiveDate> {
     let matter = manage::matter(house, proposal.matter)?;
-    let scope = destruction_scope(&matter).about("set", proposal.set);
+    let scope = scope_with_keys(house, &matter).await?;
+    let scope = scope.about("set", proposal.set);
     let refuse = async |refusal: Refusal| -> Result<NaiveDate> {
         session
             .log_refusal(Act::Approve, &destruction_scope(&matter), &refusal)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDate;
 
 use super::approval::Proposal;
+use super::elsewhere::Elsewhere;
 use super::journal::Journal;
 use super::{Disposed, Issued, destruction_scope};
 use crate::audit::{Label, Outcome};
@@ -16,7 +17,7 @@ use crate::pipeline::{manage, suppress, verify};
 use crate::policy::{Act, Session};
 use crate::ports::store::{ChangeSet, Register};
 use crate::refusal::{Code, Refusal};
-use crate::retention::{Certificate, CertificateState, CopyOutcome};
+use crate::retention::{Certificate, CertificateState, CopyOutcome, KeyKept};
 use crate::time::Timestamp;
 
 /// The standard that the certificates speak of.
@@ -35,7 +36,25 @@ pub(super) async fn certify(
     let scope = destruction_scope(&matter);
     let permit = session.permit(Act::Certify, scope).await?;
     let now = house.gate.now();
-    let marks = verify::marks_of(house, matter.id).await?;
+    let mut marks = verify::marks_of(house, matter.id).await?;
+    // Whoever has another matter is no stranger to be kept out; with the last matter come the
+    // marks of all.
+    marks.retain(|subject, _| !journal.kept.contains_key(subject));
+    for subject in matter.parties.keys() {
+        if journal.kept.contains_key(subject) {
+            continue;
+        }
+        let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
+        for other in elsewhere.matters() {
+            let theirs = verify::marks_of(house, *other).await?.remove(subject);
+            let all = marks.entry(*subject).or_default();
+            all.extend(theirs.into_iter().flatten());
+        }
+    }
+    for all in marks.values_mut() {
+        all.sort();
+        all.dedup();
+    }
     let places = journal.placements(house, matter.id).await?;
     let mut change = ChangeSet::new(house.tenant(), now);
     let mut certificates = Vec::new();
@@ -85,14 +104,16 @@ pub(super) async fn certify(
             authority,
             set: proposal.set,
             approvals: approvals(proposal),
-            exceptions: exceptions(&copies),
+            exceptions: exceptions(&copies, journal.kept.get(subject)),
             copies,
             keys: journal
                 .keys
                 .iter()
+                .flatten()
                 .filter(|key| key.subject == *subject)
                 .cloned()
                 .collect(),
+            key_kept: journal.kept.get(subject).cloned(),
             log: house.doors.signer.name().to_owned(),
         };
         let note = crate::audit::SignedNote::sign(certificate.text(), &*house.doors.signer)?;
@@ -167,8 +188,9 @@ fn approvals(proposal: &Proposal) -> BTreeMap<Label, (ActorId, NaiveDate)> {
     approvals
 }
 
-/// What remains to be said besides the copies: traces without content, recipients outside.
-fn exceptions(copies: &[CopyOutcome]) -> Vec<Label> {
+/// What remains to be said besides the copies: traces without content, recipients outside, a key
+/// that stays.
+fn exceptions(copies: &[CopyOutcome], kept: Option<&KeyKept>) -> Vec<Label> {
     let traces = copies.iter().flat_map(|copy| {
         let traces = copy
             .probe
@@ -181,8 +203,10 @@ fn exceptions(copies: &[CopyOutcome]) -> Vec<Label> {
         .iter()
         .filter(|copy| copy.kind == PlacementKind::Recipient)
         .map(|copy| label(format_args!("recipient:{}", copy.system)));
+    let keys = kept.map(|kept| label(format_args!("key-kept:{}", kept.reason)));
     traces
         .chain(recipients)
+        .chain(keys)
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()

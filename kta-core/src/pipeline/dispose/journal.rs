@@ -13,7 +13,7 @@ use crate::pii::Placement;
 use crate::pipeline::house::{House, file, label};
 use crate::ports::erase::{Erased, Probe};
 use crate::ports::store::{Change, ChangeSet, PlacementQuery, Register};
-use crate::retention::Evaluation;
+use crate::retention::{Evaluation, KeyKept};
 
 /// What has been done of a destruction; nothing in it is ever taken back.
 #[derive(Debug, Default)]
@@ -21,7 +21,9 @@ pub(super) struct Journal {
     copies: Vec<PlacementId>,
     pub(super) evaluations: BTreeMap<SubjectId, Evaluation>,
     pub(super) erased: BTreeMap<PlacementId, Erased>,
-    pub(super) keys: Vec<KeyErased>,
+    pub(super) kept: BTreeMap<SubjectId, KeyKept>,
+    /// `None` until the keys were dealt with.
+    pub(super) keys: Option<Vec<KeyErased>>,
     pub(super) probes: BTreeMap<PlacementId, Probe>,
 }
 
@@ -36,7 +38,9 @@ pub(super) enum Noted {
     },
     /// A copy was erased by its system.
     Erased(PlacementId, Erased),
-    /// The keys of everybody in the matter are destroyed.
+    /// Whose keys stay, and why: decided anew before each attempt to destroy the others.
+    Kept(BTreeMap<SubjectId, KeyKept>),
+    /// The keys of everybody else in the matter are destroyed.
     Keys(Vec<KeyErased>),
     /// A place was looked at afterwards.
     Probed(PlacementId, Probe),
@@ -109,7 +113,8 @@ impl Journal {
                 (self.copies, self.evaluations) = (copies, evaluations);
             }
             Noted::Erased(copy, erased) => drop(self.erased.insert(copy, erased)),
-            Noted::Keys(keys) => self.keys = keys,
+            Noted::Kept(kept) => self.kept = kept,
+            Noted::Keys(keys) => self.keys = Some(keys),
             Noted::Probed(copy, probe) => drop(self.probes.insert(copy, probe)),
         }
     }
@@ -121,6 +126,7 @@ impl Noted {
         match self {
             Self::Begun { .. } => begun_id(matter),
             Self::Erased(copy, _) => label(format_args!("erased:{copy}")),
+            Self::Kept(_) => label(format_args!("kept:{matter}")),
             Self::Keys(_) => label(format_args!("keys:{matter}")),
             Self::Probed(copy, _) => label(format_args!("probed:{copy}")),
         }

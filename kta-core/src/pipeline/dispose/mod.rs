@@ -4,6 +4,7 @@
 //! propose ─► two approvals ─► execute: holds and pack again
 //!   (frozen set)                │  erase each copy in its system ── journal
 //!                               │  destroy the persons' keys       ── journal
+//!                               │    (of those without another matter)
 //!                               │  probe each place afresh         ── journal
 //!                               ▼
 //!                   certificate: interim while a provider's window runs, else final
@@ -14,6 +15,7 @@
 
 mod approval;
 mod certificate;
+pub(in crate::pipeline) mod elsewhere;
 mod journal;
 mod saga;
 

@@ -1,6 +1,9 @@
 //! The saga: erase each copy, destroy the keys, probe each place, each step journalled.
 
+use std::collections::BTreeMap;
+
 use super::approval::{self, Approved, Proposal, eligible, set_of};
+use super::elsewhere::Elsewhere;
 use super::journal::{Journal, Noted};
 use super::{Disposed, certificate, destruction_scope, disposed, frozen};
 use crate::audit::Outcome;
@@ -13,6 +16,7 @@ use crate::pipeline::retain::{Nexus, Retained, reconsider};
 use crate::policy::{Act, Purpose, Role, Scope, Session};
 use crate::ports::erase::Probe;
 use crate::refusal::{Code, Refusal};
+use crate::retention::KeyKept;
 use crate::time::Timestamp;
 
 /// Erases every copy, destroys the keys, probes every place, and certifies what was observed.
@@ -106,10 +110,10 @@ async fn carry_out(
             erase(house, executor, &mut journal, placement, &matter).await?;
         }
     }
-    if journal.keys.is_empty() {
+    if journal.keys.is_none() {
         destroy_keys(house, executor, &mut journal, &matter).await?;
     }
-    for key in &journal.keys {
+    for key in journal.keys.iter().flatten() {
         key.proven()?;
     }
     for placement in copies {
@@ -192,11 +196,22 @@ async fn destroy_keys(
     journal: &mut Journal,
     matter: &Matter,
 ) -> Result<()> {
-    let subjects: Vec<SubjectId> = matter.parties.keys().copied().collect();
-    let scope = Scope::over(subjects.iter().copied(), [Category::Identity]).in_matter(matter.id);
+    let subjects = spare_keys(house, executor, journal, matter).await?;
+    if subjects.is_empty() {
+        let noted = Noted::Keys(Vec::new());
+        return journal
+            .note(house, matter.id, noted, None, Vec::new())
+            .await;
+    }
+    let mut scope =
+        Scope::over(subjects.keys().copied(), [Category::Identity]).in_matter(matter.id);
+    for (subject, elsewhere) in &subjects {
+        scope = scope.held_through(*subject, elsewhere.matters().iter().copied());
+    }
     let permit = executor
         .permit(Act::Destroy, scope.about("what", "keys"))
         .await?;
+    let subjects: Vec<_> = subjects.into_keys().collect();
     let keys = house.sealer.keys().erase(&subjects, permit.now()).await?;
     let events = keys.iter().map(|key| {
         let event = permit
@@ -211,6 +226,47 @@ async fn destroy_keys(
     journal
         .note(house, matter.id, Noted::Keys(keys), None, events)
         .await
+}
+
+/// Leaves out whoever has another matter that needs the key, and notes why. The rest are those
+/// whose keys go.
+async fn spare_keys(
+    house: &House,
+    executor: &Session<'_>,
+    journal: &mut Journal,
+    matter: &Matter,
+) -> Result<BTreeMap<SubjectId, Elsewhere>> {
+    let mut going = BTreeMap::new();
+    let mut kept = BTreeMap::new();
+    for subject in matter.parties.keys() {
+        let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
+        // A key that an earlier attempt destroyed cannot stay, whatever came since.
+        if elsewhere.keeps_key() && !house.sealer.keys().is_erased(*subject).await? {
+            let stays = KeyKept {
+                reason: KeyKept::OTHER_MATTERS,
+                matters: u32::try_from(elsewhere.needing()).unwrap_or(u32::MAX),
+                at: chrono::SubsecRound::trunc_subsecs(house.gate.now(), 3),
+            };
+            kept.insert(*subject, stays);
+        } else {
+            going.insert(*subject, elsewhere);
+        }
+    }
+    if kept != journal.kept {
+        let events = kept.iter().map(|(subject, stays)| {
+            let event = executor.event(Act::Retain, Outcome::Done);
+            let event = event.of_subject(*subject).in_matter(matter.id);
+            event
+                .with("what", "key")
+                .with("reason", stays.reason.clone())
+                .with("matters", u64::from(stays.matters))
+        });
+        let events = events.collect();
+        journal
+            .note(house, matter.id, Noted::Kept(kept), None, events)
+            .await?;
+    }
+    Ok(going)
 }
 
 /// Probes a place independently of what its system said when it erased.
