@@ -1,6 +1,7 @@
 //! The cases that every custodian outside this process must stand, beyond the contract's kit:
 //! what an administrator does to a key behind our back, and what a network does to a request.
 #![allow(
+    clippy::print_stdout,
     clippy::unwrap_used,
     dead_code,
     unreachable_pub,
