@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kta_core::audit::{Folder, NoteKey, SignedNote, Verifier, key_in, verify_export};
+use kta_core::crypto::EraseClaim;
 use kta_core::retention::{Certificate, CertificateState};
 
 fn main() -> ExitCode {
@@ -107,6 +108,14 @@ fn certificate(directory: &Directory, path: &str, key: &NoteKey) -> Result<Certi
         .find(|copy| copy.probe.residues.iter().any(|residue| residue.content));
     if certificate.state == CertificateState::Final && dirty.is_some() {
         return Err(format!("{path}: says final although a probe found content"));
+    }
+    let waits = certificate.keys.iter().any(
+        |key| matches!(key.claim(), EraseClaim::EffectiveFrom(until) if until > certificate.at),
+    );
+    if certificate.state == CertificateState::Final && waits {
+        return Err(format!(
+            "{path}: says final although a key waits for its destruction"
+        ));
     }
     if certificate.key_kept.is_some() && !certificate.keys.is_empty() {
         return Err(format!(

@@ -100,9 +100,11 @@ impl KeyKept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateState {
-    /// Every copy was observed absent, and no provider's window runs any more.
+    /// Every copy was observed absent, and no window of a provider or of the keys' custodian runs
+    /// any more.
     Final,
-    /// Erased, but a provider's window runs until then; a final one replaces it.
+    /// Erased, but a provider's window, or the waiting period of the keys' custodian, runs until
+    /// then; a final one replaces it.
     Interim {
         /// The earliest day of a final certificate.
         until: Timestamp,

@@ -321,6 +321,11 @@ pub(crate) async fn until_transmitted(
     transmit::transmit(house, &filer, shared, filing).await
 }
 
+pub(crate) async fn finalise(house: &House, disposed: Disposed) -> Result<Disposed> {
+    let prober = house.session(actor(Role::Records, 1), Role::Records, Purpose::Disposition);
+    dispose::finalise(house, &prober, disposed).await
+}
+
 pub(crate) async fn until_approved(
     ports: &MemoryPorts,
     house: &House,

@@ -9,6 +9,7 @@ use super::elsewhere::Elsewhere;
 use super::journal::Journal;
 use super::{Disposed, Issued, destruction_scope};
 use crate::audit::{Label, Outcome};
+use crate::crypto::{EraseClaim, KeyErased};
 use crate::error::Result;
 use crate::id::{ActorId, CertificateId, SubjectId};
 use crate::pii::{MatterState, PlacementKind};
@@ -78,7 +79,18 @@ pub(super) async fn certify(
                 })
             })
             .collect();
-        let until = if finally { None } else { window(&copies, now) };
+        let keys = if finally { &journal.ended } else { &None };
+        let keys = keys.as_ref().or(journal.keys.as_ref());
+        let keys = keys.into_iter().flatten();
+        let keys: Vec<_> = keys
+            .filter(|key| key.subject == *subject)
+            .cloned()
+            .collect();
+        let until = if finally {
+            None
+        } else {
+            window(&copies, &keys, now)
+        };
         let state = until.map_or(CertificateState::Final, |until| CertificateState::Interim {
             until,
         });
@@ -106,13 +118,7 @@ pub(super) async fn certify(
             approvals: approvals(proposal),
             exceptions: exceptions(&copies, journal.kept.get(subject)),
             copies,
-            keys: journal
-                .keys
-                .iter()
-                .flatten()
-                .filter(|key| key.subject == *subject)
-                .cloned()
-                .collect(),
+            keys,
             key_kept: journal.kept.get(subject).cloned(),
             log: house.doors.signer.name().to_owned(),
         };
@@ -167,7 +173,8 @@ pub(super) async fn certify(
     })
 }
 
-fn window(copies: &[CopyOutcome], now: Timestamp) -> Option<Timestamp> {
+/// Until when a system may still have a copy, or a custodian could still bring a key back.
+fn window(copies: &[CopyOutcome], keys: &[KeyErased], now: Timestamp) -> Option<Timestamp> {
     let residues = copies.iter().flat_map(|copy| {
         copy.probe
             .residues
@@ -175,7 +182,12 @@ fn window(copies: &[CopyOutcome], now: Timestamp) -> Option<Timestamp> {
             .filter_map(|residue| residue.until)
     });
     let windows = copies.iter().filter_map(|copy| copy.erased.window);
-    residues.chain(windows).filter(|until| *until > now).max()
+    let waiting = keys.iter().filter_map(|key| match key.claim() {
+        EraseClaim::EffectiveFrom(until) => Some(until),
+        EraseClaim::Effective | EraseClaim::Invalid => None,
+    });
+    let all = residues.chain(windows).chain(waiting);
+    all.filter(|until| *until > now).max()
 }
 
 fn approvals(proposal: &Proposal) -> BTreeMap<Label, (ActorId, NaiveDate)> {

@@ -24,6 +24,8 @@ pub(super) struct Journal {
     pub(super) kept: BTreeMap<SubjectId, KeyKept>,
     /// `None` until the keys were dealt with.
     pub(super) keys: Option<Vec<KeyErased>>,
+    /// What the custodian said of the keys when its waiting period was over.
+    pub(super) ended: Option<Vec<KeyErased>>,
     pub(super) probes: BTreeMap<PlacementId, Probe>,
 }
 
@@ -42,6 +44,8 @@ pub(super) enum Noted {
     Kept(BTreeMap<SubjectId, KeyKept>),
     /// The keys of everybody else in the matter are destroyed.
     Keys(Vec<KeyErased>),
+    /// The custodian of the keys was asked again, and none is left waiting.
+    Ended(Vec<KeyErased>),
     /// A place was looked at afterwards.
     Probed(PlacementId, Probe),
 }
@@ -115,6 +119,7 @@ impl Journal {
             Noted::Erased(copy, erased) => drop(self.erased.insert(copy, erased)),
             Noted::Kept(kept) => self.kept = kept,
             Noted::Keys(keys) => self.keys = Some(keys),
+            Noted::Ended(keys) => self.ended = Some(keys),
             Noted::Probed(copy, probe) => drop(self.probes.insert(copy, probe)),
         }
     }
@@ -128,6 +133,7 @@ impl Noted {
             Self::Erased(copy, _) => label(format_args!("erased:{copy}")),
             Self::Kept(_) => label(format_args!("kept:{matter}")),
             Self::Keys(_) => label(format_args!("keys:{matter}")),
+            Self::Ended(_) => label(format_args!("ended:{matter}")),
             Self::Probed(copy, _) => label(format_args!("probed:{copy}")),
         }
     }

@@ -7,7 +7,8 @@
 //!                               │    (of those without another matter)
 //!                               │  probe each place afresh         ── journal
 //!                               ▼
-//!                   certificate: interim while a provider's window runs, else final
+//!                   certificate: interim while a window of a provider or of the keys'
+//!                                custodian runs, else final
 //! ```
 //!
 //! Killed anywhere and called again, it goes on where the journal ends. A certificate is built
@@ -60,7 +61,7 @@ impl Disposed {
         &self.certificates
     }
 
-    /// Until when the last provider's window runs, if one runs.
+    /// Until when the last window of a provider or a custodian runs, if one runs.
     #[must_use]
     pub fn interim_until(&self) -> Option<Timestamp> {
         self.certificates

@@ -7,8 +7,9 @@ use super::elsewhere::Elsewhere;
 use super::journal::{Journal, Noted};
 use super::{Disposed, certificate, destruction_scope, disposed, frozen};
 use crate::audit::Outcome;
+use crate::crypto::EraseClaim;
 use crate::error::Result;
-use crate::id::{IdempotencyKey, SubjectId};
+use crate::id::{IdempotencyKey, MatterId, SubjectId};
 use crate::pii::{Category, Matter, Placement, PlacementState};
 use crate::pipeline::house::House;
 use crate::pipeline::manage;
@@ -49,16 +50,35 @@ pub async fn execute(
     outcome
 }
 
-/// Probes again after the providers' windows have ended, and replaces interim certificates by
-/// final ones.
+/// Probes again and asks the custodian of the keys again, after the windows of both have ended,
+/// and replaces interim certificates by final ones.
 ///
 /// # Errors
-/// [`Code::DstResidue`] while a window still runs or content is still found; faults.
+/// [`Code::DstResidue`] while a window still runs or content is still found,
+/// [`Code::DstCeInvalid`] when the deletion of a key was cancelled at its custodian or a copy of a
+/// key came to light: logged, and the certificates stay interim; faults.
 pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -> Result<Disposed> {
     let Some(until) = disposed.interim_until() else {
         return Ok(disposed);
     };
-    let matter = disposed.matter();
+    let matter = manage::matter(house, disposed.matter())?;
+    let outcome = close(house, prober, matter.id, until).await;
+    if let Err(error) = &outcome
+        && let Some(refusal) = error.refusal()
+    {
+        prober
+            .log_refusal(Act::Certify, &destruction_scope(&matter), refusal)
+            .await?;
+    }
+    outcome
+}
+
+async fn close(
+    house: &House,
+    prober: &Session<'_>,
+    matter: MatterId,
+    until: Timestamp,
+) -> Result<Disposed> {
     if until > house.gate.now() {
         let refusal = Refusal::new(Code::DstResidue)
             .about("matter", matter)
@@ -69,6 +89,7 @@ pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -
     let proposal = approval::proposal(house, matter).await?;
     let proposal =
         proposal.ok_or_else(|| Refusal::new(Code::DspChanged).about("matter", matter))?;
+    ask_custodian(house, &mut journal, matter).await?;
     for placement in journal.placements(house, matter).await? {
         let probe = probe(house, prober, &placement).await?;
         let still = probe
@@ -90,6 +111,31 @@ pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -
             .await?;
     }
     certificate::certify(house, prober, &proposal, &journal, true).await
+}
+
+/// Notes that the custodian still calls every key destroyed, and that none waits any more.
+async fn ask_custodian(house: &House, journal: &mut Journal, matter: MatterId) -> Result<()> {
+    let people: Vec<_> = journal
+        .keys
+        .iter()
+        .flatten()
+        .map(|key| key.subject)
+        .collect();
+    let keys = house.sealer.keys().evidence_now(&people).await?;
+    for key in &keys {
+        key.proven()?;
+        if let EraseClaim::EffectiveFrom(until) = key.claim()
+            && until > house.gate.now()
+        {
+            return Err(Refusal::new(Code::DstResidue)
+                .about("subject", key.subject)
+                .about("until", until)
+                .into());
+        }
+    }
+    journal
+        .note(house, matter, Noted::Ended(keys), None, Vec::new())
+        .await
 }
 
 async fn carry_out(

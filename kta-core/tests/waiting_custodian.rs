@@ -1,0 +1,194 @@
+//! A custodian that deletes keys at the end of a waiting period: no certificate is final before.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
+#[allow(dead_code, reason = "the tests of the whole road use the rest")]
+mod road;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use kta_core::crypto::{EraseClaim, Hierarchy, SecretKey};
+use kta_core::id::{IdempotencyKey, TenantId};
+use kta_core::memory::{ManualClock, MemoryKeyTable, MemoryKms, MemoryPorts, SeededEntropy};
+use kta_core::pipeline::House;
+use kta_core::pipeline::dispose::{Disposed, disposed};
+use kta_core::policy::Sealer;
+use kta_core::ports::Ledger as _;
+use kta_core::ports::kms::{KekDestroyed, KekDestruction, KekId, KekState, Kms, WrappedKey};
+use kta_core::retention::CertificateState;
+use kta_core::time::{Clock as _, Timestamp};
+use kta_core::{Code, Result};
+
+use road::Cast;
+
+#[tokio::test]
+async fn a_certificate_is_interim_until_the_custodian_has_deleted_the_key() {
+    let (ports, cast, house, custodian) = waiting(31).await;
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    let until = ports.clock.now() + TimeDelta::days(30);
+    assert_eq!(disposed.interim_until(), Some(until));
+    for issued in disposed.certificates() {
+        let interim = CertificateState::Interim { until };
+        assert_eq!(issued.certificate.state, interim);
+        let [key] = &issued.certificate.keys[..] else {
+            panic!("one key of each person");
+        };
+        assert_eq!(key.claim(), EraseClaim::EffectiveFrom(until));
+    }
+    ports.clock.advance(TimeDelta::days(29));
+    let before = ports.store.size(house.tenant()).await.unwrap();
+    refused(&house, disposed, Code::DstResidue).await;
+    let after = ports.store.size(house.tenant()).await.unwrap();
+    assert_eq!(after - before, 1, "the refusal is on the log");
+    assert_eq!(custodian.asked(), 0);
+
+    ports.clock.advance(TimeDelta::days(2));
+    let ended = road::finalise(&house, again(&house, &cast).await).await;
+    let ended = ended.unwrap();
+    assert_eq!(custodian.asked(), 5, "once for each person");
+    assert_eq!(ended.interim_until(), None);
+    for issued in ended.certificates() {
+        assert_eq!(issued.certificate.state, CertificateState::Final);
+        assert_eq!(issued.certificate.keys.len(), 1);
+    }
+    // What is filed is what was answered.
+    assert_eq!(again(&house, &cast).await.interim_until(), None);
+}
+
+#[tokio::test]
+async fn a_final_certificate_holds_what_the_custodian_said_last() {
+    let (ports, cast, house, custodian) = waiting(32).await;
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    ports.clock.advance(TimeDelta::days(31));
+    custodian.deleted.store(true, Ordering::Relaxed);
+    let ended = road::finalise(&house, disposed).await.unwrap();
+    for issued in ended.certificates() {
+        let [key] = &issued.certificate.keys[..] else {
+            panic!("one key of each person");
+        };
+        assert_eq!(key.claim(), EraseClaim::Effective);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_deletion_gives_no_final_certificate() {
+    let (ports, cast, house, custodian) = waiting(33).await;
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    custodian.cancelled.store(true, Ordering::Relaxed);
+    ports.clock.advance(TimeDelta::days(31));
+    refused(&house, disposed, Code::DstCeInvalid).await;
+    let still = again(&house, &cast).await;
+    assert!(still.interim_until().is_some());
+    assert_eq!(still.certificates().len(), 5);
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_scheduled_anew_gives_no_final_certificate_before_its_time() {
+    let (ports, cast, house, custodian) = waiting(34).await;
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    custodian.days.store(60, Ordering::Relaxed);
+    ports.clock.advance(TimeDelta::days(31));
+    refused(&house, disposed, Code::DstResidue).await;
+    ports.clock.advance(TimeDelta::days(30));
+    let ended = road::finalise(&house, again(&house, &cast).await).await;
+    assert_eq!(ended.unwrap().interim_until(), None);
+}
+
+async fn refused(house: &House, disposed: Disposed, expected: Code) {
+    let refused = road::finalise(house, disposed).await.unwrap_err();
+    assert_eq!(refused.refusal().expect("a refusal").code(), expected);
+}
+
+async fn again(house: &House, cast: &Cast) -> Disposed {
+    disposed(house, cast.matter).await.unwrap().unwrap()
+}
+
+/// A house whose keys are with a custodian that waits.
+async fn waiting(seed: u64) -> (MemoryPorts, Cast, House, Arc<Waiting>) {
+    let (ports, cast) = road::ports(seed).await;
+    let mut house = ports.open().await.unwrap();
+    let entropy = Arc::new(SeededEntropy::new(seed + 1000));
+    let kms = Arc::new(Waiting {
+        within: MemoryKms::new(Arc::clone(&entropy) as _),
+        clock: ports.clock.clone(),
+        days: AtomicI64::new(30),
+        cancelled: AtomicBool::new(false),
+        deleted: AtomicBool::new(false),
+        asked: Mutex::new(0),
+    });
+    let table = Arc::new(MemoryKeyTable::new());
+    let now = ports.clock.now();
+    let custodian = Arc::clone(&kms);
+    let entropy = entropy as Arc<dyn kta_core::time::Entropy>;
+    let keys = Hierarchy::open(house.tenant(), kms, table, Arc::clone(&entropy), now).await;
+    house.sealer = Sealer::new(Arc::new(keys.unwrap()), entropy);
+    (ports, cast, house, custodian)
+}
+
+#[derive(Debug)]
+struct Waiting {
+    within: MemoryKms,
+    clock: ManualClock,
+    /// How long it waits.
+    days: AtomicI64,
+    /// Whether an administrator brought the keys back.
+    cancelled: AtomicBool,
+    /// Whether it says that a key is gone when its time is over.
+    deleted: AtomicBool,
+    /// How often it was asked for a key that it had destroyed.
+    asked: Mutex<u32>,
+}
+
+impl Waiting {
+    fn asked(&self) -> u32 {
+        *self.asked.lock().unwrap()
+    }
+
+    fn scheduled(&self, mut evidence: KekDestroyed) -> KekDestroyed {
+        let until: Timestamp = evidence.at + TimeDelta::days(self.days.load(Ordering::Relaxed));
+        if !(self.deleted.load(Ordering::Relaxed) && until <= self.clock.now()) {
+            evidence.method = KekDestruction::Scheduled { until };
+        }
+        evidence
+    }
+}
+
+#[async_trait]
+impl Kms for Waiting {
+    async fn create(&self, tenant: TenantId, key: IdempotencyKey) -> Result<KekId> {
+        self.within.create(tenant, key).await
+    }
+
+    async fn wrap(&self, kek: &KekId, secret: &SecretKey, context: &[u8]) -> Result<WrappedKey> {
+        self.within.wrap(kek, secret, context).await
+    }
+
+    async fn unwrap(&self, kek: &KekId, wrapped: &WrappedKey, context: &[u8]) -> Result<SecretKey> {
+        self.within.unwrap(kek, wrapped, context).await
+    }
+
+    async fn destroy(&self, kek: &KekId, at: Timestamp) -> Result<KekDestroyed> {
+        self.within
+            .destroy(kek, at)
+            .await
+            .map(|evidence| self.scheduled(evidence))
+    }
+
+    async fn state(&self, kek: &KekId) -> Result<KekState> {
+        let KekState::Destroyed(evidence) = self.within.state(kek).await? else {
+            return Ok(KekState::Active);
+        };
+        *self.asked.lock().unwrap() += 1;
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Ok(KekState::Active);
+        }
+        Ok(KekState::Destroyed(self.scheduled(evidence)))
+    }
+}
