@@ -1,11 +1,10 @@
 //! Asking again, after an erasure.
 
-use super::turn::standing;
-use super::{Hierarchy, Wanted, corrupt};
+use super::{Hierarchy, Wanted};
 use crate::crypto::shred::KeyErased;
 use crate::error::Result;
 use crate::id::SubjectId;
-use crate::ports::kms::KekState;
+use crate::ports::kms::{KekDestroyed, KekDestruction, KekId, KekState};
 use crate::refusal::{Code, Refusal};
 
 impl Hierarchy {
@@ -28,24 +27,26 @@ impl Hierarchy {
     /// whose key was not destroyed; faults of the ports.
     pub async fn evidence_now(&self, subjects: &[SubjectId]) -> Result<Vec<KeyErased>> {
         let wanted: Vec<_> = subjects.iter().copied().map(Wanted::Subject).collect();
-        let (_, rows) = self.rows(&wanted).await?;
-        let copies = self.table.copies(self.tenant).await?;
-        let mut evidence = Vec::with_capacity(subjects.len());
-        for subject in subjects {
-            let tombstone = rows.erased.get(subject).ok_or_else(|| corrupt("erase"))?;
-            let told = KeyErased::of(self.tenant, tombstone, standing(&copies, *subject));
-            let mut now = told.ok_or_else(|| corrupt("erase"))?;
-            now.kek = match self.kms.state(&now.kek.kek).await? {
-                KekState::Destroyed(destroyed) => destroyed,
-                KekState::Active => {
-                    return Err(Refusal::new(Code::DstCeInvalid)
-                        .about("subject", *subject)
-                        .about("kek", now.kek.kek)
-                        .into());
-                }
-            };
-            evidence.push(now);
+        let mut evidence = self.evidence(subjects, &wanted).await?;
+        for told in &mut evidence {
+            told.kek = self.destroyed(told.subject, &told.kek.kek).await?;
+            if let Some(earlier) = &mut told.earlier
+                && let KekDestruction::Scheduled { until } =
+                    self.destroyed(told.subject, &earlier.kek).await?.method
+            {
+                earlier.until = until;
+            }
         }
         Ok(evidence)
+    }
+
+    async fn destroyed(&self, subject: SubjectId, kek: &KekId) -> Result<KekDestroyed> {
+        match self.kms.state(kek).await? {
+            KekState::Destroyed(destroyed) => Ok(destroyed),
+            KekState::Active => Err(Refusal::new(Code::DstCeInvalid)
+                .about("subject", subject)
+                .about("kek", kek.clone())
+                .into()),
+        }
     }
 }

@@ -250,7 +250,11 @@ impl Hierarchy {
         Ok(())
     }
 
-    async fn evidence(&self, subjects: &[SubjectId], wanted: &[Wanted]) -> Result<Vec<KeyErased>> {
+    pub(super) async fn evidence(
+        &self,
+        subjects: &[SubjectId],
+        wanted: &[Wanted],
+    ) -> Result<Vec<KeyErased>> {
         let (head, rows) = self.rows(wanted).await?;
         let copies = self.copies().await?;
         subjects
