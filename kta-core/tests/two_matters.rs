@@ -130,11 +130,11 @@ async fn a_hold_on_the_other_matter_that_comes_amid_the_saga_stops_the_keys_dest
             matter.advance(MatterState::Destroyed)
         });
         ended.await.unwrap();
-        let approved = road::until_approved(&ports, &house, &first).await.unwrap();
+        road::until_approved(&ports, &house, &first).await.unwrap();
         let plan = FaultPlan::at(back * 20, Strike::DeadBefore);
-        let dying = ports.open_under(&plan).await;
-        drop(approved);
-        let Ok(dying) = dying else { continue };
+        let Ok(dying) = ports.open_under(&plan).await else {
+            continue;
+        };
         if manage::wake(&dying).await.is_err() {
             continue;
         }
