@@ -130,11 +130,11 @@ async fn a_hold_on_the_other_matter_that_comes_amid_the_saga_stops_the_keys_dest
             matter.advance(MatterState::Destroyed)
         });
         ended.await.unwrap();
-        let approved = road::until_approved(&ports, &house, &first).await.unwrap();
+        road::until_approved(&ports, &house, &first).await.unwrap();
         let plan = FaultPlan::at(back * 20, Strike::DeadBefore);
-        let dying = ports.open_under(&plan).await;
-        drop(approved);
-        let Ok(dying) = dying else { continue };
+        let Ok(dying) = ports.open_under(&plan).await else {
+            continue;
+        };
         if manage::wake(&dying).await.is_err() {
             continue;
         }
@@ -155,6 +155,40 @@ async fn a_hold_on_the_other_matter_that_comes_amid_the_saga_stops_the_keys_dest
         amid > 0 && struck > amid,
         "{struck} times, {amid} of them after copies had gone"
     );
+}
+
+#[tokio::test]
+async fn killed_amid_the_saga_and_started_again_the_same_keys_stay() {
+    let mut killed = 0;
+    for call in (0..).step_by(4) {
+        let (ports, first) = road::ports(26).await;
+        let house = ports.open().await.unwrap();
+        road::second_matter(&ports, &house, &first).await;
+        let approved = road::until_approved(&ports, &house, &first).await.unwrap();
+        let strike = if call % 8 == 0 {
+            Strike::DeadBefore
+        } else {
+            Strike::DeadAfter
+        };
+        let plan = FaultPlan::at(call, strike);
+        if let Ok(dying) = ports.open_under(&plan).await
+            && manage::wake(&dying).await.is_ok()
+        {
+            drop(road::execute(&dying, &first, approved).await);
+        }
+        if plan.struck().is_none() {
+            break;
+        }
+        plan.heal();
+        let house = ports.open().await.unwrap();
+        manage::wake(&house).await.unwrap();
+        let disposed = road::drive(&ports, &house, &first).await.unwrap();
+        keeps(&disposed, first.people[0]);
+        assert_eq!(certificate(&disposed, first.people[2]).keys.len(), 1);
+        gone(&ports, &house, &first).await;
+        killed += 1;
+    }
+    assert!(killed > 30, "killed {killed} times");
 }
 
 /// The certificate says that the key stays and why, and claims nothing of it.

@@ -101,6 +101,30 @@ async fn a_deletion_that_was_scheduled_anew_gives_no_final_certificate_before_it
     assert_eq!(ended.unwrap().interim_until(), None);
 }
 
+#[tokio::test]
+async fn a_certificate_that_is_final_already_is_not_given_again() {
+    let (ports, cast, house, _) = waiting(35).await;
+    road::second_matter(&ports, &house, &cast).await;
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    // Whose key stays waits for nothing.
+    let now = |disposed: &Disposed| -> Vec<String> {
+        let issued = disposed.certificates().iter();
+        let ended = issued.filter(|one| one.certificate.state == CertificateState::Final);
+        ended.map(|one| one.note.clone()).collect()
+    };
+    let first = now(&disposed);
+    assert_eq!(first.len(), 3);
+    ports.clock.advance(TimeDelta::days(31));
+    let ended = road::finalise(&house, disposed).await.unwrap();
+    assert_eq!(now(&ended).len(), 5);
+    assert!(first.iter().all(|note| now(&ended).contains(note)));
+    let mut filed = now(&again(&house, &cast).await);
+    let mut ended = now(&ended);
+    filed.sort();
+    ended.sort();
+    assert_eq!(filed, ended);
+}
+
 async fn refused(house: &House, disposed: Disposed, expected: Code) {
     let refused = road::finalise(house, disposed).await.unwrap_err();
     assert_eq!(refused.refusal().expect("a refusal").code(), expected);

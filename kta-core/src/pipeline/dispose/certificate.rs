@@ -25,13 +25,14 @@ use crate::time::Timestamp;
 pub const STANDARD: &str = "NIST SP 800-88r2";
 
 /// One certificate for each person, filed together with the entries that anchor them, the
-/// suppression marks and the matter's last state.
+/// suppression marks and the matter's last state. With the certificates given `before`, those
+/// that are interim are replaced by final ones; one that is final already stands.
 pub(super) async fn certify(
     house: &House,
     session: &Session<'_>,
     proposal: &Proposal,
     journal: &Journal,
-    finally: bool,
+    before: &[Issued],
 ) -> Result<Disposed> {
     let matter = manage::matter(house, proposal.matter)?;
     let scope = destruction_scope(&matter);
@@ -59,7 +60,16 @@ pub(super) async fn certify(
     let places = journal.placements(house, matter.id).await?;
     let mut change = ChangeSet::new(house.tenant(), now);
     let mut certificates = Vec::new();
+    let finally = !before.is_empty();
     for subject in matter.parties.keys() {
+        let standing = before.iter().find(|issued| {
+            let certificate = &issued.certificate;
+            certificate.subject == *subject && certificate.state == CertificateState::Final
+        });
+        if let Some(standing) = standing {
+            certificates.push(standing.clone());
+            continue;
+        }
         let Some(authority) = journal.evaluations.get(subject).cloned() else {
             return Err(Refusal::new(Code::DspChanged)
                 .about("subject", *subject)

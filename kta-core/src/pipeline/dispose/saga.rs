@@ -62,7 +62,7 @@ pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -
         return Ok(disposed);
     };
     let matter = manage::matter(house, disposed.matter())?;
-    let outcome = close(house, prober, matter.id, until).await;
+    let outcome = close(house, prober, &disposed, until).await;
     if let Err(error) = &outcome
         && let Some(refusal) = error.refusal()
     {
@@ -76,9 +76,10 @@ pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -
 async fn close(
     house: &House,
     prober: &Session<'_>,
-    matter: MatterId,
+    disposed: &Disposed,
     until: Timestamp,
 ) -> Result<Disposed> {
+    let matter = disposed.matter();
     if until > house.gate.now() {
         let refusal = Refusal::new(Code::DstResidue)
             .about("matter", matter)
@@ -110,7 +111,7 @@ async fn close(
             .note(house, matter, noted, Some(absent), Vec::new())
             .await?;
     }
-    certificate::certify(house, prober, &proposal, &journal, true).await
+    certificate::certify(house, prober, &proposal, &journal, disposed.certificates()).await
 }
 
 /// Notes that the custodian still calls every key destroyed, and that none waits any more.
@@ -167,7 +168,7 @@ async fn carry_out(
             look_again(house, prober, &mut journal, placement, &matter).await?;
         }
     }
-    certificate::certify(house, prober, proposal, &journal, false).await
+    certificate::certify(house, prober, proposal, &journal, &[]).await
 }
 
 /// Checks everything once more and opens the journal over the approved set.
