@@ -52,6 +52,8 @@ pub(crate) fn measure(figures: &mut Figures) {
         let mut told = |_: &_| branches += 1;
         rekey(&system.house, &session, &mut told).await.unwrap();
         ports.clock.set(ports.clock.now() + Hierarchy::HELD);
+        rekey(&system.house, &session, &mut told).await.unwrap();
+        ports.clock.set(ports.clock.now() + Hierarchy::HELD);
         let rekeyed = rekey(&system.house, &session, &mut told).await.unwrap();
         println!("  {branches} steps, each of which may be the last of a process");
         rekeyed

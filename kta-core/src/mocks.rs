@@ -116,6 +116,12 @@ mock! {
             sealed: ContentStream,
             permit: &'p Permit<'q>,
         ) -> Result<(u64, Digest)>;
+        async fn replace<'s, 'i, 'p, 'q>(
+            &'s self,
+            id: &'i BlobId,
+            sealed: ContentStream,
+            permit: &'p Permit<'q>,
+        ) -> Result<(u64, Digest)>;
         async fn stream<'s, 'i, 'p, 'q>(
             &'s self,
             id: &'i BlobId,

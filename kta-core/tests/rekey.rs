@@ -5,18 +5,28 @@
 #[allow(dead_code, reason = "the tests of the whole road use the rest")]
 mod road;
 
-use kta_core::Code;
-use kta_core::crypto::{Envelope, Hierarchy};
-use kta_core::id::{Digest, DocumentId, RecordId, SubjectId};
-use kta_core::memory::{FaultPlan, MemoryPorts, Strike};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kta_core::audit::Label;
+use kta_core::crypto::{Envelope, EraseClaim, Hierarchy};
+use kta_core::id::{Digest, DocumentId, PlacementId, RecordId, SubjectId};
+use kta_core::memory::{FaultPlan, ManualClock, MemoryPorts, Strike};
+use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{
-    Category, Content, FieldName, Fields, MediaType, Pii, Record, RecordKey, Schema,
+    Category, Content, ContentStream, FieldName, Fields, MediaType, Pii, Placement, PlacementKind,
+    PlacementState, Record, RecordKey, Schema,
 };
 use kta_core::pipeline::House;
-use kta_core::pipeline::rekey::{Rekeying, Stage, rekey, under_way};
-use kta_core::policy::{Act, ContentPlace, Form, Purpose, Role, Scope};
-use kta_core::ports::BlobId;
-use kta_core::ports::store::{Change, ChangeSet, Expected, RecordBy, RecordQuery, Store as _};
+use kta_core::pipeline::rekey::{Rekeying, Stage, Why, rekey, under_way};
+use kta_core::policy::{Act, ContentPlace, Form, Permit, Purpose, Role, Scope};
+use kta_core::ports::store::{
+    Change, ChangeSet, Committed, Expected, HoldQuery, PlacementQuery, RecordBy, RecordQuery,
+    Sheet, SheetQuery, Store,
+};
+use kta_core::ports::{BlobId, Blobs};
+use kta_core::retention::Hold;
+use kta_core::{Code, Result};
 
 use road::{Cast, ports, session};
 
@@ -42,9 +52,33 @@ async fn everything_is_sealed_anew_and_the_former_keys_end() {
     assert_eq!(rekey(&house, &ciso, &mut |_| ()).await.unwrap(), waiting);
 
     ports.clock.set(until);
+    let draining = rekey(&house, &ciso, &mut |step| told.push(step.clone()))
+        .await
+        .unwrap();
+    let Stage::Draining { until } = draining.stage else {
+        panic!("{draining:?}");
+    };
+    // Who read a record before it was sealed anew, opens it.
+    let paralegal = session(&house, Role::Paralegal, Purpose::Representation);
+    for old in &before {
+        let scope = whole(old.key.subject, &cast);
+        let permit = paralegal.permit(Act::Open, scope).await.unwrap();
+        house.sealer.open(old, &permit).await.unwrap();
+    }
+    ports.clock.set(until);
     let done = rekey(&house, &ciso, &mut |step| told.push(step.clone()))
         .await
         .unwrap();
+    assert_eq!((done.again, done.claim), (0, Some(EraseClaim::Effective)));
+    let log = log(&house).await;
+    for fact in [
+        "\"kek\"",
+        "\"ended\"",
+        "\"method\":\"immediate\"",
+        "\"resealed\"",
+    ] {
+        assert!(log.contains(fact), "{fact}");
+    }
     assert_eq!(done.stage, Stage::Done);
     assert_eq!((done.records, done.contents), (5, 5));
     assert!(
@@ -94,7 +128,7 @@ async fn a_death_at_any_step_loses_nothing_and_the_next_call_goes_on() {
                 && kta_core::pipeline::manage::wake(&house).await.is_ok()
             {
                 let ciso = session(&house, Role::Ciso, Purpose::Compliance);
-                for _ in 0..2 {
+                for _ in 0..3 {
                     if rekey(&house, &ciso, &mut |_| ()).await.is_err() {
                         break;
                     }
@@ -166,9 +200,283 @@ async fn only_the_security_officer_rekeys_and_sees_nothing_by_it() {
     }
 }
 
+#[tokio::test]
+async fn what_a_late_writer_sealed_under_a_former_key_is_sealed_anew_before_that_key_ends() {
+    let (ports, cast) = filled(5).await;
+    let house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    let (subject, schema) = (cast.people[0], Schema::person());
+    let paralegal = session(&house, Role::Paralegal, Purpose::Representation);
+    let scope = || whole(subject, &cast);
+    let permit = paralegal.permit(Act::Store, scope()).await.unwrap();
+    let mut key = record_key(&house, subject);
+    key.record = RecordId::derived(&[b"late"]);
+    let late = form(key, 1, &schema, &cast);
+    let fields = family_name(&schema);
+    let late = house.sealer.seal(late, &fields, &permit).await.unwrap();
+    let mut place = place(subject, &cast);
+    place.document = DocumentId::derived(&[b"late"]);
+    let page = Content::of(PAGE.to_vec(), MediaType::text());
+    let page = house
+        .sealer
+        .seal_content(&place, page, &permit)
+        .await
+        .unwrap();
+    let newcomer = SubjectId::derived(&[b"newcomer"]);
+
+    // Both come when everything has been sealed anew; and somebody else turns a key.
+    until(&ports, &house, "draining").await;
+    put(&house, late, Expected::Absent).await;
+    let mut intended = placed(&house, subject, &cast);
+    intended.id = PlacementId::derived(&[b"late"]);
+    intended.of = CopyOf::Document(place.document);
+    intended.state = PlacementState::Intended;
+    let change = Change::PutPlacement(intended);
+    let set = ChangeSet::new(house.tenant(), house.gate.now()).with(change);
+    house.doors.store.commit(set).await.unwrap();
+    let id = BlobId {
+        document: place.document,
+        ..blob(&house, subject)
+    };
+    let permit = paralegal.permit(Act::Store, scope()).await.unwrap();
+    house.doors.blobs.put(&id, page, &permit).await.unwrap();
+    let keys = house.sealer.keys();
+    keys.enroll(newcomer).await.unwrap();
+    ports.clock.set(house.gate.now() + Hierarchy::HELD);
+    keys.rotate_subjects(&[newcomer], house.gate.now())
+        .await
+        .unwrap();
+
+    let done = to_the_end(&ports, &house).await;
+    assert_eq!((done.stage, done.again), (Stage::Done, 1));
+    assert_eq!((done.records, done.contents), (6, 6));
+    assert_eq!(keys.subject_rotation(subject).await.unwrap(), None);
+    assert_eq!(keys.subject_rotation(newcomer).await.unwrap(), None);
+    let record = house.doors.store.record(&key).await.unwrap().unwrap();
+    assert_eq!(generations(&record), [2]);
+    let permit = paralegal.permit(Act::Open, scope()).await.unwrap();
+    house.sealer.open(&record, &permit).await.unwrap();
+    let sealed = house.doors.blobs.stream(&id, &permit).await.unwrap();
+    let expected = (PAGE.len() as u64, Digest::of(PAGE), MediaType::text());
+    let page = house.sealer.open_content(&place, expected, sealed, &permit);
+    let page = page.await.unwrap().collect(1 << 20, &permit).await.unwrap();
+    assert_eq!(page.expose(&permit), PAGE);
+    everything_opens(&house, &cast).await;
+}
+
+#[tokio::test]
+async fn two_workers_take_turns_and_lose_nothing() {
+    let (ports, cast) = filled(6).await;
+    let (mut one, mut other) = (ports.open().await.unwrap(), ports.open().await.unwrap());
+    for house in [&mut one, &mut other] {
+        house.doors.store = Arc::new(Yielding(Arc::clone(&house.doors.store)));
+        kta_core::pipeline::manage::wake(house).await.unwrap();
+    }
+    for _ in 0..10 {
+        let first = session(&one, Role::Ciso, Purpose::Compliance);
+        let second = session(&other, Role::Ciso, Purpose::Compliance);
+        let (mut quiet, mut silent) = (|_: &Rekeying| (), |_: &Rekeying| ());
+        let both = futures_util::future::join(
+            rekey(&one, &first, &mut quiet),
+            rekey(&other, &second, &mut silent),
+        );
+        let (first, second) = both.await;
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!((first.number, second.number), (1, 1));
+        everything_opens(&one, &cast).await;
+        if first.stage == Stage::Done {
+            assert_eq!(second, first);
+            assert_eq!((first.records, first.contents, first.again), (5, 5, 0));
+            assert_eq!(first.exceptions, []);
+            return;
+        }
+        ports.clock.set(one.gate.now() + Hierarchy::HELD);
+    }
+    panic!("they never end");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_keeps_its_key_and_stops_nobody_else() {
+    let (ports, cast) = filled(7).await;
+    let house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    let [altered, lost, unmapped, erased, sound] = cast.people;
+    let records = sealed(&house, &cast).await;
+    let mut broken = records[0].clone();
+    broken.header[40] ^= 1;
+    put(&house, broken, Expected::Any).await;
+    let mut strange = records[2].clone();
+    strange.schema = Label::fixed("strange");
+    put(&house, strange, Expected::Any).await;
+    let destroyer = session(&house, Role::ServiceDestroy, Purpose::Retention);
+    let mut bytes = None;
+    for subject in [lost, erased] {
+        let id = blob(&house, subject);
+        let kept = ports
+            .blobs
+            .stored()
+            .into_iter()
+            .find(|(kept, _)| *kept == id);
+        bytes = bytes.or(kept.map(|(_, bytes)| bytes));
+        let permit = destroyer.permit(Act::Destroy, whole(subject, &cast)).await;
+        house
+            .doors
+            .blobs
+            .remove(&id, &permit.unwrap())
+            .await
+            .unwrap();
+    }
+    let mut gone = placed(&house, erased, &cast);
+    gone.state = PlacementState::Absent {
+        at: house.gate.now(),
+    };
+    let change = Change::PutPlacement(gone);
+    let set = ChangeSet::new(house.tenant(), house.gate.now()).with(change);
+    house.doors.store.commit(set).await.unwrap();
+
+    let done = to_the_end(&ports, &house).await;
+    let mut noted: Vec<_> = done.exceptions.iter().map(|e| (e.subject, e.why)).collect();
+    noted.sort_unstable_by_key(|(subject, _)| *subject);
+    let mut expected = [
+        (altered, Why::Altered),
+        (lost, Why::Lost),
+        (unmapped, Why::Unmapped),
+    ];
+    expected.sort_unstable_by_key(|(subject, _)| *subject);
+    assert_eq!(noted, expected);
+    let keys = house.sealer.keys();
+    for subject in cast.people {
+        let kept = keys.subject_rotation(subject).await.unwrap().is_some();
+        assert_eq!(kept, subject != erased && subject != sound);
+    }
+    assert_eq!(keys.index_epochs().await.unwrap(), [1, 2]);
+    assert!(log(&house).await.contains("\"exception\":\"lost\""));
+    assert!(
+        !house
+            .doors
+            .blobs
+            .contains(&blob(&house, erased))
+            .await
+            .unwrap()
+    );
+
+    // What comes back opens, and the next rotation seals it anew.
+    let paralegal = session(&house, Role::Paralegal, Purpose::Representation);
+    let permit = paralegal
+        .permit(Act::Store, whole(lost, &cast))
+        .await
+        .unwrap();
+    let back = Box::pin(futures_util::stream::iter([Ok(bytes.unwrap())]));
+    house
+        .doors
+        .blobs
+        .put(&blob(&house, lost), back, &permit)
+        .await
+        .unwrap();
+    let next = to_the_end(&ports, &house).await;
+    assert!(next.exceptions.iter().all(|noted| noted.subject != lost));
+    assert_eq!(keys.subject_rotation(lost).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_branch_may_take_longer_than_a_permit_lasts() {
+    let (ports, cast) = filled_over(8, 256).await;
+    let mut house = ports.open().await.unwrap();
+    let slow = Slow(Arc::clone(&house.doors.blobs), ports.clock.clone());
+    house.doors.blobs = Arc::new(slow);
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    let done = to_the_end(&ports, &house).await;
+    assert_eq!((done.records, done.contents), (5, 5));
+    assert_eq!(done.exceptions, []);
+    drop(house);
+    let house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    everything_opens(&house, &cast).await;
+}
+
+#[tokio::test]
+async fn many_records_and_many_branches_are_all_met() {
+    let (ports, cast) = filled_over(9, 4).await;
+    let house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    let (subject, schema) = (cast.people[1], Schema::person());
+    let paralegal = session(&house, Role::Paralegal, Purpose::Representation);
+    let permit = paralegal
+        .permit(Act::Store, whole(subject, &cast))
+        .await
+        .unwrap();
+    for number in 0..300_u64 {
+        let mut key = record_key(&house, subject);
+        key.record = RecordId::derived(&[b"many", &number.to_be_bytes()]);
+        let form = form(key, 1, &schema, &cast);
+        let record = house
+            .sealer
+            .seal(form, &family_name(&schema), &permit)
+            .await;
+        put(&house, record.unwrap(), Expected::Absent).await;
+    }
+    let others: Vec<_> = (0..40_u8)
+        .map(|who| SubjectId::derived(&[b"other", &[who]]))
+        .collect();
+    let keys = house.sealer.keys();
+    keys.enroll_all(&others).await.unwrap();
+    let epoch = keys.epoch().await.unwrap();
+    let done = to_the_end(&ports, &house).await;
+    assert_eq!((done.records, done.people), (305, 45));
+    // Two turns for twelve branches, and one for the index key.
+    assert_eq!(keys.epoch().await.unwrap(), epoch + 3);
+    for number in 0..300_u64 {
+        let mut key = record_key(&house, subject);
+        key.record = RecordId::derived(&[b"many", &number.to_be_bytes()]);
+        let record = house.doors.store.record(&key).await.unwrap().unwrap();
+        assert_eq!((generations(&record), record.revision), (vec![2], 2));
+    }
+    everything_opens(&house, &cast).await;
+}
+
+#[tokio::test]
+async fn a_search_that_sealing_anew_overtakes_finds_the_record() {
+    let (ports, cast) = filled(10).await;
+    let house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    until(&ports, &house, "waiting").await;
+    let name = FieldName::fixed("email");
+    let value = Pii::new(email(2));
+    let tags = house
+        .sealer
+        .search_tags(&Schema::person(), &name, &value)
+        .await;
+    let mut found = Vec::new();
+    for tag in tags.unwrap() {
+        let query = RecordQuery {
+            tenant: house.tenant(),
+            by: RecordBy::Tag(name.clone(), tag),
+            after: None,
+            limit: 10,
+        };
+        found.extend(house.doors.store.records(&query).await.unwrap());
+        if under_way(&house).await.unwrap().unwrap().records == 0 {
+            ports.clock.set(house.gate.now() + Hierarchy::HELD);
+            until(&ports, &house, "draining").await;
+        }
+    }
+    assert!(!found.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|found| found.key.subject == cast.people[2])
+    );
+}
+
 /// A house with a record and a document of each of five people.
 async fn filled(seed: u64) -> (MemoryPorts, Cast) {
-    let (ports, cast) = ports(seed).await;
+    filled_over(seed, 2).await
+}
+
+/// The same, with so many children of each branch of the key tree.
+async fn filled_over(seed: u64, fan_out: u16) -> (MemoryPorts, Cast) {
+    let (mut ports, cast) = ports(seed).await;
+    ports.fan_out = fan_out;
     let house = ports.open().await.unwrap();
     road::found(&house, &cast).await.unwrap();
     let session = session(&house, Role::Paralegal, Purpose::Representation);
@@ -204,19 +512,7 @@ async fn filled(seed: u64) -> (MemoryPorts, Cast) {
             .unwrap();
         let id = blob(&house, subject);
         house.doors.blobs.put(&id, sealed, &permit).await.unwrap();
-        let placed = kta_core::pii::Placement {
-            tenant: house.tenant(),
-            id: kta_core::id::PlacementId::derived(&[subject.as_bytes()]),
-            subject,
-            matter: Some(cast.matter),
-            system: kta_core::pii::Placement::BLOBS,
-            kind: kta_core::pii::PlacementKind::Blob,
-            of: kta_core::pii::placement::CopyOf::Document(place.document),
-            category: place.category,
-            locator: None,
-            state: kta_core::pii::PlacementState::Present,
-            since: house.gate.now(),
-        };
+        let placed = placed(&house, subject, &cast);
         let change = ChangeSet::new(house.tenant(), house.gate.now());
         let change = change.with(put).with(Change::PutPlacement(placed));
         ports.store.commit(change).await.unwrap();
@@ -226,12 +522,129 @@ async fn filled(seed: u64) -> (MemoryPorts, Cast) {
 
 async fn to_the_end(ports: &MemoryPorts, house: &House) -> Rekeying {
     let ciso = session(house, Role::Ciso, Purpose::Compliance);
-    let first = rekey(house, &ciso, &mut |_| ()).await.unwrap();
-    if first.stage == Stage::Done {
-        return first;
+    for _ in 0..10 {
+        let rekeying = rekey(house, &ciso, &mut |_| ()).await.unwrap();
+        if rekeying.stage == Stage::Done {
+            return rekeying;
+        }
+        ports.clock.set(house.gate.now() + Hierarchy::HELD);
     }
-    ports.clock.set(house.gate.now() + Hierarchy::HELD);
-    rekey(house, &ciso, &mut |_| ()).await.unwrap()
+    panic!("it never ends");
+}
+
+/// Goes on until this stage, which is waited at.
+async fn until(ports: &MemoryPorts, house: &House, stage: &str) {
+    let ciso = session(house, Role::Ciso, Purpose::Compliance);
+    loop {
+        let rekeying = rekey(house, &ciso, &mut |_| ()).await.unwrap();
+        if rekeying.stage.word() == stage {
+            return;
+        }
+        assert_ne!(rekeying.stage, Stage::Done);
+        ports.clock.set(house.gate.now() + Hierarchy::HELD);
+    }
+}
+
+async fn log(house: &House) -> String {
+    let ledger = &house.doors.ledger;
+    let entries = ledger.entries(house.tenant(), 0, usize::MAX).await;
+    let lines = entries.unwrap().into_iter();
+    lines.map(|line| String::from_utf8(line).unwrap()).collect()
+}
+
+async fn put(house: &House, record: Record, expected: Expected) {
+    let index = Vec::new();
+    let change = Change::PutRecord {
+        record,
+        index,
+        expected,
+    };
+    let set = ChangeSet::new(house.tenant(), house.gate.now()).with(change);
+    house.doors.store.commit(set).await.unwrap();
+}
+
+fn form<'s>(key: RecordKey, revision: u64, schema: &'s Schema, cast: &Cast) -> Form<'s> {
+    Form {
+        key,
+        matter: Some(cast.matter),
+        schema,
+        class: Digest::of(b"invented class"),
+        revision,
+        minor: false,
+    }
+}
+
+fn family_name(schema: &Schema) -> Fields {
+    let mut fields = Fields::new();
+    let value = "Qzxcanary".to_owned();
+    fields.set(schema, "family_name", value).unwrap();
+    fields
+}
+
+/// A store that lets somebody else go on at each call.
+#[derive(Debug)]
+struct Yielding(Arc<dyn Store>);
+
+#[async_trait]
+impl Store for Yielding {
+    async fn commit(&self, change: ChangeSet) -> Result<Committed> {
+        tokio::task::yield_now().await;
+        self.0.commit(change).await
+    }
+    async fn record(&self, key: &RecordKey) -> Result<Option<Record>> {
+        tokio::task::yield_now().await;
+        self.0.record(key).await
+    }
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>> {
+        tokio::task::yield_now().await;
+        self.0.records(query).await
+    }
+    async fn placements(&self, query: &PlacementQuery) -> Result<Vec<Placement>> {
+        tokio::task::yield_now().await;
+        self.0.placements(query).await
+    }
+    async fn holds(&self, query: &HoldQuery) -> Result<Vec<Hold>> {
+        self.0.holds(query).await
+    }
+    async fn sheets(&self, query: &SheetQuery) -> Result<Vec<Sheet>> {
+        tokio::task::yield_now().await;
+        self.0.sheets(query).await
+    }
+}
+
+/// Blobs of which each reading takes its time.
+#[derive(Debug)]
+struct Slow(Arc<dyn Blobs>, ManualClock);
+
+#[async_trait]
+impl Blobs for Slow {
+    async fn put(
+        &self,
+        id: &BlobId,
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<(u64, Digest)> {
+        self.0.put(id, sealed, permit).await
+    }
+    async fn replace(
+        &self,
+        id: &BlobId,
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<(u64, Digest)> {
+        self.0.replace(id, sealed, permit).await
+    }
+    async fn stream(&self, id: &BlobId, permit: &Permit<'_>) -> Result<ContentStream> {
+        let stream = self.0.stream(id, permit).await;
+        self.1.advance(chrono::TimeDelta::minutes(4));
+        stream
+    }
+    async fn remove(&self, id: &BlobId, permit: &Permit<'_>) -> Result<()> {
+        self.0.remove(id, permit).await
+    }
+    async fn contains(&self, id: &BlobId) -> Result<bool> {
+        self.0.contains(id).await
+    }
 }
 
 async fn everything_opens(house: &House, cast: &Cast) {
@@ -321,6 +734,23 @@ fn place(subject: SubjectId, cast: &Cast) -> ContentPlace {
         matter: Some(cast.matter),
         document: DocumentId::derived(&[subject.as_bytes()]),
         category: Category::Case,
+    }
+}
+
+fn placed(house: &House, subject: SubjectId, cast: &Cast) -> Placement {
+    let place = place(subject, cast);
+    Placement {
+        tenant: house.tenant(),
+        id: PlacementId::derived(&[subject.as_bytes()]),
+        subject,
+        matter: place.matter,
+        system: Placement::BLOBS,
+        kind: PlacementKind::Blob,
+        of: CopyOf::Document(place.document),
+        category: place.category,
+        locator: None,
+        state: PlacementState::Present,
+        since: house.gate.now(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sealed bytes on a local disk.
 
 use core::fmt;
-use std::io::{ErrorKind, SeekFrom};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +19,14 @@ use kta_core::ports::erase::{Erase, Erased, Method, Probe, Residue};
 use kta_core::{Error, Fault, FaultKind, Port, Result};
 use sha2::{Digest as _, Sha256};
 use tokio::fs::{self, File, OpenOptions};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// [`Blobs`] and their [`Erase`] as files in one folder. Clones are handles to one folder.
 ///
 /// ```text
 /// root/<tenant>/<2 digits of the subject>/<subject>/<document>     ids in hexadecimal
 /// root/incoming/<process>-<number>                                  what is being written
+/// root/lock                                                         see below
 /// ```
 ///
 /// A blob is written beside, synchronised, and renamed into its place; then the folder is
@@ -33,6 +34,9 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 /// zeros, synchronised and unlinked. On copy-on-write file systems and solid-state disks the
 /// overwriting may reach other cells than those it is meant for: there, and in what a second put
 /// replaced, only the destruction of the person's key reaches.
+///
+/// A blob is removed, and replaced where it is, under an exclusive lock of the file `lock`: what
+/// one process erases, another that seals it anew cannot bring back.
 ///
 /// Names and lengths can be seen by whoever sees the folder; they tell no more than the ids do.
 /// Needs a tokio runtime.
@@ -99,27 +103,26 @@ impl DiskBlobs {
 
     async fn erase_file(&self, id: &BlobId) -> Result<()> {
         let path = self.path(id);
-        let told = |error| broken("remove", &error);
-        let mut file = match OpenOptions::new().write(true).open(&path).await {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return Ok(()),
-            Err(error) => return Err(told(error)),
+        self.locked("remove", move || erase_file(&path)).await
+    }
+
+    /// Does this while no other process, or task, removes or replaces a blob. It is done to the
+    /// end even when nobody waits for it any more.
+    async fn locked<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let lock = self.root.join(LOCK);
+        let locked = move || {
+            let file = open_lock(&lock)?;
+            file.lock()?;
+            // The lock ends with the file.
+            work()
         };
-        let mut left = file.metadata().await.map_err(told)?.len();
-        file.seek(SeekFrom::Start(0)).await.map_err(told)?;
-        let zeros = vec![0; PIECE];
-        while left > 0 {
-            let length = zeros.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            file.write_all(&zeros[..length]).await.map_err(told)?;
-            left -= length as u64;
-        }
-        file.flush().await.map_err(told)?;
-        file.sync_all().await.map_err(told)?;
-        match fs::remove_file(&path).await {
-            Err(error) if !is_absent(&error) => return Err(told(error)),
-            _ => {}
-        }
-        sync_folder(&path).await.map_err(told)
+        let done = tokio::task::spawn_blocking(locked).await;
+        done.map_err(|_| Error::from(Fault::new(FaultKind::Unavailable, Port::Blobs, operation)))?
+            .map_err(|error| broken(operation, &error))
     }
 }
 
@@ -143,8 +146,34 @@ impl Blobs for DiskBlobs {
         Ok((length, digest))
     }
 
+    async fn replace(
+        &self,
+        id: &BlobId,
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<(u64, Digest)> {
+        id.admit(BlobId::REPLACING, permit)?;
+        let (mut incoming, length, digest) = self.take_in(sealed).await?;
+        let path = self.path(id);
+        let synced = path.clone();
+        let there = move || {
+            let there = std::fs::exists(&path)?;
+            if there {
+                std::fs::rename(&incoming.path, &path)?;
+                incoming.in_place = true;
+            }
+            Ok(there)
+        };
+        if !self.locked("replace", there).await? {
+            return Err(Fault::new(FaultKind::NotFound, Port::Blobs, "replace").into());
+        }
+        let told = |error| broken("replace", &error);
+        sync_folder(&synced).await.map_err(told)?;
+        Ok((length, digest))
+    }
+
     async fn stream(&self, id: &BlobId, permit: &Permit<'_>) -> Result<ContentStream> {
-        id.admit(BlobId::HANDLING, permit)?;
+        id.admit(BlobId::READING, permit)?;
         let file = match File::open(self.path(id)).await {
             Ok(file) => file,
             Err(error) if is_absent(&error) => {
@@ -275,6 +304,39 @@ impl Drop for Incoming {
     }
 }
 
+/// Overwrites the file with zeros and unlinks it; nothing when it is not there.
+fn erase_file(path: &Path) -> std::io::Result<()> {
+    let mut file = match std::fs::OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut left = file.metadata()?.len();
+    let zeros = vec![0; PIECE];
+    while left > 0 {
+        let length = zeros.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.write_all(&zeros[..length])?;
+        left -= length as u64;
+    }
+    file.sync_all()?;
+    match std::fs::remove_file(path) {
+        Err(error) if !is_absent(&error) => return Err(error),
+        _ => {}
+    }
+    match path.parent() {
+        Some(folder) if cfg!(unix) => std::fs::File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 async fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -333,6 +395,7 @@ fn hex(bytes: &[u8; 16]) -> String {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const INCOMING: &str = "incoming";
+const LOCK: &str = "lock";
 
 /// Bytes read or overwritten at once.
 const PIECE: usize = 64 * 1024;

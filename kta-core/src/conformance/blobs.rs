@@ -9,7 +9,7 @@ use super::{cancelled, code, fault};
 use crate::error::{Error, Fault, Port};
 use crate::id::{Digest, DocumentId, SubjectId};
 use crate::pii::{Category, ContentStream};
-use crate::policy::{Act, Permit, Role};
+use crate::policy::{Act, Permit, Role, Scope};
 use crate::ports::blobs::{BlobId, Blobs};
 use crate::{Code, FaultKind};
 
@@ -26,9 +26,12 @@ conformance_cases! {$
     a_reader_sees_one_blob_while_another_replaces_it,
     what_was_removed_is_not_found,
     removing_one_blob_leaves_the_others,
+    replacing_takes_the_place_of_what_is_there,
+    replacing_brings_nothing_back,
     what_was_never_put_is_not_found,
     a_permit_that_does_not_cover_the_person_is_refused,
     a_permit_for_another_act_is_refused,
+    who_seals_anew_reads_and_replaces_and_puts_nothing,
     a_permit_that_has_ended_is_refused,
     a_permit_of_another_firm_is_refused,
     errors_and_debug_hold_no_stored_byte,
@@ -163,6 +166,87 @@ pub async fn removing_one_blob_leaves_the_others(port: &dyn Blobs) {
     assert_eq!(read(port, &house, &two).await, Some(sealed(1, 1_000)));
 }
 
+/// Replacing takes the place of what is there, whole; a stream that breaks off leaves it.
+pub async fn replacing_takes_the_place_of_what_is_there(port: &dyn Blobs) {
+    let house = House::new("replacing");
+    let id = house.blob(1);
+    put(port, &house, &id, &sealed(1, 100_000)).await;
+    let session = officer(&house);
+    let permit = session.permit(Act::Rekey, Scope::firm()).await.unwrap();
+    let new = sealed(2, 70_000);
+    let stored = port.replace(&id, content(&new), &permit).await.unwrap();
+    assert_eq!(stored, (70_000, Digest::of(&new)));
+    let broken: Vec<Result<Bytes, Error>> = vec![
+        Ok(Bytes::from(sealed(3, 70_000))),
+        Err(Fault::new(FaultKind::Corrupt, Port::Intake, "test").into()),
+    ];
+    let broken = Box::pin(stream::iter(broken));
+    assert_eq!(
+        fault(port.replace(&id, broken, &permit).await),
+        FaultKind::Corrupt
+    );
+    assert_eq!(read(port, &house, &id).await, Some(new));
+}
+
+/// Replacing what is not there brings nothing back: neither what never was, nor what was removed
+/// while the new bytes were on their way.
+pub async fn replacing_brings_nothing_back(port: &dyn Blobs) {
+    let house = House::new("brought back");
+    let (gone, never) = (house.blob(1), house.blob(2));
+    put(port, &house, &gone, &sealed(1, 100_000)).await;
+    let session = officer(&house);
+    let permit = session.permit(Act::Rekey, Scope::firm()).await.unwrap();
+    // The stream stays open until the blob has been removed.
+    let (removed, wait) = futures_util::future::AbortHandle::new_pair();
+    let wait = futures_util::future::Abortable::new(core::future::pending::<()>(), wait);
+    let first = stream::once(async { Ok(Bytes::from(sealed(2, 70_000))) });
+    let last = stream::once(async move {
+        let _aborted = wait.await;
+        Ok(Bytes::from(sealed(3, 7)))
+    });
+    let slow: ContentStream = Box::pin(futures_util::StreamExt::chain(first, last));
+    let erasing = async {
+        remove(port, &house, &gone).await;
+        removed.abort();
+    };
+    let replacing = port.replace(&gone, slow, &permit);
+    let (outcome, ()) = futures_util::future::join(replacing, erasing).await;
+    assert_eq!(fault(outcome), FaultKind::NotFound);
+    assert!(!port.contains(&gone).await.unwrap());
+    assert_eq!(read(port, &house, &gone).await, None);
+    assert_eq!(
+        fault(port.replace(&never, content(b"x"), &permit).await),
+        FaultKind::NotFound
+    );
+    assert!(!port.contains(&never).await.unwrap());
+}
+
+/// Who seals anew reads and replaces anybody's blobs, and neither puts nor removes any; nobody
+/// else replaces.
+pub async fn who_seals_anew_reads_and_replaces_and_puts_nothing(port: &dyn Blobs) {
+    let house = House::new("anew");
+    let id = house.blob(1);
+    put(port, &house, &id, b"sealed").await;
+    let officer = officer(&house);
+    let anew = officer.permit(Act::Rekey, Scope::firm()).await.unwrap();
+    for id in [&id, &house.blob(2)] {
+        assert_eq!(
+            code(port.put(id, content(b"x"), &anew).await),
+            Code::AclDeny
+        );
+    }
+    assert_eq!(code(port.remove(&id, &anew).await), Code::AclDeny);
+    assert!(port.stream(&id, &anew).await.is_ok());
+    let session = house.desk.session(Role::Paralegal);
+    let handling = permit(&house, &session, Act::Store).await;
+    assert_eq!(
+        code(port.replace(&id, content(b"x"), &handling).await),
+        Code::AclDeny
+    );
+    assert_eq!(read(port, &house, &id).await, Some(b"sealed".to_vec()));
+    assert!(!port.contains(&house.blob(2)).await.unwrap());
+}
+
 /// What was never put is not found.
 pub async fn what_was_never_put_is_not_found(port: &dyn Blobs) {
     let house = House::new("never");
@@ -294,6 +378,10 @@ impl House {
     fn subject(&self) -> SubjectId {
         self.desk.beneficiary()
     }
+}
+
+fn officer(house: &House) -> crate::policy::Session<'_> {
+    house.desk.session(Role::Ciso)
 }
 
 async fn permit<'s>(

@@ -51,21 +51,32 @@ impl Blobs for MemoryBlobs {
     async fn put(
         &self,
         id: &BlobId,
-        mut sealed: ContentStream,
+        sealed: ContentStream,
         permit: &Permit<'_>,
     ) -> Result<(u64, Digest)> {
         id.admit(BlobId::HANDLING, permit)?;
-        let mut all = Vec::new();
-        while let Some(chunk) = sealed.try_next().await? {
-            all.extend_from_slice(&chunk);
-        }
+        let all = whole(sealed).await?;
         let stored = (all.len() as u64, Digest::of(&all));
-        self.locked().insert(*id, all.into());
+        self.locked().insert(*id, all);
+        Ok(stored)
+    }
+
+    async fn replace(
+        &self,
+        id: &BlobId,
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<(u64, Digest)> {
+        id.admit(BlobId::REPLACING, permit)?;
+        let all = whole(sealed).await?;
+        let stored = (all.len() as u64, Digest::of(&all));
+        let absent = Fault::new(FaultKind::NotFound, Port::Blobs, "replace");
+        *self.locked().get_mut(id).ok_or(absent)? = all;
         Ok(stored)
     }
 
     async fn stream(&self, id: &BlobId, permit: &Permit<'_>) -> Result<ContentStream> {
-        id.admit(BlobId::HANDLING, permit)?;
+        id.admit(BlobId::READING, permit)?;
         let bytes = self.locked().get(id).cloned();
         let mut rest = bytes.ok_or(Fault::new(FaultKind::NotFound, Port::Blobs, "stream"))?;
         // In pieces, so that whoever reads must be able to go on after the first.
@@ -84,6 +95,14 @@ impl Blobs for MemoryBlobs {
     async fn contains(&self, id: &BlobId) -> Result<bool> {
         Ok(self.locked().contains_key(id))
     }
+}
+
+async fn whole(mut sealed: ContentStream) -> Result<Bytes> {
+    let mut all = Vec::new();
+    while let Some(chunk) = sealed.try_next().await? {
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all.into())
 }
 
 impl fmt::Debug for MemoryBlobs {

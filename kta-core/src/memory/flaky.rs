@@ -250,6 +250,7 @@ macro_rules! flaky {
 flaky! {
     Blobs {
         fn put(id: &BlobId, sealed: ContentStream, permit: &Permit<'_>) -> (u64, Digest);
+        fn replace(id: &BlobId, sealed: ContentStream, permit: &Permit<'_>) -> (u64, Digest);
         fn stream(id: &BlobId, permit: &Permit<'_>) -> ContentStream;
         fn remove(id: &BlobId, permit: &Permit<'_>) -> ();
         fn contains(id: &BlobId) -> bool;

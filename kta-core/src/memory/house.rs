@@ -40,6 +40,8 @@ pub struct MemoryPorts {
     pub channel: Arc<MemoryChannel>,
     /// The channel by which clients submit, called `web-form`.
     pub intake: Arc<MemoryIntake>,
+    /// Children of a branch of the key tree, from 2 to 256, when the first house is opened.
+    pub fan_out: u16,
     kms: Arc<MemoryKms>,
     table: Arc<MemoryKeyTable>,
 }
@@ -58,6 +60,7 @@ impl MemoryPorts {
             library: Arc::new(MemoryLibrary::new()),
             channel: Arc::new(MemoryChannel::new()),
             intake: Arc::new(MemoryIntake::new(Label::fixed("web-form"))),
+            fan_out: 256,
             kms: Arc::new(MemoryKms::new(Arc::clone(&entropy) as _)),
             table: Arc::new(MemoryKeyTable::new()),
             entropy,
@@ -81,7 +84,9 @@ impl MemoryPorts {
         let kms = Arc::new(Flaky::new(self.kms.clone(), plan));
         let table = Arc::new(Flaky::new(self.table.clone(), plan));
         let now = crate::time::Clock::now(&self.clock);
-        let keys = Hierarchy::open(self.tenant, kms, table, Arc::clone(&entropy) as _, now).await?;
+        let chance = Arc::clone(&entropy) as _;
+        let keys = Hierarchy::open_with_fan_out(self.tenant, kms, table, chance, now, self.fan_out)
+            .await?;
         let store = Arc::new(Flaky::new(Arc::new(self.store.clone()), plan));
         let blobs = Arc::new(Flaky::new(self.blobs.clone(), plan));
         let crm = Arc::new(Flaky::new(self.crm.clone(), plan));

@@ -221,9 +221,10 @@ impl Sealer {
     }
 
     /// The entries under any of which a value is looked up: more than one for a name, which is
-    /// found however it was transliterated, and while the index key is being rotated, when those
-    /// of the newest key come first. What is found must be checked by opening it, a name with
-    /// [`NameForms::found_in`].
+    /// found however it was transliterated, and while the index key is being rotated. Look them
+    /// up in this order: those of older keys come first, so that what moves to the newest key
+    /// meanwhile is found there, at worst twice. What is found must be checked by opening it, a
+    /// name with [`NameForms::found_in`].
     ///
     /// # Errors
     /// As [`tags`](Self::tags); `Unsupported` for a field without an index or a value without a
@@ -246,8 +247,12 @@ impl Sealer {
         }
         let plan = plan(spec.kind, name)?;
         let mut tags = Vec::new();
-        for epoch in self.keys.index_epochs().await?.into_iter().rev() {
-            let key = self.keys.index_key_of(epoch).await?;
+        for epoch in self.keys.index_epochs().await? {
+            let key = match self.keys.index_key_of(epoch).await {
+                // It ended just now: nothing is entered under it any more.
+                Err(error) if error.refusal().map(Refusal::code) == Some(Code::CryKey) => continue,
+                outcome => outcome?,
+            };
             tags.extend(lookups.iter().map(|normal| key.tag(&plan, normal)));
         }
         Ok(tags)

@@ -20,21 +20,35 @@ pub struct BlobId {
 }
 
 impl BlobId {
-    /// The acts under which blobs are put and read.
+    /// The acts under which blobs are put.
     pub const HANDLING: &'static [Act] = Act::ON_CONTENT;
+
+    /// The acts under which blobs are read: those, and sealing anew.
+    pub const READING: &'static [Act] = &{
+        let mut all = [Act::Rekey; Act::ON_CONTENT.len() + 1];
+        let mut at = 0;
+        while at < Act::ON_CONTENT.len() {
+            all[at] = Act::ON_CONTENT[at];
+            at += 1;
+        }
+        all
+    };
 
     /// The acts under which blobs are removed.
     pub const REMOVING: &'static [Act] = &[Act::Destroy];
 
+    /// The act under which blobs are replaced where they are.
+    pub const REPLACING: &'static [Act] = &[Act::Rekey];
+
     /// Checks that `permit` is for one of `acts` and covers the blob's person. A blob is
-    /// ciphertext and tells no category; opening it checks that. Sealing anew opens nothing and
-    /// is for everybody, so a permit for it names nobody.
+    /// ciphertext and tells no category; opening it checks that. Sealing anew is for everybody,
+    /// so that where it is among `acts` a permit for it covers whom it does not name.
     ///
     /// # Errors
     /// [`Code::AclDeny`] when it does not.
     pub fn admit(&self, acts: &[Act], permit: &Permit<'_>) -> Result<(), Refusal> {
         let covers = |category: &Category| permit.require(acts, self.subject, *category).is_ok();
-        let rekeys = acts == Self::HANDLING && permit.require_act(&[Act::Rekey]).is_ok();
+        let rekeys = acts.contains(&Act::Rekey) && permit.require_act(&[Act::Rekey]).is_ok();
         if permit.tenant() == self.tenant && (rekeys || Category::ALL.iter().any(covers)) {
             Ok(())
         } else {
@@ -50,12 +64,23 @@ impl BlobId {
 ///   whole or not at all.
 /// - A stream that breaks off leaves what was there before.
 /// - What was removed is not found; removing it again is no error.
+/// - Replacing a blob that is not there, or that is removed before the new bytes take its place,
+///   is [`NotFound`](crate::error::FaultKind::NotFound) and brings nothing back.
 /// - Memory does not grow with the size of a blob.
 /// - A permit that does not cover the person, or is for another act, is refused.
 #[async_trait]
 pub trait Blobs: core::fmt::Debug + Send + Sync {
     /// Stores a stream of sealed bytes; gives its length and digest as stored.
     async fn put(
+        &self,
+        id: &BlobId,
+        sealed: ContentStream,
+        permit: &Permit<'_>,
+    ) -> Result<(u64, Digest)>;
+
+    /// As [`put`](Self::put), only where there is a blob still when the new bytes take its place;
+    /// for sealing anew ([`Act::Rekey`]), which may not bring back what was erased meanwhile.
+    async fn replace(
         &self,
         id: &BlobId,
         sealed: ContentStream,

@@ -4,7 +4,8 @@ use super::rotate::{SubjectRotation, rotation};
 use super::{Hierarchy, Wanted};
 use crate::error::Result;
 use crate::id::SubjectId;
-use crate::ports::key_table::NodeId;
+use crate::ports::key_table::{FormerState, NodeId};
+use crate::time::Timestamp;
 
 /// Somebody who has a key, and how far its rotation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct KeyHolder {
     pub subject: SubjectId,
     /// The rotation under way, if one is.
     pub rotation: Option<SubjectRotation>,
+    /// When the person's latest former key ended, if that is how the latest rotation ended.
+    pub ended: Option<Timestamp>,
 }
 
 impl Hierarchy {
@@ -31,9 +34,13 @@ impl Hierarchy {
         if node.children(head.fan_out).0 >= head.next_slot {
             return Ok(None);
         }
-        let holders = rows.subjects.keys().map(|subject| KeyHolder {
-            subject: *subject,
-            rotation: rotation(&rows, *subject),
+        let holders = rows.subjects.values().map(|row| KeyHolder {
+            subject: row.subject,
+            rotation: rotation(&rows, row.subject),
+            ended: row.former.as_ref().and_then(|former| match &former.state {
+                FormerState::Dropped(dropped) => Some(dropped.at),
+                FormerState::Kept(_) => None,
+            }),
         });
         Ok(Some(holders.collect()))
     }

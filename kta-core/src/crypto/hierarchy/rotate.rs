@@ -251,7 +251,8 @@ impl Hierarchy {
     ///
     /// `left` is how many values sealed under those former keys the caller still counted, in
     /// all places where there are any: fields, headers, content, sealed openings of the audit
-    /// log. Whatever was missed in counting is lost.
+    /// log. Whatever was missed in counting is lost, and so is what a writer who held the
+    /// former key for longer than [`HELD`](Self::HELD) seals afterwards.
     ///
     /// # Errors
     /// `Unsupported` when values are left, and before the former key is [`HELD`](Self::HELD) old;

@@ -14,7 +14,8 @@ pub(crate) type Resealed = (Record, Vec<(FieldName, IndexTag)>);
 
 impl Sealer {
     /// Seals a record anew, one revision on: under the present key of the person, with the
-    /// entries of its indexed fields under `index`.
+    /// entries of its indexed fields under `index`. A record that was put back whole, of an older
+    /// revision, is authentic and is sealed like any other: log both revisions.
     ///
     /// # Errors
     /// [`Code::AclDeny`] without a permit to [rekey](Act::Rekey); [`Code::SynUnmapped`] for a
