@@ -28,6 +28,9 @@ use kta_core::memory::SeededEntropy;
 
 use figures::Figures;
 
+/// What can be asked for by name.
+type Part = (&'static str, fn(&mut Figures));
+
 fn main() -> std::io::Result<()> {
     let mut figures = Figures::new("sealing");
     let backend = backend(Provider::current());
@@ -40,7 +43,7 @@ fn main() -> std::io::Result<()> {
         "",
         0.0,
     );
-    let parts: [(&str, fn(&mut Figures)); 4] = [
+    let parts: [Part; 4] = [
         ("field", field::measure),
         ("stream", stream::measure),
         ("erase", erase::measure),
