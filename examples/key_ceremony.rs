@@ -69,15 +69,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         read.collect()
     };
     let new = Unlock::passphrase("a new passphrase, known to two".to_owned().into());
-    let refused =
-        LocalKeyring::recover(&file, &at_the_table(&[0, 3])?, &new, entropy.clone()).unwrap_err();
-    println!("   two:   {refused}");
+    let two = LocalKeyring::recover(&file, &at_the_table(&[0, 3])?, &new, entropy.clone());
+    println!("   two:   {}", two.expect_err("two shares are not enough"));
     let mut misread = cards[1].expose_secret().to_owned();
     let last = misread
         .pop()
         .map_or('0', |digit| if digit == '7' { '1' } else { '7' });
     misread.push(last);
-    println!("   a card misread: {}", Share::read(&misread).unwrap_err());
+    println!(
+        "   a card misread: {}",
+        Share::read(&misread).expect_err("the check digit is wrong")
+    );
     let three = at_the_table(&[4, 1, 2])?;
     let keyring = LocalKeyring::recover(&file, &three, &new, entropy.clone())?;
     let opened = keyring.unwrap(&present, &under_present, b"lesson").await?;
@@ -86,7 +88,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let gone = keyring.unwrap(&old, &under_old, b"lesson").await;
     println!(
         "   the destroyed one stays destroyed: {}",
-        gone.unwrap_err()
+        gone.expect_err("a destroyed key opens nothing")
     );
 
     println!("5. The same three with the old backup: the destroyed key is back.");
