@@ -156,7 +156,7 @@ impl System {
     /// The same keys over another store.
     pub(crate) fn over_records_of(&self, backup: &Path) -> Self {
         Self {
-            desk: Desk::new("erasure"),
+            desk: Desk::of(self.desk.tenant()),
             folder: backup.to_owned(),
             kms: self.kms.clone(),
             keyring: None,
