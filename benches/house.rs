@@ -288,15 +288,15 @@ fn signing_key() -> ed25519_dalek::SigningKey {
 }
 
 fn tenant() -> TenantId {
-    TenantId::derived(&[b"a firm"])
+    TenantId::from_bytes([1; 16])
 }
 
 fn subject() -> SubjectId {
-    SubjectId::derived(&[b"a person"])
+    SubjectId::from_bytes([2; 16])
 }
 
 fn record_id() -> RecordId {
-    RecordId::derived(&[b"a record"])
+    RecordId::from_bytes([3; 16])
 }
 
 fn now() -> Timestamp {

@@ -81,10 +81,11 @@ fn subject_key() -> SubjectKey {
 
 fn place(field: &str) -> SealContext<'_> {
     SealContext {
-        tenant: TenantId::derived(&[b"a firm"]),
-        subject: SubjectId::derived(&[b"a person"]),
+        // Written down rather than derived: this stands inside what is timed.
+        tenant: TenantId::from_bytes([1; 16]),
+        subject: SubjectId::from_bytes([2; 16]),
         matter: None,
-        record: RecordId::derived(&[b"a record"]),
+        record: RecordId::from_bytes([3; 16]),
         field,
         revision: 1,
     }
