@@ -1,8 +1,7 @@
 //! Where a sealed value belongs, as canonical bytes.
 
-use super::aead::SUITE;
+use super::aead::{SUITE, VERSION};
 use super::derive::push;
-use super::envelope::VERSION;
 use crate::id::{MatterId, RecordId, SubjectId, TenantId};
 
 /// The place of a sealed value: its associated data. A value opens only at the place at which it

@@ -48,6 +48,39 @@ impl fmt::Debug for Prk {
     }
 }
 
+/// The key of one use, and the commitment that names it.
+pub(super) struct Sealing {
+    pub(super) key: Zeroizing<[u8; 32]>,
+    pub(super) commitment: Zeroizing<[u8; 32]>,
+}
+
+impl Sealing {
+    /// What `prk` gives for this use; for one sealing alone when there is a salt.
+    pub(super) fn derive(prk: &Prk, purpose: &Use, salt: &[u8]) -> Self {
+        Self {
+            key: prk.expand(&[purpose.key, salt]),
+            commitment: prk.expand(&[purpose.commitment, salt]),
+        }
+    }
+}
+
+/// What a sealing is for: one pair of labels each, so that no key serves two uses.
+pub(super) struct Use {
+    pub(super) key: &'static [u8],
+    pub(super) commitment: &'static [u8],
+}
+
+/// A field of a record.
+pub(super) const FIELD: Use = Use {
+    key: b"kta1 field key",
+    commitment: b"kta1 field commitment",
+};
+/// A key under the key above it.
+pub(super) const WRAP: Use = Use {
+    key: b"kta1 wrap key",
+    commitment: b"kta1 wrap commitment",
+};
+
 /// HMAC-SHA256 over the parts, one after the other.
 pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // Proof: HMAC takes keys of every length (RFC 2104 section 2).

@@ -39,9 +39,9 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use super::aead::{Aead, SUITE, cipher};
+use super::aead::{Aead, SUITE, VERSION, cipher};
 use super::context::SealContext;
-use super::derive::{Prk, same};
+use super::derive::{Sealing, same};
 use super::keys::RecordKey;
 use crate::error::Result;
 use crate::refusal::Code;
@@ -165,23 +165,6 @@ impl RecordKey {
     }
 }
 
-/// What a sealing is for: one pair of labels each, so that no key serves two uses.
-pub(super) struct Use {
-    pub(super) key: &'static [u8],
-    pub(super) commitment: &'static [u8],
-}
-
-/// A field of a record.
-pub(super) const FIELD: Use = Use {
-    key: b"kta1 field key",
-    commitment: b"kta1 field commitment",
-};
-/// A key under the key above it.
-pub(super) const WRAP: Use = Use {
-    key: b"kta1 wrap key",
-    commitment: b"kta1 wrap commitment",
-};
-
 /// Seals `value`, padded to `padded` bytes if that is given, in the written format.
 pub(super) fn seal(
     sealing: &Sealing,
@@ -251,22 +234,6 @@ fn open_by(
     Ok(value)
 }
 
-/// The key of one use, and the commitment that names it.
-pub(super) struct Sealing {
-    pub(super) key: Zeroizing<[u8; 32]>,
-    pub(super) commitment: Zeroizing<[u8; 32]>,
-}
-
-impl Sealing {
-    /// What `prk` gives for this use; for one sealing alone when there is a salt.
-    pub(super) fn derive(prk: &Prk, purpose: &Use, salt: &[u8]) -> Self {
-        Self {
-            key: prk.expand(&[purpose.key, salt]),
-            commitment: prk.expand(&[purpose.commitment, salt]),
-        }
-    }
-}
-
 /// The bytes before the ciphertext, of a version and suite that are known; `N` of them were
 /// drawn for this sealing.
 pub(super) struct Head<'a, const N: usize> {
@@ -327,8 +294,6 @@ fn unpadded_length(padded: &[u8]) -> Option<usize> {
     (padded[mark] == PAD_MARK).then_some(mark)
 }
 
-/// The format version written here.
-pub(crate) const VERSION: u8 = 1;
 /// Bytes before the ciphertext.
 const HEAD: usize = 50;
 /// Bytes of nonce.
@@ -479,6 +444,7 @@ mod tests {
     #[cfg(feature = "aws-lc")]
     fn both_providers_write_identical_bytes_for_ten_thousand_random_envelopes() {
         use crate::crypto::aead::Provider;
+        use crate::crypto::derive::{FIELD, Prk, WRAP};
         let draws = Counted::new(10);
         for number in 0..10_000_u64 {
             let mut drawn = [0; 64];

@@ -20,9 +20,9 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
-use super::aead::SUITE;
+use super::aead::{SUITE, VERSION};
 use super::derive::{hmac, push, same};
-use super::envelope::{Envelope, VERSION};
+use super::envelope::Envelope;
 use super::keys::RecordKey;
 use crate::error::Result;
 use crate::refusal::Code;

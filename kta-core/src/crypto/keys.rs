@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use super::derive::{Prk, push};
-use super::envelope::{FIELD, Sealing};
+use super::derive::{FIELD, Prk, Sealing, push};
 use super::secret::SecretKey;
 use crate::error::Result;
 use crate::id::{Digest, RecordId, SubjectId, TenantId};

@@ -3,8 +3,8 @@
 //! The 32 bytes are sealed without padding and with generation 0, under labels of their own:
 //! 98 bytes in all. The context says what the wrapped key is and where it stands in the tree.
 
-use super::derive::Prk;
-use super::envelope::{NONCE, Sealing, WRAP, open, seal};
+use super::derive::{Prk, Sealing, WRAP};
+use super::envelope::{NONCE, open, seal};
 use super::secret::SecretKey;
 use crate::error::Result;
 use crate::ports::kms::WrappedKey;

@@ -186,7 +186,9 @@ static CHOSEN: AtomicU8 = AtomicU8::new(DEFAULT as u8);
 /// RustCrypto stands last, and is the default.
 const DEFAULT: usize = Provider::ALL.len() - 1;
 
-/// AES-256-GCM-SIV under a key, nonce and commitment derived by HKDF-SHA256.
+/// The version of every format that this room writes.
+pub(crate) const VERSION: u8 = 1;
+/// AES-256-GCM-SIV under a key and commitment derived by HKDF-SHA256.
 pub(crate) const SUITE: u8 = 1;
 
 #[cfg(test)]

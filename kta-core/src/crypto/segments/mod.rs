@@ -33,8 +33,8 @@ use zeroize::Zeroizing;
 
 use super::aead::{Aead, cipher};
 use super::context::SealContext;
-use super::derive::same;
-use super::envelope::{Head, Sealing, TAG, Use, write_head};
+use super::derive::{Sealing, Use, same};
+use super::envelope::{Head, TAG, write_head};
 use super::keys::RecordKey;
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::refusal::Code;
