@@ -11,8 +11,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kta_core::crypto::SecretKey;
-use kta_core::id::{Digest, IdempotencyKey, TenantId};
-use kta_core::ports::kms::{KekDestroyed, KekId, KekState, Kms, WrappedKey};
+use kta_core::id::{Digest, TenantId};
 use kta_core::time::{Clock, Entropy, Timestamp};
 use kta_core::{Code, Error, FaultKind, Port, Result};
 use kta_http::{Call, Credential, HttpClient, Origin, Request, Retry, Url};
@@ -278,28 +277,7 @@ impl AwsKms {
     }
 }
 
-#[async_trait]
-impl Kms for AwsKms {
-    async fn create(&self, tenant: TenantId, key: IdempotencyKey) -> Result<KekId> {
-        remote::create(self, tenant, key).await
-    }
-
-    async fn wrap(&self, kek: &KekId, secret: &SecretKey, context: &[u8]) -> Result<WrappedKey> {
-        remote::wrap(self, kek, secret, context).await
-    }
-
-    async fn unwrap(&self, kek: &KekId, wrapped: &WrappedKey, context: &[u8]) -> Result<SecretKey> {
-        remote::unwrap(self, kek, wrapped, context).await
-    }
-
-    async fn destroy(&self, kek: &KekId, at: Timestamp) -> Result<KekDestroyed> {
-        remote::destroy(self, kek, at).await
-    }
-
-    async fn state(&self, kek: &KekId) -> Result<KekState> {
-        remote::state(self, kek).await
-    }
-}
+remote::kms!(AwsKms);
 
 #[async_trait]
 impl Custodian for AwsKms {

@@ -28,6 +28,58 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+/// The port over a [`Custodian`]. (A blanket implementation may not be written here: neither the
+/// port nor every type with that trait is ours.)
+macro_rules! kms {
+    ($custodian:ty) => {
+        #[::async_trait::async_trait]
+        impl ::kta_core::ports::kms::Kms for $custodian {
+            async fn create(
+                &self,
+                tenant: ::kta_core::id::TenantId,
+                key: ::kta_core::id::IdempotencyKey,
+            ) -> ::kta_core::Result<::kta_core::ports::kms::KekId> {
+                $crate::remote::create(self, tenant, key).await
+            }
+
+            async fn wrap(
+                &self,
+                kek: &::kta_core::ports::kms::KekId,
+                secret: &::kta_core::crypto::SecretKey,
+                context: &[u8],
+            ) -> ::kta_core::Result<::kta_core::ports::kms::WrappedKey> {
+                $crate::remote::wrap(self, kek, secret, context).await
+            }
+
+            async fn unwrap(
+                &self,
+                kek: &::kta_core::ports::kms::KekId,
+                wrapped: &::kta_core::ports::kms::WrappedKey,
+                context: &[u8],
+            ) -> ::kta_core::Result<::kta_core::crypto::SecretKey> {
+                $crate::remote::unwrap(self, kek, wrapped, context).await
+            }
+
+            async fn destroy(
+                &self,
+                kek: &::kta_core::ports::kms::KekId,
+                at: ::kta_core::time::Timestamp,
+            ) -> ::kta_core::Result<::kta_core::ports::kms::KekDestroyed> {
+                $crate::remote::destroy(self, kek, at).await
+            }
+
+            async fn state(
+                &self,
+                kek: &::kta_core::ports::kms::KekId,
+            ) -> ::kta_core::Result<::kta_core::ports::kms::KekState> {
+                $crate::remote::state(self, kek).await
+            }
+        }
+    };
+}
+
+pub(crate) use kms;
+
 /// How a custodian is reached: whom to trust, how long to wait, how often to try again.
 #[derive(Clone, Debug)]
 pub struct Connection {

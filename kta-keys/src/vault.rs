@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kta_core::crypto::SecretKey;
-use kta_core::id::{IdempotencyKey, TenantId};
-use kta_core::ports::kms::{KekDestroyed, KekId, KekState, Kms, WrappedKey};
-use kta_core::time::{Entropy, Timestamp};
+use kta_core::id::TenantId;
+use kta_core::time::Entropy;
 use kta_core::{Code, Error, FaultKind, Port, Result};
 use kta_http::{Call, HttpClient, Method, Origin, Request, Retry, TokenCache};
 use serde::{Deserialize, Serialize};
@@ -270,28 +269,7 @@ impl VaultTransit {
     }
 }
 
-#[async_trait]
-impl Kms for VaultTransit {
-    async fn create(&self, tenant: TenantId, key: IdempotencyKey) -> Result<KekId> {
-        remote::create(self, tenant, key).await
-    }
-
-    async fn wrap(&self, kek: &KekId, secret: &SecretKey, context: &[u8]) -> Result<WrappedKey> {
-        remote::wrap(self, kek, secret, context).await
-    }
-
-    async fn unwrap(&self, kek: &KekId, wrapped: &WrappedKey, context: &[u8]) -> Result<SecretKey> {
-        remote::unwrap(self, kek, wrapped, context).await
-    }
-
-    async fn destroy(&self, kek: &KekId, at: Timestamp) -> Result<KekDestroyed> {
-        remote::destroy(self, kek, at).await
-    }
-
-    async fn state(&self, kek: &KekId) -> Result<KekState> {
-        remote::state(self, kek).await
-    }
-}
+remote::kms!(VaultTransit);
 
 #[async_trait]
 impl Custodian for VaultTransit {
