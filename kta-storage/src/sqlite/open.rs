@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kta_core::{Error, Fault, FaultKind, Port, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::broken;
@@ -35,6 +36,7 @@ impl Form {
         let db = Connection::open_with_flags(path, flags).map_err(self.broken())?;
         let set_up = || {
             db.busy_timeout(PATIENCE)?;
+            keep_plans(&db)?;
             db.pragma_update(None, "query_only", true)?;
             db.pragma_update(None, "cache_size", READER_CACHE)?;
             db.pragma_update(None, "temp_store", "MEMORY")?;
@@ -47,6 +49,7 @@ impl Form {
 
     fn set_up(&self, db: &mut Connection, quota: Option<u64>) -> rusqlite::Result<Result<()>> {
         db.busy_timeout(PATIENCE)?;
+        keep_plans(db)?;
         // Read before anything is written: a foreign file stays as it was.
         if let Err(error) = self.recognise(db)? {
             return Ok(Err(error));
@@ -135,6 +138,13 @@ impl Form {
             .because(detail)
             .into()
     }
+}
+
+/// Lets a prepared statement keep its plan (the query planner stability guarantee). Without it
+/// SQLite plans anew whatever has a bound `LIMIT`, each time that it runs.
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
 }
 
 /// Makes the file if it is not there, readable for its owner only.
