@@ -7,3 +7,8 @@
 mod common;
 
 mod conformance;
+mod crash;
+mod faults;
+mod proxy;
+mod residue;
+mod walls;
