@@ -46,7 +46,7 @@ proptest! {
 
 #[cfg(feature = "postgres")]
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn a_store_on_a_server_answers_like_the_one_in_memory(history in prop::collection::vec(step(), 1..25)) {

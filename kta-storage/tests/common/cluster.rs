@@ -212,10 +212,11 @@ impl Cluster {
              'test $(( $(date +%s) - $(stat -c %Y {folder}/stamp) )) -ge 8 && {{ {stop}; exit 0; }}; \
              exit 1' && exit; done"
         );
-        quiet(Command::new("sh").args(["-c", &script]))
+        let status = quiet(Command::new("sh").args(["-c", &format!("({script}) &")]))
             .process_group(0)
-            .spawn()
+            .status()
             .unwrap();
+        assert!(status.success());
     }
 
     fn stop_script(&self) -> String {

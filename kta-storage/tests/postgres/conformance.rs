@@ -89,7 +89,7 @@ mod erase {
                 subject,
                 (Placement::STORE, PlacementKind::StoreRecord),
                 (CopyOf::Record(key.record), Category::Case),
-                Locator::new(&format!("{}", key.record)).unwrap(),
+                Locator::new(key.record.to_string()).unwrap(),
             );
             let set = rows
                 .set(0)
