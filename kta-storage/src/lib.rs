@@ -4,11 +4,18 @@
 mod anchor;
 mod blobs;
 mod clock;
+mod form;
 mod key_table;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod row;
+mod rules;
 mod sqlite;
 
 pub use anchor::AnchorFile;
 pub use blobs::DiskBlobs;
 pub use clock::SystemClock;
 pub use key_table::SqliteKeyTable;
+#[cfg(feature = "postgres")]
+pub use postgres::{PgOptions, PgOwner, PgStore};
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -6,7 +6,6 @@ pub(crate) mod fault;
 pub(crate) mod open;
 mod query;
 pub(crate) mod readers;
-mod row;
 pub(crate) mod scrub;
 mod writer;
 

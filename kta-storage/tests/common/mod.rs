@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+#[cfg(feature = "postgres")]
+pub mod cluster;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 

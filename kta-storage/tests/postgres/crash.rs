@@ -1,0 +1,219 @@
+//! Writing processes are killed at random moments, five hundred times and more: what they were
+//! told is kept, what is half is not there, and no permit is without its entry.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kta_core::audit::{Entry, Label, Log};
+use kta_core::conformance::Desk;
+use kta_core::conformance::store::Samples;
+use kta_core::id::{JobId, PermitId, RecordId, TenantId};
+use kta_core::memory::{RulesPolicy, SeededEntropy};
+use kta_core::pii::Category;
+use kta_core::policy::{Act, Directory, Gate, Purpose, Role};
+use kta_core::ports::store::Durability;
+use kta_core::ports::{Jobs as _, Ledger as _, Store as _};
+use kta_storage::{PgOptions, PgStore};
+use secrecy::SecretString;
+
+use crate::common::cluster::Cluster;
+use crate::faults::set;
+
+/// How often a process is killed, between two looks.
+const KILLS: usize = 56;
+const LOOKS: usize = 9;
+/// How many run at a time.
+const AT_A_TIME: usize = 8;
+const SERVER: &str = "KTA_STORAGE_CRASH_SERVER";
+const FIRM: &str = "KTA_STORAGE_CRASH_FIRM";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_processes_lose_nothing_they_were_told_and_leave_no_half_commit() {
+    let cluster = Cluster::shared();
+    let rows = Samples::of("crash");
+    let store = PgStore::open(&cluster.options("kta_app", "kta"))
+        .await
+        .unwrap();
+    let (mut told, mut log) = (BTreeSet::new(), Log::new("crash.example"));
+    let (mut numbers, mut permits) = (BTreeSet::new(), BTreeSet::new());
+    for look in 0..LOOKS {
+        let url = cluster.url("kta_app", "kta");
+        let runners: Vec<_> = (0..AT_A_TIME)
+            .map(|_| {
+                let (url, tenant) = (url.clone(), rows.tenant);
+                std::thread::spawn(move || {
+                    (0..KILLS / AT_A_TIME)
+                        .flat_map(|_| run_and_kill(&url, tenant))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for runner in runners {
+            told.extend(tokio::task::block_in_place(|| runner.join().unwrap()));
+        }
+        // Whoever held the firm's lock when its process died has ended once we get it.
+        store
+            .commit(rows.set(0).event(rows.event(None)))
+            .await
+            .unwrap();
+        for bytes in store
+            .entries(rows.tenant, log.size(), usize::MAX)
+            .await
+            .unwrap()
+        {
+            // `append` refuses a gap, a repetition and a step back in time.
+            log.append(&bytes).unwrap();
+            let entry = Entry::parse(&bytes).unwrap();
+            if let Some(number) = entry.event.facts.get(&Label::fixed("number")) {
+                assert!(numbers.insert(number.to_string()), "one commit, one entry");
+            }
+            permits.extend(entry.event.permit.map(|permit| permit.to_string()));
+        }
+        assert_eq!(log.size(), store.size(rows.tenant).await.unwrap());
+        let lost: Vec<_> = told
+            .iter()
+            .filter(|it| !numbers.contains(*it) && !permits.contains(*it))
+            .collect();
+        assert!(lost.is_empty(), "look {look}: lost {lost:?}");
+        whole(&cluster, &store, rows.tenant, &numbers).await;
+    }
+    let given = told
+        .iter()
+        .filter(|it| it.starts_with(PermitId::PREFIX))
+        .count();
+    let kills = LOOKS * (KILLS / AT_A_TIME) * AT_A_TIME;
+    println!(
+        "{kills} kills, {} commits told, {given} permits, {} entries",
+        told.len() - given,
+        log.size()
+    );
+    assert!(kills >= 500);
+    assert!(told.len() > 2 * kills, "killed before they did anything");
+    assert!(given > kills / 4, "hardly a permit: {given}");
+}
+
+/// Every entry has its record and its job, and they have it.
+async fn whole(cluster: &Cluster, store: &PgStore, tenant: TenantId, numbers: &BTreeSet<String>) {
+    let admin = cluster.admin("kta").await;
+    let tenant_id = u128::from_be_bytes(*tenant.as_bytes());
+    let sql = format!("SELECT uuid_send(record) FROM kta.record WHERE tenant = '{tenant_id:032x}'");
+    let records: BTreeSet<[u8; 16]> = admin
+        .query(&sql, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get::<_, Vec<u8>>(0).try_into().unwrap())
+        .collect();
+    let number = |it: &String| it.parse::<u64>().unwrap().to_be_bytes();
+    let expected: BTreeSet<_> = numbers
+        .iter()
+        .map(|it| *RecordId::derived(&[&number(it)]).as_bytes())
+        .collect();
+    assert_eq!(records, expected, "records and entries");
+    let jobs = store.jobs(tenant, None).await.unwrap();
+    let jobs: BTreeSet<_> = jobs.iter().map(|job| job.id).collect();
+    let expected: BTreeSet<_> = numbers
+        .iter()
+        .map(|it| JobId::derived(&[&number(it)]))
+        .collect();
+    assert_eq!(jobs, expected, "jobs and entries");
+}
+
+/// Runs the child until a random moment; gives what it was answered: numbers and permits.
+fn run_and_kill(url: &str, tenant: TenantId) -> Vec<String> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "crash::the_process_that_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(SERVER, url)
+        .env(FIRM, tenant.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // From the first answer on, up to 40 ms.
+    let first = lines.by_ref().map_while(Result::ok).find_map(told);
+    let killer = std::thread::spawn(move || {
+        let random = RandomState::new().build_hasher().finish();
+        std::thread::sleep(Duration::from_micros(random % 40_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    let all = first
+        .into_iter()
+        .chain(lines.map_while(Result::ok).filter_map(told))
+        .collect();
+    killer.join().unwrap();
+    all
+}
+
+fn told(line: String) -> Option<String> {
+    // The last line may have been cut: it counts only with its end.
+    Some(line.split_once("told ")?.1.strip_suffix(" .")?.to_owned())
+}
+
+#[test]
+#[ignore = "the other test runs it as a process of its own and kills it"]
+fn the_process_that_is_killed() {
+    let (Ok(server), Ok(firm)) = (std::env::var(SERVER), std::env::var(FIRM)) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let tenant: TenantId = firm.parse().unwrap();
+        let options = PgOptions::new(&SecretString::from(server)).unwrap();
+        let store = PgStore::open(&options.connections(2)).await.unwrap();
+        // Numbers that no other process uses.
+        let salt = RandomState::new().build_hasher().finish() >> 16;
+        let rows = Samples { tenant };
+        for worker in 0..3_u64 {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for turn in 0.. {
+                    let number = salt + turn * 3 + worker;
+                    let mut set = set(&rows, number);
+                    if number.is_multiple_of(3) {
+                        set.durability = Durability::Bounded;
+                    }
+                    store.commit(set).await.unwrap();
+                    writeln!(std::io::stdout().lock(), "told {number} .").unwrap();
+                }
+            });
+        }
+        let desk = Desk::of(tenant);
+        let mut directory = Directory::default();
+        desk.gate().amend_directory(|it| directory = it.clone());
+        let gate = Gate::new(
+            tenant,
+            Arc::new(RulesPolicy::new()),
+            Arc::new(store),
+            Arc::new(desk.clock().clone()),
+            Arc::new(SeededEntropy::new(salt)),
+        );
+        gate.amend_directory(|it| *it = directory);
+        let session = gate
+            .session(
+                desk.actor(Role::Paralegal),
+                Role::Paralegal,
+                Purpose::Representation,
+            )
+            .through(Label::fixed("crash"));
+        loop {
+            let scope = desk.scope(desk.beneficiary(), Category::Identity);
+            let permit = session.permit(Act::Open, scope).await.unwrap();
+            writeln!(std::io::stdout().lock(), "told {} .", permit.id()).unwrap();
+        }
+    });
+}
