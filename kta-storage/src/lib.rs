@@ -4,11 +4,17 @@
 mod anchor;
 mod blobs;
 mod clock;
+mod fixity;
 mod key_table;
+#[cfg(feature = "object-store")]
+mod object;
 mod sqlite;
 
 pub use anchor::AnchorFile;
 pub use blobs::DiskBlobs;
 pub use clock::SystemClock;
+pub use fixity::Fixity;
 pub use key_table::SqliteKeyTable;
+#[cfg(feature = "object-store")]
+pub use object::{AzureConfig, ObjectBlobs, S3Config};
 pub use sqlite::{SqliteOptions, SqliteStore};
