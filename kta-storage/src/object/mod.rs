@@ -203,14 +203,18 @@ impl Blobs for ObjectBlobs {
         id.admit(BlobId::REPLACING, permit)?;
         let path = path(id);
         let tag = self.tag(&path, "replace").await?;
-        match self.upload(&path, sealed, Some(&tag)).await {
-            // Another object stands there, or none does any more.
-            Err(error) if kind(&error) == Some(FaultKind::Conflict) => {
-                self.tag(&path, "replace").await?;
-                Err(error)
+        let outcome = self.upload(&path, sealed, Some(&tag)).await;
+        if let Err(Error::Broken(fault)) = &outcome
+            && fault.is_transient()
+            && !self.is_there(&path).await?
+        {
+            // What lost against an erasure leaves nothing.
+            for upload in self.cloud.unfinished(Some(&path)).await? {
+                self.cloud.abandon(&upload).await?;
             }
-            outcome => outcome,
+            return Err(Fault::new(FaultKind::NotFound, Port::Blobs, "replace").into());
         }
+        outcome
     }
 
     async fn stream(&self, id: &BlobId, permit: &Permit<'_>) -> Result<ContentStream> {

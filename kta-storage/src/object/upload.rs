@@ -41,16 +41,8 @@ impl ObjectBlobs {
         let (upload, there) = self.resumed(path, &first).await?;
         let parts = self.send(&upload, &there, first, &mut pieces).await?;
         let completed = self.cloud.complete(&upload, &parts, over).await;
-        match completed.map_err(ended) {
-            Ok(()) => Ok(pieces.told()),
-            Err(error) => {
-                // What lost against an erasure may leave nothing.
-                if over.is_some() && kind(&error) == Some(FaultKind::Conflict) {
-                    self.cloud.abandon(&upload).await?;
-                }
-                Err(error)
-            }
-        }
+        completed.map_err(ended)?;
+        Ok(pieces.told())
     }
 
     async fn put_whole(&self, path: &str, bytes: Bytes, over: Option<&str>) -> Result<()> {
