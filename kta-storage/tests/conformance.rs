@@ -55,3 +55,60 @@ mod blobs {
         fresh
     );
 }
+
+mod erase_blobs {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use kta_core::conformance::Desk;
+    use kta_core::conformance::erase::{EraseBench, placement};
+    use kta_core::id::{DocumentId, SubjectId};
+    use kta_core::pii::placement::CopyOf;
+    use kta_core::pii::{Category, Locator, Placement, PlacementKind};
+    use kta_core::policy::{Act, Role};
+    use kta_core::ports::{BlobId, Blobs as _, Erase};
+    use kta_storage::DiskBlobs;
+
+    struct Folder(DiskBlobs);
+
+    async fn fresh() -> Folder {
+        Folder(DiskBlobs::open(crate::common::folder("erase-blobs")).unwrap())
+    }
+
+    #[async_trait]
+    impl EraseBench for Folder {
+        async fn eraser(&self) -> Arc<dyn Erase> {
+            Arc::new(self.0.clone())
+        }
+
+        async fn copy(&self, desk: &Desk, subject: SubjectId, marked: &str) -> Placement {
+            use std::sync::atomic::{AtomicU32, Ordering};
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+            let document = DocumentId::derived(&[&number]);
+            let id = BlobId {
+                tenant: desk.tenant(),
+                subject,
+                document,
+            };
+            let session = desk.session(Role::Paralegal);
+            let scope = desk.scope(subject, Category::Case);
+            let permit = session.permit(Act::Store, scope).await.unwrap();
+            let bytes = marked.as_bytes().to_vec().into();
+            let content = futures_util::stream::iter([Ok(bytes)]);
+            self.0.put(&id, Box::pin(content), &permit).await.unwrap();
+            placement(
+                desk,
+                subject,
+                (Placement::BLOBS, PlacementKind::Blob),
+                (CopyOf::Document(document), Category::Case),
+                Locator::new(document.to_string()).unwrap(),
+            )
+        }
+    }
+
+    kta_core::erase_conformance!(
+        #[tokio::test]
+        fresh
+    );
+}

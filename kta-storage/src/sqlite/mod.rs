@@ -1,5 +1,6 @@
 //! The firm's own memory in one SQLite file.
 
+mod backup;
 mod change;
 mod erase;
 pub(crate) mod fault;
@@ -139,39 +140,7 @@ impl SqliteStore {
     /// # Errors
     /// [`Corrupt`](FaultKind::Corrupt) when something is wrong.
     pub async fn check(&self) -> Result<()> {
-        self.read_aside("check", |db| {
-            let told = broken(Port::Store, "check");
-            let sql = "PRAGMA integrity_check(1)";
-            let verdict: String = db.query_row(sql, [], |row| row.get(0)).map_err(told)?;
-            if verdict == "ok" {
-                Ok(())
-            } else {
-                Err(FORM.corrupt("the file is damaged"))
-            }
-        })
-        .await
-    }
-
-    /// Writes a copy of the store, as of one moment and without what was removed, into a new
-    /// file. Keep it apart from the key table's: it opens nothing by itself.
-    ///
-    /// # Errors
-    /// A fault when the file is there already or cannot be written.
-    pub async fn back_up(&self, to: impl AsRef<Path>) -> Result<()> {
-        let to = to.as_ref().to_path_buf();
-        if to.exists() {
-            let fault = Fault::new(FaultKind::Misconfigured, Port::Store, "back up");
-            return Err(fault.because("the file is there already").into());
-        }
-        self.inner
-            .writer
-            .between("back up", move |db| {
-                let to = to.to_string_lossy();
-                db.execute("VACUUM INTO ?1", [to])
-                    .map(drop)
-                    .map_err(broken(Port::Store, "back up"))
-            })
-            .await
+        self.read_aside("check", |db| FORM.check(db)).await
     }
 
     /// Reads a few rows at once: they are nearly always in memory, and going to another thread
