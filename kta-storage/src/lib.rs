@@ -17,5 +17,5 @@ pub use blobs::DiskBlobs;
 pub use clock::SystemClock;
 pub use key_table::SqliteKeyTable;
 #[cfg(feature = "postgres")]
-pub use postgres::{PgOptions, PgOwner, PgStore};
+pub use postgres::{PgKeyTable, PgOptions, PgOwner, PgStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
