@@ -6,9 +6,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kta_core::audit::{Entry, Label, Log};
@@ -19,8 +16,11 @@ use kta_core::ports::store::{Change, ChangeSet, Durability, Expected};
 use kta_core::ports::{Ledger as _, Store as _};
 use kta_storage::SqliteStore;
 
+use common::killed::{run_and_kill, tell};
+
 /// How often the process is killed.
 const ROUNDS: u64 = 25;
+const CHILD: &str = "the_process_that_is_killed";
 const FILE: &str = "KTA_STORAGE_CRASH_FILE";
 
 #[tokio::test]
@@ -28,7 +28,9 @@ async fn a_killed_process_loses_nothing_it_was_told_and_leaves_no_half_commit() 
     let file = common::folder("crash").join("firm.db");
     let mut told = BTreeSet::new();
     for round in 0..ROUNDS {
-        told.append(&mut run_and_kill(&file, round));
+        let environment = [(FILE, file.to_str().unwrap())];
+        let answers = run_and_kill(CHILD, &environment, Duration::from_millis(250));
+        told.extend(answers.iter().map(|it| it.parse::<u64>().unwrap()));
         let store = SqliteStore::open(&file).unwrap();
         store.check().await.unwrap();
         let mut log = Log::new("crash.example");
@@ -65,48 +67,6 @@ async fn a_killed_process_loses_nothing_it_was_told_and_leaves_no_half_commit() 
     );
 }
 
-/// Runs the child until a random moment; gives the numbers of the commits it was answered.
-fn run_and_kill(file: &std::path::Path, round: u64) -> BTreeSet<u64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "the_process_that_is_killed",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(FILE, file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // From the first answer on, up to a quarter of a second.
-    let first = lines.by_ref().map_while(Result::ok).find_map(number_of);
-    let killer = std::thread::spawn(move || {
-        let mut random = RandomState::new().build_hasher();
-        random.write_u64(round);
-        std::thread::sleep(Duration::from_micros(random.finish() % 250_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    });
-    let told = first
-        .into_iter()
-        .chain(lines.map_while(Result::ok).filter_map(number_of))
-        .collect();
-    killer.join().unwrap();
-    told
-}
-
-fn number_of(line: impl AsRef<str>) -> Option<u64> {
-    // The last line may have been cut: it counts only with its end.
-    line.as_ref()
-        .split_once("told ")?
-        .1
-        .strip_suffix(" .")?
-        .parse()
-        .ok()
-}
-
 #[test]
 #[ignore = "the other test runs it as a process of its own and kills it"]
 fn the_process_that_is_killed() {
@@ -128,7 +88,7 @@ fn the_process_that_is_killed() {
                         // Numbers that no earlier process used: it wrote at most `begin` entries.
                         let number = (begin + 1) * 1_000_000 + turn * 8 + worker;
                         store.commit(set(number)).await.unwrap();
-                        writeln!(std::io::stdout().lock(), "told {number} .").unwrap();
+                        tell(number);
                     }
                 })
             })

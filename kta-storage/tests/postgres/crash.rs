@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use kta_storage::{PgOptions, PgStore};
 use secrecy::SecretString;
 
 use crate::common::cluster::Cluster;
+use crate::common::killed::{run_and_kill, tell};
 use crate::faults::set;
 
 /// How often a process is killed, between two looks.
@@ -30,6 +29,7 @@ const LOOKS: usize = 9;
 const AT_A_TIME: usize = 8;
 /// Among how many firms; several processes write for each.
 const FIRMS: usize = 4;
+const CHILD: &str = "crash::the_process_that_is_killed";
 const SERVER: &str = "KTA_STORAGE_CRASH_SERVER";
 const FIRM: &str = "KTA_STORAGE_CRASH_FIRM";
 
@@ -46,7 +46,7 @@ async fn killed_processes_lose_nothing_they_were_told_and_leave_no_half_commit()
                 let (url, tenant) = (url.clone(), firms[runner % FIRMS].rows.tenant);
                 std::thread::spawn(move || {
                     (0..KILLS / AT_A_TIME)
-                        .flat_map(|_| run_and_kill(&url, tenant))
+                        .flat_map(|_| killed(&url, tenant))
                         .collect::<Vec<_>>()
                 })
             })
@@ -151,41 +151,9 @@ async fn whole(cluster: &Cluster, store: &PgStore, tenant: TenantId, numbers: &B
     assert_eq!(jobs, expected, "jobs and entries");
 }
 
-/// Runs the child until a random moment; gives what it was answered: numbers and permits.
-fn run_and_kill(url: &str, tenant: TenantId) -> Vec<String> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "crash::the_process_that_is_killed",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(SERVER, url)
-        .env(FIRM, tenant.to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // From the first answer on, up to 40 ms.
-    let first = lines.by_ref().map_while(Result::ok).find_map(told);
-    let killer = std::thread::spawn(move || {
-        let random = RandomState::new().build_hasher().finish();
-        std::thread::sleep(Duration::from_micros(random % 40_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    });
-    let all = first
-        .into_iter()
-        .chain(lines.map_while(Result::ok).filter_map(told))
-        .collect();
-    killer.join().unwrap();
-    all
-}
-
-fn told(line: String) -> Option<String> {
-    // The last line may have been cut: it counts only with its end.
-    Some(line.split_once("told ")?.1.strip_suffix(" .")?.to_owned())
+fn killed(url: &str, tenant: TenantId) -> Vec<String> {
+    let environment = [(SERVER, url), (FIRM, &tenant.to_string())];
+    run_and_kill(CHILD, &environment, Duration::from_millis(40))
 }
 
 #[test]
@@ -216,7 +184,7 @@ fn the_process_that_is_killed() {
                         set.durability = Durability::Bounded;
                     }
                     store.commit(set).await.unwrap();
-                    writeln!(std::io::stdout().lock(), "told {number} .").unwrap();
+                    tell(number);
                 }
             });
         }
@@ -241,7 +209,7 @@ fn the_process_that_is_killed() {
         loop {
             let scope = desk.scope(desk.beneficiary(), Category::Identity);
             let permit = session.permit(Act::Open, scope).await.unwrap();
-            writeln!(std::io::stdout().lock(), "told {} .", permit.id()).unwrap();
+            tell(permit.id());
         }
     });
 }
