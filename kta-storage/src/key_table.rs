@@ -469,7 +469,7 @@ fn cell_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Cell> {
 }
 
 /// A former key as it stands in its column: without the wrapped bytes, which have their own.
-fn former_body(former: &FormerKey) -> Result<Vec<u8>> {
+pub(crate) fn former_body(former: &FormerKey) -> Result<Vec<u8>> {
     match former.state {
         FormerState::Dropped(_) => to_json(former),
         FormerState::Kept(_) => to_json(&FormerKey {
@@ -479,7 +479,7 @@ fn former_body(former: &FormerKey) -> Result<Vec<u8>> {
     }
 }
 
-fn former_key(body: &[u8], wrapped: Option<Vec<u8>>) -> serde_json::Result<FormerKey> {
+pub(crate) fn former_key(body: &[u8], wrapped: Option<Vec<u8>>) -> serde_json::Result<FormerKey> {
     let mut former: FormerKey = serde_json::from_slice(body)?;
     if let (FormerState::Kept(empty), Some(bytes)) = (&mut former.state, wrapped) {
         *empty = WrappedKey::from_bytes(bytes);

@@ -23,5 +23,5 @@ pub use key_table::SqliteKeyTable;
 #[cfg(feature = "object-store")]
 pub use object::{AzureConfig, ObjectBlobs, S3Config};
 #[cfg(feature = "postgres")]
-pub use postgres::{PgOptions, PgOwner, PgStore};
+pub use postgres::{PgKeyTable, PgOptions, PgOwner, PgStore};
 pub use sqlite::{SqliteOptions, SqliteStore};

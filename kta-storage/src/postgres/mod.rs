@@ -2,7 +2,9 @@
 
 mod erase;
 mod fault;
+mod key_table;
 mod load;
+mod marks;
 mod options;
 mod owner;
 mod query;
@@ -29,11 +31,13 @@ use kta_core::time::Timestamp;
 use kta_core::{Fault, FaultKind, Port, Result};
 
 use fault::{Broken, Next};
+use owner::Form;
 use retry::Backoff;
 use session::Sessions;
 use sql::Sql;
 use writer::{Work, Writer};
 
+pub use key_table::PgKeyTable;
 pub use options::PgOptions;
 pub use owner::PgOwner;
 
@@ -91,7 +95,7 @@ impl PgStore {
     /// [`Timeout`](FaultKind::Timeout) when the server does not answer.
     pub async fn open(options: &PgOptions) -> Result<Self> {
         let sessions = Arc::new(Sessions::of(options)?);
-        let checked = owner::check(&sessions).await?;
+        let checked = owner::check(&sessions, &Form::STORE).await?;
         let writer = Arc::new(Writer::of(Arc::clone(&sessions), checked.id));
         Ok(Self {
             inner: Arc::new(Inner {

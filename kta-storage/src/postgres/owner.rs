@@ -36,13 +36,27 @@ impl PgOwner {
     /// [`Misconfigured`](FaultKind::Misconfigured) for a role that is not there or is this one,
     /// for tables of a newer version, and where the owner's rights do not suffice.
     pub async fn migrate(&self, application: &str) -> Result<()> {
+        self.make(&Form::STORE, application).await
+    }
+
+    /// As [`migrate`](Self::migrate), for the tables of a [`PgKeyTable`](super::PgKeyTable). Do it
+    /// in another database than the store's, with a short-lived backup of its own: a backup of
+    /// the records alone then opens nothing.
+    ///
+    /// # Errors
+    /// As [`migrate`](Self::migrate).
+    pub async fn migrate_keys(&self, application: &str) -> Result<()> {
+        self.make(&Form::KEYS, application).await
+    }
+
+    async fn make(&self, form: &Form, application: &str) -> Result<()> {
         let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if application.is_empty() || application.len() > 63 || !application.chars().all(named) {
             return Err(misconfigured("a role's name that is not plain"));
         }
         let mut backoff = Backoff::within(self.sessions.patience);
         loop {
-            match self.try_migrate(application).await {
+            match self.try_make(form, application).await {
                 Ok(()) => return Ok(()),
                 // Every step leaves a whole version, so whatever was done may be done again.
                 Err(Failed::Broken(broken))
@@ -55,14 +69,18 @@ impl PgOwner {
         }
     }
 
-    async fn try_migrate(&self, application: &str) -> Result<(), Failed> {
+    async fn try_make(&self, form: &Form, application: &str) -> Result<(), Failed> {
+        let schema = form.schema;
         let session = self.sessions.one().await?;
         // One owner at a time, until the transaction ends.
-        let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})");
-        session
-            .run(&[Sql::plain(begin), Sql::plain(FOUNDATION)])
-            .await?;
-        let ours = "SELECT current_user = $1, (SELECT max(version) FROM kta.migration)";
+        let begin = format!(
+            "BEGIN; SELECT pg_advisory_xact_lock({LOCK}); CREATE SCHEMA IF NOT EXISTS {schema};
+             CREATE TABLE IF NOT EXISTS {schema}.migration
+             (version int4 PRIMARY KEY, made_by text NOT NULL)"
+        );
+        session.run(&[Sql::plain(begin)]).await?;
+        let ours =
+            format!("SELECT current_user = $1, (SELECT max(version) FROM {schema}.migration)");
         let rows = session.run(&[Sql::new(ours).text(application)]).await?;
         let row = rows[0].first().ok_or(Broken::unreadable())?;
         if column(row, 0) != Some(false) {
@@ -70,17 +88,19 @@ impl PgOwner {
         }
         let version = column::<Option<i32>>(row, 1).flatten().unwrap_or(0);
         let version = usize::try_from(version).map_err(|_| Broken::unreadable())?;
-        if version > MIGRATIONS.len() {
+        if version > form.migrations.len() {
             return Err(misconfigured("the tables were made by a newer version").into());
         }
-        for (number, statements) in (1_i64..).zip(MIGRATIONS).skip(version) {
-            let made = "INSERT INTO kta.migration (version, made_by) VALUES ($1::int8::int4, $2)";
+        for (number, statements) in (1_i64..).zip(form.migrations).skip(version) {
+            let made = format!(
+                "INSERT INTO {schema}.migration (version, made_by) VALUES ($1::int8::int4, $2)"
+            );
             let made = Sql::new(made)
                 .int(number)
                 .text(concat!("kta-storage ", env!("CARGO_PKG_VERSION")));
             session.run(&[Sql::plain(*statements), made]).await?;
         }
-        let rights = RIGHTS.replace("application", &format!("\"{application}\""));
+        let rights = form.rights(application);
         session
             .run(&[Sql::plain(rights), Sql::plain("COMMIT")])
             .await?;
@@ -95,7 +115,20 @@ impl PgOwner {
     /// # Errors
     /// Faults of the server.
     pub async fn rewrite(&self) -> Result<()> {
-        for table in ["kta.record", "kta.tag"] {
+        self.vacuum(&["kta.record", "kta.tag"]).await
+    }
+
+    /// As [`rewrite`](Self::rewrite), for the tables of a [`PgKeyTable`](super::PgKeyTable).
+    ///
+    /// # Errors
+    /// Faults of the server.
+    pub async fn rewrite_keys(&self) -> Result<()> {
+        self.vacuum(&["kta_keys.head", "kta_keys.node", "kta_keys.subject"])
+            .await
+    }
+
+    async fn vacuum(&self, tables: &[&str]) -> Result<()> {
+        for table in tables {
             // Not in a transaction, as the server wants it.
             let sql = Sql::plain(format!("VACUUM (FULL) {table}"));
             let outcome = async { self.sessions.one().await?.only(&[sql]).await }.await;
@@ -120,28 +153,30 @@ pub(super) struct Checked {
 }
 
 /// Checks that the tables are there, of this version and walled off, and that the role can
-/// neither pass over row security nor change the log.
-pub(super) async fn check(sessions: &Sessions) -> Result<Checked> {
-    let ask = async |sql: &'static str| {
+/// neither pass over row security nor change what may not be changed.
+pub(super) async fn check(sessions: &Sessions, form: &Form) -> Result<Checked> {
+    let ask = async |sql: String| {
+        let sql = [Sql::new(sql)];
         let mut backoff = Backoff::within(sessions.patience);
         loop {
             let outcome = match sessions.one().await {
-                Ok(session) => session.only(&[Sql::new(sql)]).await,
+                Ok(session) => session.only(&sql).await,
                 Err(broken) => Err(broken),
             };
             match outcome {
                 Ok(mut rows) => return Ok(rows.swap_remove(0)),
                 Err(broken) if broken.next != Next::Nothing && backoff.pause().await => {}
-                Err(broken) => return Err(broken.in_operation(Port::Store, "open")),
+                Err(broken) => return Err(broken.in_operation(form.port, "open")),
             }
         }
     };
-    let version = ask("SELECT max(version)::int8 FROM kta.migration").await?;
+    let schema = form.schema;
+    let version = ask(format!("SELECT max(version)::int8 FROM {schema}.migration")).await?;
     let version = version.first().and_then(|row| column::<i64>(row, 0));
-    if version != i64::try_from(MIGRATIONS.len()).ok() {
+    if version != i64::try_from(form.migrations.len()).ok() {
         return Err(misconfigured("the tables are of another version"));
     }
-    let rows = ask(SELF).await?;
+    let rows = ask(form.question()).await?;
     let row = rows.first().ok_or_else(unreadable)?;
     let said = |at| column::<bool>(row, at).ok_or_else(unreadable);
     for (at, detail) in [
@@ -151,7 +186,7 @@ pub(super) async fn check(sessions: &Sessions) -> Result<Checked> {
         ),
         (1, "the role passes over row security"),
         (2, "the role owns the tables"),
-        (3, "the role can change the log"),
+        (3, form.detail),
         (4, "a table has no row security"),
     ] {
         if said(at)? {
@@ -189,28 +224,111 @@ impl From<Error> for Failed {
     }
 }
 
-/// The statements that lead from each version to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+/// What a set of tables is, and what the application may do with them.
+pub(super) struct Form {
+    schema: &'static str,
+    port: Port,
+    /// The statements that lead from each version to the next.
+    migrations: &'static [&'static str],
+    /// Each table with the rights of the application.
+    tables: &'static [(&'static str, &'static str)],
+    /// What the application must never have, by table.
+    forbidden: &'static [(&'static str, &'static str)],
+    /// What is wrong with a role that has it.
+    detail: &'static str,
+}
 
-const FOUNDATION: &str = "CREATE SCHEMA IF NOT EXISTS kta;
-    CREATE TABLE IF NOT EXISTS kta.migration (version int4 PRIMARY KEY, made_by text NOT NULL)";
+impl Form {
+    /// The table of keys. A tombstone is never removed.
+    pub(super) const KEYS: Self = Self {
+        schema: "kta_keys",
+        port: Port::KeyTable,
+        migrations: &[include_str!("key_table.sql")],
+        tables: &[
+            ("firm", "SELECT, INSERT, UPDATE"),
+            ("writer", "SELECT, INSERT, UPDATE, DELETE"),
+            ("head", "SELECT, INSERT, UPDATE"),
+            ("node", "SELECT, INSERT, UPDATE"),
+            ("subject", "SELECT, INSERT, UPDATE, DELETE"),
+            ("tombstone", "SELECT, INSERT, UPDATE"),
+            ("copy", "SELECT, INSERT, UPDATE"),
+        ],
+        forbidden: &[("tombstone", "DELETE, TRUNCATE")],
+        detail: "the role can remove tombstones",
+    };
 
-/// What the application may do, and what keeps tenants apart: every table but the list of
-/// migrations has one policy, for its owner too.
-const RIGHTS: &str = include_str!("rights.sql");
+    /// The store. Nobody but the owner changes or removes an entry.
+    pub(super) const STORE: Self = Self {
+        schema: "kta",
+        port: Port::Store,
+        migrations: &[include_str!("schema.sql")],
+        tables: &[
+            ("firm", "SELECT, INSERT, UPDATE (size, last_at)"),
+            ("writer", "SELECT, INSERT, UPDATE, DELETE"),
+            ("entry", "SELECT, INSERT"),
+            ("trail", "SELECT, INSERT"),
+            ("record", "SELECT, INSERT, UPDATE, DELETE"),
+            ("tag", "SELECT, INSERT, DELETE"),
+            ("placement", "SELECT, INSERT, UPDATE"),
+            ("hold", "SELECT, INSERT, UPDATE"),
+            ("sheet", "SELECT, INSERT, UPDATE, DELETE"),
+            ("job", "SELECT, INSERT, UPDATE"),
+            ("erased", "SELECT, INSERT, UPDATE"),
+        ],
+        forbidden: &[
+            ("entry", "UPDATE, DELETE, TRUNCATE"),
+            ("trail", "UPDATE, DELETE, TRUNCATE"),
+        ],
+        detail: "the role can change the log",
+    };
 
-/// What is true of the server and of the role that asks: what must not be, then who it is.
-const SELF: &str = "SELECT
-    current_setting('fsync') = 'off',
-    (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user),
-    (SELECT bool_or(pg_has_role(current_user, relowner, 'MEMBER')) FROM pg_catalog.pg_class
-        WHERE relnamespace = 'kta'::regnamespace AND relkind = 'r'),
-    has_table_privilege(current_user, 'kta.entry', 'UPDATE, DELETE, TRUNCATE')
-        OR has_table_privilege(current_user, 'kta.trail', 'UPDATE, DELETE, TRUNCATE'),
-    (SELECT NOT bool_and(relrowsecurity AND relforcerowsecurity) FROM pg_catalog.pg_class
-        WHERE relnamespace = 'kta'::regnamespace AND relkind = 'r' AND relname <> 'migration'),
-    gen_random_uuid(),
-    (SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'wal_writer_delay')";
+    /// Walls between tenants in every table, for its owner too: without a tenant set in the
+    /// transaction nothing is seen and nothing can be written. And what the application may do.
+    fn rights(&self, application: &str) -> String {
+        let schema = self.schema;
+        let tenant = "tenant = nullif(current_setting('kta.tenant', true), '')::uuid";
+        let mut all = format!(
+            "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM \"{application}\";
+             GRANT USAGE ON SCHEMA {schema} TO \"{application}\";
+             GRANT SELECT ON {schema}.migration TO \"{application}\";"
+        );
+        for (table, rights) in self.tables {
+            let table = format!("{schema}.{table}");
+            all += &format!(
+                "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+                 ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+                 DROP POLICY IF EXISTS tenant_alone ON {table};
+                 CREATE POLICY tenant_alone ON {table} USING ({tenant}) WITH CHECK ({tenant});
+                 GRANT {rights} ON {table} TO \"{application}\";"
+            );
+        }
+        all
+    }
+
+    /// Asks what is true of the server and of the role that asks: what must not be, then who it
+    /// is.
+    fn question(&self) -> String {
+        let schema = self.schema;
+        let forbidden = self.forbidden.iter().map(|(table, rights)| {
+            format!("has_table_privilege(current_user, '{schema}.{table}', '{rights}')")
+        });
+        let forbidden = forbidden.collect::<Vec<_>>().join(" OR ");
+        format!(
+            "SELECT current_setting('fsync') = 'off',
+             (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles
+                WHERE rolname = current_user),
+             (SELECT bool_or(pg_has_role(current_user, relowner, 'MEMBER'))
+                FROM pg_catalog.pg_class
+                WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'r'),
+             {forbidden},
+             (SELECT NOT bool_and(relrowsecurity AND relforcerowsecurity)
+                FROM pg_catalog.pg_class WHERE relnamespace = '{schema}'::regnamespace
+                AND relkind = 'r' AND relname <> 'migration'),
+             gen_random_uuid(),
+             (SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'wal_writer_delay')"
+        )
+    }
+}
 
 /// The number under which owners of this house take turns.
 const LOCK: i64 = i64::from_be_bytes(*b"kta-owns");

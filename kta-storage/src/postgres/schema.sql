@@ -8,7 +8,7 @@
 -- A firm and how far its log has come; its row is the lock under which the firm is written to.
 CREATE TABLE kta.firm (
     tenant  uuid PRIMARY KEY,
-    size    int8 NOT NULL CHECK (size >= 0),
+    size    int8 NOT NULL DEFAULT 0 CHECK (size >= 0),
     last_at int8
 ) WITH (fillfactor = 50);
 

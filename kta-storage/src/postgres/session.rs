@@ -92,6 +92,14 @@ impl Sessions {
         ))
     }
 
+    /// Begins a transaction that reads for a tenant and sees one moment throughout.
+    pub(super) fn begin_looking(&self, tenant: TenantId) -> Sql {
+        Sql::plain(format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT {}",
+            self.settings(tenant)
+        ))
+    }
+
     fn begin_reading(&self, tenant: TenantId) -> Sql {
         Sql::plain(format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SELECT {}",

@@ -10,14 +10,9 @@
 //! A change set that breaks a rule is answered by itself and leaves nothing; the others of its
 //! batch are not concerned. A batch with a durable change set in it is committed durably.
 //!
-//! # When the connection goes
-//! Before anything of the second trip was sent, nothing was done, and the batch is tried again.
-//! After it, COMMIT may have been done or not. Each transaction therefore leaves its number in
-//! `kta.writer`; who lost the answer locks the firm's row, which waits until the server has ended
-//! the lost transaction, and reads whether the number is there.
+//! What happens when the connection goes, see marks.rs.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kta_core::id::{PlacementId, TenantId};
@@ -30,10 +25,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::fault::{Broken, Next};
 use super::load::Wanted;
-use super::retry::Backoff;
+use super::marks::{Attempt, Failed, Marks};
 use super::save;
 use super::session::{Session, Sessions};
-use super::sql::{Id, Sql, column};
+use super::sql::{Id, Sql};
 use super::view::{Changes, View};
 use crate::rules;
 
@@ -89,9 +84,7 @@ impl Work {
 /// The queues of all firms.
 pub(super) struct Writer {
     sessions: Arc<Sessions>,
-    /// Which writer this is, among all processes on the database.
-    id: Id,
-    number: AtomicI64,
+    marks: Marks,
     /// A firm has a queue here as long as a task writes for it.
     queues: Mutex<HashMap<TenantId, VecDeque<Queued>>>,
     room: Arc<Semaphore>,
@@ -106,9 +99,8 @@ struct Queued {
 impl Writer {
     pub(super) fn of(sessions: Arc<Sessions>, id: Id) -> Self {
         Self {
+            marks: Marks::of(Arc::clone(&sessions), "kta", id),
             sessions,
-            id,
-            number: AtomicI64::new(0),
             queues: Mutex::default(),
             room: Arc::new(Semaphore::new(ROOM)),
         }
@@ -159,37 +151,30 @@ impl Writer {
 
     /// Writes a batch; what became of each.
     async fn transact(&self, tenant: TenantId, works: &[Work]) -> Vec<Result<Committed>> {
-        let mut backoff = Backoff::within(self.sessions.patience);
-        loop {
-            let (broken, doubtful) = match self.attempt(tenant, works).await {
-                Attempt::Done(outcomes) => return outcomes,
-                Attempt::Undone(broken) => (broken, None),
-                Attempt::Open { number, outcomes } => match self.settle(tenant, number).await {
-                    Ok(true) => return outcomes,
-                    Ok(false) => (Broken::silent(), None),
-                    Err(broken) => (broken, Some(outcomes)),
-                },
-            };
-            if let Some(outcomes) = doubtful {
-                return doubt(outcomes);
-            }
-            if broken.next == Next::Nothing && works.len() > 1 {
+        let attempt = || self.attempt(tenant, works);
+        match self.marks.carry_through(tenant, attempt).await {
+            Ok(outcomes) => outcomes,
+            Err(Failed::Doubt(outcomes)) => outcomes
+                .into_iter()
+                .map(|outcome| outcome.and(Err(lost("commit"))))
+                .collect(),
+            Err(Failed::Broken(broken)) if broken.next == Next::Nothing && works.len() > 1 => {
                 // One of them cannot be written: each by itself, so that the others are.
                 let mut outcomes = Vec::new();
                 for work in works {
                     let alone = Box::pin(self.transact(tenant, core::slice::from_ref(work)));
                     outcomes.append(&mut alone.await);
                 }
-                return outcomes;
+                outcomes
             }
-            if broken.next == Next::Nothing || !backoff.pause().await {
+            Err(Failed::Broken(broken)) => {
                 let error = broken.in_operation(Port::Store, "commit");
-                return works.iter().map(|_| Err(error.clone())).collect();
+                works.iter().map(|_| Err(error.clone())).collect()
             }
         }
     }
 
-    async fn attempt(&self, tenant: TenantId, works: &[Work]) -> Attempt {
+    async fn attempt(&self, tenant: TenantId, works: &[Work]) -> Attempt<Outcomes> {
         let (session, judged) = match self.judge(tenant, works).await {
             Ok(judged) => judged,
             Err(broken) => return Attempt::Undone(broken),
@@ -206,27 +191,15 @@ impl Writer {
             }
             return Attempt::Done(outcomes);
         }
-        let mut statements = match save::statements(tenant, &stored, &left, end) {
+        let statements = match save::statements(tenant, &stored, &left, end) {
             Ok(statements) => statements,
             // A number beyond the database's: nothing was sent.
             Err(_) if works.len() > 1 => return Attempt::Undone(Broken::unreadable()),
             Err(error) => return Attempt::Done(vec![Err(error)]),
         };
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
-        statements.extend(self.mark(tenant, number));
-        statements.push(Sql::plain("COMMIT"));
-        match session.each(&statements).await {
-            Ok(answers) => match ended(answers) {
-                Ended::Committed => {
-                    session.done();
-                    Attempt::Done(outcomes)
-                }
-                Ended::Open => Attempt::Open { number, outcomes },
-                Ended::Undone(broken) => Attempt::Undone(broken),
-            },
-            Err(broken) if broken.next == Next::Lost => Attempt::Open { number, outcomes },
-            Err(broken) => Attempt::Undone(broken),
-        }
+        self.marks
+            .commit(session, tenant, statements, outcomes)
+            .await
     }
 
     /// Locks the firm, reads what the batch touches, and applies the rules.
@@ -252,7 +225,7 @@ impl Writer {
                 }
                 session.run(&[Sql::plain("ROLLBACK")]).await?;
                 session.done();
-                self.enter(tenant).await?;
+                self.marks.enter(tenant).await?;
                 continue;
             };
             let mut judged = Judged {
@@ -272,61 +245,6 @@ impl Writer {
                 judged.outcomes.push(outcome);
             }
             return Ok((session, judged));
-        }
-    }
-
-    /// Enters a firm, in a transaction of its own: a lock needs a row that everybody sees.
-    async fn enter(&self, tenant: TenantId) -> Result<(), Broken> {
-        let sql = "INSERT INTO kta.firm (tenant, size) VALUES ($1, 0) ON CONFLICT DO NOTHING";
-        let trip = [
-            self.sessions.begin(tenant, Durability::Durable),
-            Sql::new(sql).id(tenant.as_bytes()),
-            Sql::plain("COMMIT"),
-        ];
-        self.sessions.one().await?.only(&trip).await.map(drop)
-    }
-
-    /// Leaves the transaction's number, and at a writer's first takes away those of writers that
-    /// are long gone.
-    fn mark(&self, tenant: TenantId, number: i64) -> Vec<Sql> {
-        let mark = Sql::new(
-            "INSERT INTO kta.writer (tenant, id, batch, at) VALUES ($1, $2, $3, now())
-             ON CONFLICT (tenant, id) DO UPDATE SET batch = excluded.batch, at = excluded.at",
-        );
-        let mut all = vec![mark.id(tenant.as_bytes()).id(&self.id.0).int(number)];
-        if number % SWEEP == 0 {
-            let sweep =
-                "DELETE FROM kta.writer WHERE tenant = $1 AND at < now() - interval '1 day'";
-            all.push(Sql::new(sweep).id(tenant.as_bytes()));
-        }
-        all
-    }
-
-    /// Whether the transaction with this number took effect.
-    async fn settle(&self, tenant: TenantId, number: i64) -> Result<bool, Broken> {
-        let lock = "SELECT 1 FROM kta.firm WHERE tenant = $1 FOR UPDATE";
-        let mark = "SELECT batch FROM kta.writer WHERE tenant = $1 AND id = $2";
-        let trip = [
-            self.sessions.begin(tenant, Durability::Durable),
-            Sql::new(lock).id(tenant.as_bytes()),
-            Sql::new(mark).id(tenant.as_bytes()).id(&self.id.0),
-            Sql::plain("COMMIT"),
-        ];
-        // Nobody else can find it out, so this is worth more patience than the attempt was.
-        let mut backoff = Backoff::within(self.sessions.patience * 2);
-        loop {
-            let outcome = match self.sessions.one().await {
-                Ok(session) => session.only(&trip).await,
-                Err(broken) => Err(broken),
-            };
-            match outcome {
-                Ok(rows) => {
-                    let last = rows[2].first().map(|row| column::<i64>(row, 0));
-                    return Ok(last == Some(Some(number)));
-                }
-                Err(broken) if broken.next != Next::Nothing && backoff.pause().await => {}
-                Err(broken) => return Err(broken),
-            }
         }
     }
 }
@@ -399,52 +317,11 @@ struct Judged {
     stored: Changes,
     left: Changes,
     end: rules::LogEnd,
-    outcomes: Vec<Result<Committed>>,
+    outcomes: Outcomes,
 }
 
-/// What became of an attempt.
-enum Attempt {
-    Done(Vec<Result<Committed>>),
-    /// Committed or not: nobody said.
-    Open {
-        number: i64,
-        outcomes: Vec<Result<Committed>>,
-    },
-    Undone(Broken),
-}
-
-enum Ended {
-    Committed,
-    Open,
-    Undone(Broken),
-}
-
-/// What the answers to the statements and to the COMMIT after them say of the transaction.
-fn ended(mut answers: Vec<Result<Vec<tokio_postgres::Row>, Broken>>) -> Ended {
-    let commit = answers.pop();
-    for answer in answers {
-        match answer {
-            Ok(_) => {}
-            // A pooler may have said this while the server went on.
-            Err(broken) if broken.next == Next::Lost => return Ended::Open,
-            Err(broken) => return Ended::Undone(broken),
-        }
-    }
-    match commit {
-        Some(Ok(_)) => Ended::Committed,
-        // A serialisation failure at COMMIT is the server's word that there was none.
-        Some(Err(broken)) if broken.next == Next::Again => Ended::Undone(broken),
-        _ => Ended::Open,
-    }
-}
-
-/// The answers to those whose batch may have been committed or not.
-fn doubt(outcomes: Vec<Result<Committed>>) -> Vec<Result<Committed>> {
-    outcomes
-        .into_iter()
-        .map(|outcome| outcome.and(Err(lost("commit"))))
-        .collect()
-}
+/// What became of each change set of a batch.
+type Outcomes = Vec<Result<Committed>>;
 
 fn lost(operation: &'static str) -> Error {
     Fault::new(FaultKind::OutcomeUnknown, Port::Store, operation).into()
@@ -458,6 +335,3 @@ const BATCH: usize = 256;
 
 /// At how many bytes a batch takes no further change set.
 const HEAVY: usize = 8 << 20;
-
-/// Every how many transactions the numbers of writers that are gone are taken away.
-const SWEEP: i64 = 4096;

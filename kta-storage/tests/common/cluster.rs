@@ -125,6 +125,7 @@ impl Cluster {
             }
             let owner = PgOwner::new(&owner).unwrap();
             owner.migrate("kta_app").await.unwrap();
+            owner.migrate_keys("kta_app").await.unwrap();
             // Again, as every start of a service may.
             owner.migrate("kta_app").await.unwrap();
         });

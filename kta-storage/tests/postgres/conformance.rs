@@ -1,5 +1,4 @@
-//! The contracts of the ports: straight to the server, through a transaction pooler, and of
-//! erasure.
+//! The contracts of the ports, straight to the server and through a transaction pooler.
 
 use crate::common::cluster::Cluster;
 use kta_storage::PgStore;
@@ -28,6 +27,30 @@ mod store_through_a_transaction_pooler {
 
     kta_core::store_conformance!(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        fresh
+    );
+}
+
+mod key_table {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use kta_storage::PgKeyTable;
+
+    use super::Cluster;
+
+    /// The kit always has the same firm, so each case has a database.
+    async fn fresh() -> PgKeyTable {
+        static NUMBER: AtomicU8 = AtomicU8::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let base = format!("keys_{}_{number}", std::process::id());
+        let cluster = Cluster::shared();
+        cluster.database(&base);
+        let options = cluster.pooled("kta_app", &base);
+        PgKeyTable::open(&options).await.unwrap()
+    }
+
+    kta_core::key_table_conformance!(
+        #[tokio::test]
         fresh
     );
 }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use kta_storage::{PgOptions, PgStore};
 use secrecy::SecretString;
 
 use crate::common::cluster::Cluster;
+use crate::common::killed::{run_and_kill, tell};
 use crate::faults::set;
 
 /// How often a process is killed, between two looks.
@@ -28,72 +27,101 @@ const KILLS: usize = 56;
 const LOOKS: usize = 9;
 /// How many run at a time.
 const AT_A_TIME: usize = 8;
+/// Among how many firms; several processes write for each.
+const FIRMS: usize = 4;
+const CHILD: &str = "crash::the_process_that_is_killed";
 const SERVER: &str = "KTA_STORAGE_CRASH_SERVER";
 const FIRM: &str = "KTA_STORAGE_CRASH_FIRM";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_processes_lose_nothing_they_were_told_and_leave_no_half_commit() {
     let cluster = Cluster::shared();
-    let rows = Samples::of("crash");
-    let store = PgStore::open(&cluster.options("kta_app", "kta"))
-        .await
-        .unwrap();
-    let (mut told, mut log) = (BTreeSet::new(), Log::new("crash.example"));
-    let (mut numbers, mut permits) = (BTreeSet::new(), BTreeSet::new());
-    for look in 0..LOOKS {
+    let options = cluster.options("kta_app", "kta");
+    let store = PgStore::open(&options).await.unwrap();
+    let mut firms: Vec<_> = (0..FIRMS).map(Firm::new).collect();
+    for _ in 0..LOOKS {
         let url = cluster.url("kta_app", "kta");
         let runners: Vec<_> = (0..AT_A_TIME)
-            .map(|_| {
-                let (url, tenant) = (url.clone(), rows.tenant);
+            .map(|runner| {
+                let (url, tenant) = (url.clone(), firms[runner % FIRMS].rows.tenant);
                 std::thread::spawn(move || {
                     (0..KILLS / AT_A_TIME)
-                        .flat_map(|_| run_and_kill(&url, tenant))
+                        .flat_map(|_| killed(&url, tenant))
                         .collect::<Vec<_>>()
                 })
             })
             .collect();
-        for runner in runners {
-            told.extend(tokio::task::block_in_place(|| runner.join().unwrap()));
+        for (number, runner) in runners.into_iter().enumerate() {
+            let told = tokio::task::block_in_place(|| runner.join().unwrap());
+            firms[number % FIRMS].told.extend(told);
         }
-        // Whoever held the firm's lock when its process died has ended once we get it.
-        store
-            .commit(rows.set(0).event(rows.event(None)))
-            .await
-            .unwrap();
-        for bytes in store
-            .entries(rows.tenant, log.size(), usize::MAX)
-            .await
-            .unwrap()
-        {
-            // `append` refuses a gap, a repetition and a step back in time.
-            log.append(&bytes).unwrap();
-            let entry = Entry::parse(&bytes).unwrap();
-            if let Some(number) = entry.event.facts.get(&Label::fixed("number")) {
-                assert!(numbers.insert(number.to_string()), "one commit, one entry");
-            }
-            permits.extend(entry.event.permit.map(|permit| permit.to_string()));
+        for firm in &mut firms {
+            firm.look(&store).await;
+            whole(&cluster, &store, firm.rows.tenant, &firm.numbers).await;
         }
-        assert_eq!(log.size(), store.size(rows.tenant).await.unwrap());
-        let lost: Vec<_> = told
-            .iter()
-            .filter(|it| !numbers.contains(*it) && !permits.contains(*it))
-            .collect();
-        assert!(lost.is_empty(), "look {look}: lost {lost:?}");
-        whole(&cluster, &store, rows.tenant, &numbers).await;
     }
-    let given = told
-        .iter()
-        .filter(|it| it.starts_with(PermitId::PREFIX))
-        .count();
-    let kills = LOOKS * (KILLS / AT_A_TIME) * AT_A_TIME;
+    let told = firms.iter().flat_map(|firm| &firm.told);
+    let (given, told): (Vec<_>, Vec<_>) = told.partition(|it| it.starts_with(PermitId::PREFIX));
+    let kills = LOOKS * KILLS;
     println!(
-        "{kills} kills, {} commits told, {given} permits, {} entries",
-        told.len() - given,
-        log.size()
+        "{kills} kills, {} commits told, {} permits",
+        told.len(),
+        given.len()
     );
     assert!(kills >= 500);
-    assert!(told.len() > 2 * kills, "killed before they did anything");
-    assert!(given > kills / 4, "hardly a permit: {given}");
+    assert!(
+        told.len() > kills,
+        "killed before they did anything: {}",
+        told.len()
+    );
+    assert!(given.len() > kills / 4, "hardly a permit: {}", given.len());
+}
+
+/// What the processes of a firm were told, and what its log says.
+struct Firm {
+    rows: Samples,
+    told: BTreeSet<String>,
+    log: Log,
+    numbers: BTreeSet<String>,
+    permits: BTreeSet<String>,
+}
+
+impl Firm {
+    fn new(number: usize) -> Self {
+        Self {
+            rows: Samples::of(&format!("crash {number}")),
+            told: BTreeSet::new(),
+            log: Log::new("crash.example"),
+            numbers: BTreeSet::new(),
+            permits: BTreeSet::new(),
+        }
+    }
+
+    /// Reads the log on, and looks for everything that was told.
+    async fn look(&mut self, store: &PgStore) {
+        let rows = self.rows;
+        // Whoever held the firm's lock when its process died has ended once we get it.
+        let set = rows.set(0).event(rows.event(None));
+        store.commit(set).await.unwrap();
+        let from = self.log.size();
+        for bytes in store.entries(rows.tenant, from, usize::MAX).await.unwrap() {
+            // `append` refuses a gap, a repetition and a step back in time.
+            self.log.append(&bytes).unwrap();
+            let event = Entry::parse(&bytes).unwrap().event;
+            if let Some(number) = event.facts.get(&Label::fixed("number")) {
+                assert!(
+                    self.numbers.insert(number.to_string()),
+                    "one commit, one entry"
+                );
+            }
+            self.permits
+                .extend(event.permit.map(|permit| permit.to_string()));
+        }
+        assert_eq!(self.log.size(), store.size(rows.tenant).await.unwrap());
+        let missing = |it: &&String| !self.numbers.contains(*it) && !self.permits.contains(*it);
+        let lost: Vec<_> = self.told.iter().filter(missing).collect();
+        assert!(lost.is_empty(), "lost {lost:?}");
+    }
 }
 
 /// Every entry has its record and its job, and they have it.
@@ -123,41 +151,9 @@ async fn whole(cluster: &Cluster, store: &PgStore, tenant: TenantId, numbers: &B
     assert_eq!(jobs, expected, "jobs and entries");
 }
 
-/// Runs the child until a random moment; gives what it was answered: numbers and permits.
-fn run_and_kill(url: &str, tenant: TenantId) -> Vec<String> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "crash::the_process_that_is_killed",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(SERVER, url)
-        .env(FIRM, tenant.to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // From the first answer on, up to 40 ms.
-    let first = lines.by_ref().map_while(Result::ok).find_map(told);
-    let killer = std::thread::spawn(move || {
-        let random = RandomState::new().build_hasher().finish();
-        std::thread::sleep(Duration::from_micros(random % 40_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    });
-    let all = first
-        .into_iter()
-        .chain(lines.map_while(Result::ok).filter_map(told))
-        .collect();
-    killer.join().unwrap();
-    all
-}
-
-fn told(line: String) -> Option<String> {
-    // The last line may have been cut: it counts only with its end.
-    Some(line.split_once("told ")?.1.strip_suffix(" .")?.to_owned())
+fn killed(url: &str, tenant: TenantId) -> Vec<String> {
+    let environment = [(SERVER, url), (FIRM, &tenant.to_string())];
+    run_and_kill(CHILD, &environment, Duration::from_millis(40))
 }
 
 #[test]
@@ -188,7 +184,7 @@ fn the_process_that_is_killed() {
                         set.durability = Durability::Bounded;
                     }
                     store.commit(set).await.unwrap();
-                    writeln!(std::io::stdout().lock(), "told {number} .").unwrap();
+                    tell(number);
                 }
             });
         }
@@ -213,7 +209,7 @@ fn the_process_that_is_killed() {
         loop {
             let scope = desk.scope(desk.beneficiary(), Category::Identity);
             let permit = session.permit(Act::Open, scope).await.unwrap();
-            writeln!(std::io::stdout().lock(), "told {} .", permit.id()).unwrap();
+            tell(permit.id());
         }
     });
 }

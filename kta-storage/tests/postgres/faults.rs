@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use kta_core::FaultKind;
 use kta_core::audit::{Entry, Label, Log};
 use kta_core::conformance::store::Samples;
-use kta_core::id::RecordId;
+use kta_core::id::{RecordId, TenantId};
 use kta_core::pii::FieldName;
+use kta_core::ports::key_table::{EpochRow, KeyChange, KeyHead, KeyTable as _};
+use kta_core::ports::kms::{KekId, WrappedKey};
 use kta_core::ports::store::{Change, ChangeSet, Durability, Expected, RecordBy, RecordQuery};
 use kta_core::ports::{Jobs as _, Ledger as _, Store as _};
-use kta_storage::{PgOptions, PgStore};
+use kta_storage::{PgKeyTable, PgOptions, PgStore};
 use secrecy::SecretString;
 
 use crate::common::cluster::Cluster;
@@ -57,6 +59,39 @@ async fn in_a_storm_every_commit_takes_effect_exactly_once() {
     let troubles = proxy.troubles();
     let all: u32 = troubles.iter().map(|(_, count)| count).sum();
     assert!(all >= 20, "hardly a storm: {troubles:?}");
+}
+
+#[tokio::test]
+async fn in_a_storm_every_change_of_keys_takes_effect_exactly_once() {
+    let (proxy, options) = behind_a_proxy().await;
+    let table = PgKeyTable::open(&options).await.unwrap();
+    let firm = TenantId::derived(&[&std::process::id().to_be_bytes(), b"keys in a storm"]);
+    let kek = KekId::new("invented-kek").unwrap();
+    let head = KeyHead {
+        revision: 0,
+        fan_out: 4,
+        next_slot: 0,
+        epoch: EpochRow {
+            number: 1,
+            kek: kek.clone(),
+            wrapped: WrappedKey::from_bytes(vec![1]),
+        },
+        index: Vec::new(),
+        retired: Vec::new(),
+        waiting: Vec::new(),
+    };
+    proxy.set(Weather::Storm(60));
+    for revision in 0..40_u64 {
+        let expected = (revision > 0).then_some(revision);
+        // The same head each time: only the table itself can tell one commit from another.
+        let change = KeyChange::of(firm, expected, head.clone());
+        assert_eq!(table.commit(change).await.unwrap(), revision + 1);
+    }
+    proxy.set(Weather::Calm);
+    let rows = table.read(firm, &[]).await.unwrap();
+    assert_eq!(rows.head.unwrap().revision, 40);
+    let all: u32 = proxy.troubles().iter().map(|(_, count)| count).sum();
+    assert!(all >= 10, "hardly a storm: {all}");
 }
 
 #[tokio::test]

@@ -1,20 +1,17 @@
 //! What a server keeps of what was erased, and when it does not any more.
 
-use std::path::Path;
-
 use kta_core::conformance::Desk;
 use kta_core::conformance::store::Samples;
-use kta_core::id::{IdempotencyKey, PlacementId};
 use kta_core::pii::placement::CopyOf;
-use kta_core::pii::{Category, Placement, PlacementKind, PlacementState, Record, Sealed};
-use kta_core::policy::{Act, Role};
-use kta_core::ports::store::{Change, Expected};
-use kta_core::ports::{Erase as _, Probe, Store as _};
+use kta_core::pii::{Placement, PlacementKind, Record, Sealed};
+use kta_core::ports::Store as _;
+use kta_core::ports::store::Change;
 use kta_core::retention::Hold;
 use kta_core::{Code, FaultKind};
 use kta_storage::{PgOwner, PgStore};
 
 use crate::common::cluster::Cluster;
+use crate::common::erasing::{erase, found, placement, probe, put};
 use crate::common::in_any_file;
 
 const SEALED: &[u8] = b"CANARY-ciphertext-of-one-person";
@@ -31,20 +28,20 @@ async fn the_tables_files_hold_nothing_of_the_erased_once_the_owner_wrote_them_a
         tenant: desk.tenant(),
     };
     for (number, bytes) in [(1, SEALED), (2, OTHER)] {
-        put(&store, &rows, &record(&desk, &rows, number, bytes)).await;
+        put(&store, &desk, &record(&desk, &rows, number, bytes)).await;
     }
     let admin = cluster.admin("kta").await;
     admin.batch_execute("CHECKPOINT").await.unwrap();
     let tables = cluster.data().join("base");
     assert!(
-        holds(&tables, SEALED) && holds(&tables, OTHER),
+        in_any_file(&tables, SEALED) && in_any_file(&tables, OTHER),
         "the search finds what is there"
     );
 
-    let copy = placement(&desk, &rows, 1, PlacementKind::StoreRecord);
+    let copy = placement(&desk, PlacementKind::StoreRecord, rows.key(1, 1).record);
     assert_eq!(
         found(&probe(&store, &desk, &copy).await),
-        ["record", "index"]
+        ["index", "record"]
     );
     let erased = erase(&store, &desk, &copy).await.unwrap();
     let seen = probe(&store, &desk, &copy).await;
@@ -52,21 +49,21 @@ async fn the_tables_files_hold_nothing_of_the_erased_once_the_owner_wrote_them_a
     assert_eq!(seen.residues[0].until, erased.window);
     admin.batch_execute("CHECKPOINT").await.unwrap();
     assert!(
-        holds(&tables, SEALED),
+        in_any_file(&tables, SEALED),
         "so the residue that the probe reports is true"
     );
 
     let owner = PgOwner::new(&cluster.options("kta_owner", "kta")).unwrap();
     owner.rewrite().await.unwrap();
     admin.batch_execute("CHECKPOINT").await.unwrap();
-    assert!(!holds(&tables, SEALED));
+    assert!(!in_any_file(&tables, SEALED));
     assert!(
-        holds(&tables, OTHER),
+        in_any_file(&tables, OTHER),
         "the other person's row is where it was"
     );
     let log = cluster.data().join("pg_wal");
     assert!(
-        holds(&log, SEALED),
+        in_any_file(&log, SEALED),
         "the write-ahead log is beyond the owner: hence the window"
     );
     assert_eq!(
@@ -85,8 +82,8 @@ async fn a_residue_ends_with_the_history_that_the_operator_declared() {
     let rows = Samples {
         tenant: desk.tenant(),
     };
-    put(&store, &rows, &record(&desk, &rows, 1, SEALED)).await;
-    let copy = placement(&desk, &rows, 1, PlacementKind::StoreRecord);
+    put(&store, &desk, &record(&desk, &rows, 1, SEALED)).await;
+    let copy = placement(&desk, PlacementKind::StoreRecord, rows.key(1, 1).record);
     erase(&store, &desk, &copy).await.unwrap();
     desk.clock().advance(chrono::TimeDelta::hours(1));
     // Again: no error, the same kind of answer, and the first removal's time.
@@ -111,8 +108,8 @@ async fn an_index_entry_is_erased_without_its_record_and_a_held_record_is_not_er
         tenant: desk.tenant(),
     };
     let one = record(&desk, &rows, 1, SEALED);
-    put(&store, &rows, &one).await;
-    let entry = placement(&desk, &rows, 1, PlacementKind::IndexEntry);
+    put(&store, &desk, &one).await;
+    let entry = placement(&desk, PlacementKind::IndexEntry, rows.key(1, 1).record);
     assert_eq!(found(&probe(&store, &desk, &entry).await), ["index"]);
     let erased = erase(&store, &desk, &entry).await.unwrap();
     assert_eq!(erased.steps[0].as_str(), "index.delete");
@@ -128,7 +125,7 @@ async fn an_index_entry_is_erased_without_its_record_and_a_held_record_is_not_er
     };
     let set = rows.set(0).with(Change::PlaceHold(hold));
     store.commit(set).await.unwrap();
-    let copy = placement(&desk, &rows, 1, PlacementKind::StoreRecord);
+    let copy = placement(&desk, PlacementKind::StoreRecord, rows.key(1, 1).record);
     let error = erase(&store, &desk, &copy).await.unwrap_err();
     assert_eq!(error.refusal().unwrap().code(), Code::DstHold);
     assert!(store.record(&one.key).await.unwrap().is_some());
@@ -149,60 +146,4 @@ fn record(desk: &Desk, rows: &Samples, number: u8, sealed: &[u8]) -> Record {
         field.sealed = Sealed::from_bytes(sealed.to_vec());
     }
     record
-}
-
-async fn put(store: &PgStore, rows: &Samples, record: &Record) {
-    let put = Change::PutRecord {
-        record: record.clone(),
-        index: vec![rows.tag(1)],
-        expected: Expected::Absent,
-    };
-    store.commit(rows.set(0).with(put)).await.unwrap();
-}
-
-fn placement(desk: &Desk, rows: &Samples, number: u8, kind: PlacementKind) -> Placement {
-    Placement {
-        tenant: desk.tenant(),
-        id: PlacementId::from_bytes([number; 16]),
-        subject: desk.beneficiary(),
-        matter: Some(desk.matter()),
-        system: Placement::STORE,
-        kind,
-        of: CopyOf::Record(rows.key(1, number).record),
-        category: Category::Case,
-        locator: None,
-        state: PlacementState::Present,
-        since: desk.now(),
-    }
-}
-
-async fn erase(
-    store: &PgStore,
-    desk: &Desk,
-    copy: &Placement,
-) -> kta_core::Result<kta_core::ports::Erased> {
-    let session = desk.session(Role::ServiceDestroy);
-    let scope = desk.scope(copy.subject, copy.category);
-    let permit = session.permit(Act::Destroy, scope).await.unwrap();
-    let key = IdempotencyKey::derived("residue", &[b"1"]);
-    store.erase(copy, key, &permit).await
-}
-
-async fn probe(store: &PgStore, desk: &Desk, copy: &Placement) -> Probe {
-    let session = desk.session(Role::ServiceDestroy);
-    let scope = desk.scope(copy.subject, copy.category);
-    let permit = session.permit(Act::Probe, scope).await.unwrap();
-    store.probe(copy, &permit).await.unwrap()
-}
-
-fn found(probe: &Probe) -> Vec<&str> {
-    probe
-        .residues
-        .iter()
-        .map(|residue| residue.what.as_str())
-        .collect()
-}
-
-fn holds(folder: &Path, needle: &[u8]) -> bool {
-    in_any_file(folder, needle)
 }

@@ -83,6 +83,8 @@ async fn the_application_can_neither_change_nor_remove_an_entry() {
         "ALTER TABLE kta.entry DISABLE ROW LEVEL SECURITY",
         "DROP POLICY tenant_alone ON kta.entry",
         "DROP TABLE kta.trail",
+        "DELETE FROM kta_keys.tombstone",
+        "TRUNCATE kta_keys.tombstone",
         "CREATE TABLE kta.mine (one int)",
         "SET ROLE kta_owner",
     ] {
@@ -164,22 +166,26 @@ async fn strangers_and_tables_of_another_version_are_refused_without_a_word_of_t
 async fn every_key_and_index_begins_with_the_tenant_and_every_table_is_walled() {
     let cluster = Cluster::shared();
     let admin = cluster.admin("kta").await;
-    let sql = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
-        WHERE c.relnamespace = 'kta'::regnamespace AND c.relname <> 'migration'
-        AND a.attname = 'tenant'";
-    let led = count(&admin, sql).await;
-    let all = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-        WHERE c.relnamespace = 'kta'::regnamespace AND c.relname <> 'migration'";
-    assert_eq!(led, count(&admin, all).await);
-    assert!(led >= 15);
-    let open = "SELECT count(*) FROM pg_class WHERE relnamespace = 'kta'::regnamespace
-        AND relkind = 'r' AND relname <> 'migration'
-        AND NOT (relrowsecurity AND relforcerowsecurity)";
-    assert_eq!(count(&admin, open).await, 0);
-    let sequences = "SELECT count(*) FROM pg_class WHERE relnamespace = 'kta'::regnamespace
-        AND relkind = 'S'";
-    assert_eq!(count(&admin, sequences).await, 0);
+    for (schema, least) in [("kta", 15), ("kta_keys", 8)] {
+        let indexes = format!(
+            "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+             WHERE c.relnamespace = '{schema}'::regnamespace AND c.relname <> 'migration'"
+        );
+        let led = count(&admin, &format!("{indexes} AND a.attname = 'tenant'")).await;
+        assert_eq!(led, count(&admin, &indexes).await, "{schema}");
+        assert!(led >= least, "{schema}");
+        let classes = format!(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace
+             AND relname <> 'migration'"
+        );
+        for wrong in [
+            "relkind = 'r' AND NOT (relrowsecurity AND relforcerowsecurity)",
+            "relkind = 'S'",
+        ] {
+            assert_eq!(count(&admin, &format!("{classes} AND {wrong}")).await, 0);
+        }
+    }
 }
 
 /// The server itself writes down how it answers the store's own statements.
