@@ -205,6 +205,30 @@ impl Answer {
     }
 }
 
+/// Sends what may be sent twice again, signed anew, while the server is out of reach or asks to
+/// wait: three times, and then it is the caller's turn.
+pub(super) async fn patiently<F: Future<Output = Result<Answer>>>(
+    send: impl Fn() -> F,
+) -> Result<Answer> {
+    for pause in PAUSES {
+        let wait = match send().await {
+            Ok(answer) => match answer.fault() {
+                Error::Broken(fault) if answer.status.as_u16() >= 429 && answer.status != 501 => {
+                    match fault.kind() {
+                        FaultKind::Throttled { retry_after } => retry_after.unwrap_or(pause),
+                        _ => pause,
+                    }
+                }
+                _ => return Ok(answer),
+            },
+            Err(Error::Broken(fault)) if fault.is_transient() => pause,
+            Err(error) => return Err(error),
+        };
+        tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
+    }
+    send().await
+}
+
 /// A request to be signed.
 ///
 /// # Errors
@@ -284,6 +308,14 @@ fn default_port(scheme: Option<&str>) -> Option<u16> {
         _ => None,
     }
 }
+
+/// Between the attempts of what may be sent twice.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1600),
+];
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 const CONNECT: Duration = Duration::from_secs(10);
 
