@@ -224,13 +224,13 @@ async fn in_a_disk_that_becomes_read_only() {
     let before = std::fs::read(&file).unwrap();
 
     // The whole disk.
-    mount(&["-o", "remount,ro", text(&disk)]);
+    mount(&["-o", "remount,bind,ro", text(&disk)]);
     let error = SqliteStore::open(&file).unwrap_err();
     assert_eq!(fault(error).kind(), FaultKind::Misconfigured);
     assert!(anchor.advance(log.anchor()).is_err());
     let error = SqliteStore::open(disk.join("other.db")).unwrap_err();
     assert_eq!(fault(error).kind(), FaultKind::Misconfigured);
-    mount(&["-o", "remount,rw", text(&disk)]);
+    mount(&["-o", "remount,bind,rw", text(&disk)]);
 
     // The file alone.
     mount(&["--bind", text(&file), text(&file)]);

@@ -51,6 +51,7 @@ pub use config::{AzureConfig, S3Config};
 /// replace blobs longer than a part, which is then
 /// [`Unsupported`](kta_core::FaultKind::Unsupported).
 ///
+/// Where the bucket keeps versions, what was written over stays as one until the blob is erased.
 /// Erasing removes every version, snapshot and mark of deletion. What the bucket's retention or
 /// the account's soft delete keeps is told with its time, a legal hold on it is
 /// [`Code::DstHold`].
