@@ -224,13 +224,13 @@ async fn in_a_disk_that_becomes_read_only() {
     let before = std::fs::read(&file).unwrap();
 
     // The whole disk.
-    mount(&["-o", "remount,ro", text(&disk)]);
+    mount(&["-o", "remount,bind,ro", text(&disk)]);
     let error = SqliteStore::open(&file).unwrap_err();
     assert_eq!(fault(error).kind(), FaultKind::Misconfigured);
     assert!(anchor.advance(log.anchor()).is_err());
     let error = SqliteStore::open(disk.join("other.db")).unwrap_err();
     assert_eq!(fault(error).kind(), FaultKind::Misconfigured);
-    mount(&["-o", "remount,rw", text(&disk)]);
+    mount(&["-o", "remount,bind,rw", text(&disk)]);
 
     // The file alone.
     mount(&["--bind", text(&file), text(&file)]);
@@ -252,7 +252,7 @@ async fn damage_to_any_page_is_found_at_opening_or_by_the_check() {
     let folder = common::folder("pages");
     let file = folder.join("firm.db");
     let store = SqliteStore::open(&file).unwrap();
-    fill(&store, 60).await;
+    fill(&store, PEOPLE).await;
     store.checkpoint().await.unwrap();
     drop(store);
     let whole = std::fs::read(&file).unwrap();
@@ -312,11 +312,14 @@ async fn damage_to_any_page_is_found_at_opening_or_by_the_check() {
     }
 }
 
+/// Enough rows for every kind of page.
+const PEOPLE: u8 = 9;
+
 /// SQLite keeps no checksums of values: a page in the middle of a long one can be another, and
 /// only its bytes tell. Sealed bytes do, when they are opened; the classification beside them is
 /// not sealed, so it is left out here.
 async fn only_sealed_bytes_differ(store: &SqliteStore) {
-    for number in 1..=60 {
+    for number in 1..=PEOPLE {
         let expected = self::record(number);
         let mut record = match store.record(&rows().key(1, number)).await {
             Ok(record) => record.unwrap(),
@@ -337,7 +340,7 @@ async fn only_sealed_bytes_differ(store: &SqliteStore) {
     for entry in store.entries(rows().tenant, 0, 99).await.unwrap() {
         log.append(&entry).unwrap();
     }
-    assert_eq!(log.size(), 60);
+    assert_eq!(log.size(), u64::from(PEOPLE));
 }
 
 #[tokio::test]

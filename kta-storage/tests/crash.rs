@@ -41,6 +41,7 @@ async fn a_killed_process_loses_nothing_it_was_told_and_leaves_no_half_commit() 
         rounds += told.rounds;
         commits += told.commits.len();
         permits += told.permits.len();
+        std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
     }
     println!("{rounds} rounds at work, {commits} commits, {permits} permits");
     assert!(

@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::cloud::{Cloud, Kept, Lock, Part, Upload};
 use super::config::AzureConfig;
-use super::wire::{Answer, Wire, misconfigured, request, retries, told};
+use super::wire::{Answer, Wire, misconfigured, patiently, request, retries, told};
 use super::xml::{Item, items, leaf};
 
 pub(super) struct Azure {
@@ -86,13 +86,22 @@ impl Azure {
             headers.push(("content-length", &length));
         }
         let url = self.wire.url(place, query);
-        let mut request = request(method, &url, &headers, HttpRequestBody::from(body))?;
-        let credential = self.credentials.get_credential().await;
-        let credential = credential.map_err(|error| told(operation, &error))?;
-        AzureAuthorizer::new(&credential, &self.account)
-            .try_authorize(&mut request)
-            .map_err(|_| misconfigured("the request cannot be signed"))?;
-        self.wire.send(operation, request).await
+        let once = async || {
+            let body = HttpRequestBody::from(body.clone());
+            let mut request = request(method.clone(), &url, &headers, body)?;
+            let credential = self.credentials.get_credential().await;
+            let credential = credential.map_err(|error| told(operation, &error))?;
+            AzureAuthorizer::new(&credential, &self.account)
+                .try_authorize(&mut request)
+                .map_err(|_| misconfigured("the request cannot be signed"))?;
+            self.wire.send(operation, request).await
+        };
+        // A write under a condition that succeeded unheard would find its condition broken.
+        if headers.iter().any(|(name, _)| name.starts_with("if-")) {
+            once().await
+        } else {
+            patiently(once).await
+        }
     }
 
     async fn is_there(&self, path: &str) -> Result<bool> {

@@ -95,7 +95,7 @@ impl AzureConfig {
     }
 
     /// The same with tokens of Microsoft Entra, which change. Shared access signatures are
-    /// refused when they are used: they stand in addresses.
+    /// refused when it connects: they stand in addresses.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -181,6 +181,19 @@ mod tests {
         let bad = AzureConfig::new("firm", "blobs", &"CANARY!".to_owned().into()).unwrap_err();
         let told = format!("{s3:?} {azure:?} {bad} {bad:?}");
         assert!(!told.contains("CANARY"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_signature_in_the_address_is_refused_before_anything_is_sent() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let shared = AzureCredential::SASToken(vec![pair("sv", "1"), pair("sig", "CANARY")]);
+        let provider = Arc::new(StaticCredentialProvider::new(shared));
+        let config = AzureConfig::with_credentials("firm", "blobs", provider).unwrap();
+        let config = config.endpoint("http://127.0.0.1:9");
+        let refused = crate::ObjectBlobs::azure(&config).await.unwrap_err();
+        let code = refused.refusal().map(kta_core::Refusal::code);
+        assert_eq!(code, Some(kta_core::Code::NetTokenLeak));
+        assert!(!format!("{refused} {refused:?}").contains("CANARY"));
     }
 
     #[test]

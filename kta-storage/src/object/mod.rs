@@ -42,7 +42,8 @@ pub use config::{AzureConfig, S3Config};
 /// compares each piece with the part that is there and sends only what is missing, from whichever
 /// machine: the server keeps the journal. Parts that nobody wants for a day are dropped at the
 /// next connecting (Azure drops them itself, after a week); erasing drops those of its blob, and
-/// a probe counts them.
+/// a probe counts them. Of two that write one blob at once one stands, whole; the other may be
+/// told [`Conflict`](kta_core::FaultKind::Conflict).
 ///
 /// [`replace`](Blobs::replace) writes over the object that it saw at its beginning, by its entity
 /// tag, and over no other. Connecting tries whether the server keeps that condition, and refuses
@@ -50,9 +51,13 @@ pub use config::{AzureConfig, S3Config};
 /// replace blobs longer than a part, which is then
 /// [`Unsupported`](kta_core::FaultKind::Unsupported).
 ///
+/// Where the bucket keeps versions, what was written over stays as one until the blob is erased.
 /// Erasing removes every version, snapshot and mark of deletion. What the bucket's retention or
 /// the account's soft delete keeps is told with its time, a legal hold on it is
 /// [`Code::DstHold`].
+///
+/// On S3 it needs to get, put, delete and list objects, their versions and uploads, and to see
+/// retention and legal hold; without the last two what is locked counts as left without a reason.
 ///
 /// Needs a tokio runtime.
 #[derive(Clone)]

@@ -19,7 +19,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, Update
 
 use super::cloud::{Cloud, Kept, Lock, Part, Upload};
 use super::config::S3Config;
-use super::wire::{Answer, Wire, misconfigured, request, retries, told};
+use super::wire::{Answer, Wire, misconfigured, patiently, request, retries, told};
 use super::xml::{Item, items, leaf};
 
 pub(super) struct S3 {
@@ -111,13 +111,22 @@ impl S3 {
     ) -> Result<Answer> {
         let place = [self.bucket.as_str(), path];
         let place = if path.is_empty() { &place[..1] } else { &place };
-        let mut request = request(method, &self.wire.url(place, query), headers, body)?;
-        let credential = self.credentials.get_credential().await;
-        let credential = credential.map_err(|error| told(operation, &error))?;
-        AwsAuthorizer::new(&credential, "s3", &self.region)
-            .try_authorize(&mut request, None)
-            .map_err(|_| misconfigured("the request cannot be signed"))?;
-        self.wire.send(operation, request).await
+        let url = self.wire.url(place, query);
+        let once = async || {
+            let mut request = request(method.clone(), &url, headers, body.clone())?;
+            let credential = self.credentials.get_credential().await;
+            let credential = credential.map_err(|error| told(operation, &error))?;
+            AwsAuthorizer::new(&credential, "s3", &self.region)
+                .try_authorize(&mut request, None)
+                .map_err(|_| misconfigured("the request cannot be signed"))?;
+            self.wire.send(operation, request).await
+        };
+        // A completion that succeeded unheard would find its condition broken.
+        if method == Method::POST {
+            once().await
+        } else {
+            patiently(once).await
+        }
     }
 
     async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer> {

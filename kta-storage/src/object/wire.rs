@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, StatusCode};
-use kta_core::{Code, Error, Fault, FaultKind, Port, Result};
+use kta_core::{Code, Error, Fault, FaultKind, Port, Refusal, Result};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
     HttpResponse, HttpService,
@@ -83,7 +83,8 @@ impl Wire {
     /// Sends a request that is signed already and gives the whole answer, whatever its status.
     ///
     /// # Errors
-    /// `Unavailable` or `Timeout` without an answer, `Protocol` for one that is too long.
+    /// [`Code::NetHost`] for another server, [`Code::NetTokenLeak`] for a signature in the
+    /// address; `Unavailable` or `Timeout` without an answer, `Protocol` for one that is too long.
     pub(super) async fn send(
         &self,
         operation: &'static str,
@@ -96,6 +97,7 @@ impl Wire {
             };
             Error::from(Fault::new(kind, Port::Blobs, operation))
         };
+        self.admit(request.uri())?;
         let (parts, body) = self.call(request).await.map_err(lost)?.into_parts();
         let (mut whole, mut chunks) = (BytesMut::new(), body.bytes_stream());
         while let Some(chunk) = chunks.next().await {
@@ -113,38 +115,29 @@ impl Wire {
             body: whole.freeze(),
         })
     }
-}
 
-#[async_trait]
-impl HttpService for Wire {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let uri = request.uri();
+    fn admit(&self, uri: &http::Uri) -> Result<(), Code> {
         let ours = uri.scheme_str() == Some(self.endpoint.scheme())
             && uri.host() == self.endpoint.host_str()
             && uri.port_u16().or(default_port(uri.scheme_str()))
                 == self.endpoint.port_or_known_default();
         if !ours {
-            return Err(HttpError::new(
-                HttpErrorKind::Unknown,
-                Code::NetHost.refused(),
-            ));
+            return Err(Code::NetHost);
         }
         // A signature in the address would stand in the server's and every proxy's log.
         if uri.query().is_some_and(|query| query.contains("sig=")) {
-            let leak = Code::NetTokenLeak.refused();
-            return Err(HttpError::new(HttpErrorKind::Unknown, leak));
+            return Err(Code::NetTokenLeak);
         }
-        self.client.call(request).await
+        Ok(())
     }
 }
 
-trait Refused {
-    fn refused(self) -> kta_core::Refusal;
-}
-
-impl Refused for Code {
-    fn refused(self) -> kta_core::Refusal {
-        kta_core::Refusal::new(self)
+#[async_trait]
+impl HttpService for Wire {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let refused = |code| HttpError::new(HttpErrorKind::Unknown, Refusal::new(code));
+        self.admit(request.uri()).map_err(refused)?;
+        self.client.call(request).await
     }
 }
 
@@ -203,6 +196,30 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+}
+
+/// Sends what may be sent twice again, signed anew, while the server is out of reach or asks to
+/// wait: three times, and then it is the caller's turn.
+pub(super) async fn patiently<F: Future<Output = Result<Answer>>>(
+    send: impl Fn() -> F,
+) -> Result<Answer> {
+    for pause in PAUSES {
+        let wait = match send().await {
+            Ok(answer) => match answer.fault() {
+                Error::Broken(fault) if answer.status.as_u16() >= 429 && answer.status != 501 => {
+                    match fault.kind() {
+                        FaultKind::Throttled { retry_after } => retry_after.unwrap_or(pause),
+                        _ => pause,
+                    }
+                }
+                _ => return Ok(answer),
+            },
+            Err(Error::Broken(fault)) if fault.is_transient() => pause,
+            Err(error) => return Err(error),
+        };
+        tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
+    }
+    send().await
 }
 
 /// A request to be signed.
@@ -284,6 +301,14 @@ fn default_port(scheme: Option<&str>) -> Option<u16> {
         _ => None,
     }
 }
+
+/// Between the attempts of what may be sent twice.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1600),
+];
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 const CONNECT: Duration = Duration::from_secs(10);
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use kta_storage::{AzureConfig, ObjectBlobs, S3Config};
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
@@ -269,6 +270,19 @@ impl Line {
     pub fn cut_after(&self, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap();
         self.state.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Cuts it after so many bytes more, and mends it a moment later.
+    pub fn interrupt_after(&self, bytes: usize) {
+        self.cut_after(bytes);
+        let state = self.state.clone();
+        tokio::spawn(async move {
+            while state.left.load(Ordering::SeqCst) >= 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            state.left.store(i64::MAX, Ordering::SeqCst);
+        });
     }
 
     /// Mends it; gives the bytes that went there since the last time.
