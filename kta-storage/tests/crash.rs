@@ -160,12 +160,7 @@ fn set(number: u64) -> ChangeSet {
 async fn records(store: &SqliteStore) -> usize {
     use kta_core::ports::store::{RecordBy, RecordQuery};
     let by = RecordBy::Subject(rows().subject(1));
-    let query = RecordQuery {
-        tenant: rows().tenant,
-        by,
-        after: None,
-        limit: usize::MAX,
-    };
+    let query = RecordQuery::all(rows().tenant, by);
     store.records(&query).await.unwrap().len()
 }
 

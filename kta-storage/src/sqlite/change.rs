@@ -3,7 +3,7 @@
 use kta_core::audit::tiles::LONGEST_ENTRY;
 use kta_core::audit::{Event, Label};
 use kta_core::crypto::IndexTag;
-use kta_core::id::{HoldId, MatterId, TenantId};
+use kta_core::id::{Digest, HoldId, MatterId, TenantId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
 use kta_core::ports::store::{Change, ChangeSet, Committed, Expected, Job, Register, Sheet};
 use kta_core::retention::{Hold, Release};
@@ -11,14 +11,15 @@ use kta_core::time::Timestamp;
 use kta_core::{Code, Error, Fault, FaultKind, Port, Refusal, Result};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::class::Place;
 use super::fault::{broken, corrupt};
 use super::query::{self, micros, millis};
 use super::row::{marks_of, read_fields, read_tags, write_fields, write_tags};
 
 /// One firm's rows, within the writer's transaction.
 pub(super) struct Firm<'c> {
-    db: &'c Connection,
-    no: i64,
+    pub(super) db: &'c Connection,
+    pub(super) no: i64,
     size: u64,
     last_at: Option<Timestamp>,
 }
@@ -97,13 +98,7 @@ impl<'c> Firm<'c> {
                 None => self.put_job(&job.clone().kept()),
             },
             Change::File { sheet, expected } => self.file(sheet, *expected),
-            Change::Intern(class) => {
-                let sheet = Sheet::of_class(class);
-                match self.sheet_revision(sheet.register, &sheet.id)? {
-                    Some(_) => Ok(()),
-                    None => self.file(&sheet, Expected::Absent),
-                }
-            }
+            Change::Intern(class) => self.intern(class),
             Change::PlaceHold(hold) => {
                 if self.hold(hold.id)?.is_some() {
                     return Err(conflict("a hold of this id was placed already"));
@@ -119,6 +114,8 @@ impl<'c> Firm<'c> {
                 index,
                 expected,
             } => self.put_record(record, index, *expected),
+            Change::Reclass { key, from, to } => self.reclass(key, *from, *to),
+            Change::Reinstate(class) => self.reinstate(*class, now),
             Change::ReleaseHold { hold, by } => {
                 let mut hold = self
                     .hold(*hold)?
@@ -147,6 +144,7 @@ impl<'c> Firm<'c> {
                 job.settle(*lease, *outcome, now)?;
                 self.put_job(&job)
             }
+            Change::Supersede { from, to } => self.supersede(*from, to, now),
             // The contract grew and this adapter did not: nothing half-done.
             _ => Err(Fault::new(FaultKind::Unsupported, Port::Store, "commit").into()),
         }
@@ -201,6 +199,11 @@ impl<'c> Firm<'c> {
         if Some(record.revision) < revision {
             return Err(conflict("a later revision is stored"));
         }
+        let class = match &stored {
+            None => self.place(record.class)?.no,
+            Some(row) if row.class.governing == self.means(record.class)? => row.class.no,
+            Some(_) => return Err(conflict("another class governs the record")),
+        };
         if let Some(row) = &stored {
             self.drop_tags(row)?;
         }
@@ -209,7 +212,7 @@ impl<'c> Firm<'c> {
             "INSERT INTO record (firm, subject, record, matter, revision, schema, class, header, fields, tags)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (firm, subject, record) DO UPDATE SET matter = excluded.matter,
-             revision = excluded.revision, schema = excluded.schema, class = excluded.class,
+             revision = excluded.revision, schema = excluded.schema,
              header = excluded.header, fields = excluded.fields, tags = excluded.tags",
             params![
                 self.no,
@@ -218,7 +221,7 @@ impl<'c> Firm<'c> {
                 record.matter.as_ref().map(|id| id.as_bytes()),
                 integer(record.revision)?,
                 record.schema.as_str(),
-                record.class.as_bytes(),
+                class,
                 record.header,
                 write_fields(&record.fields),
                 write_tags(index.iter()),
@@ -314,10 +317,12 @@ impl<'c> Firm<'c> {
         Ok(())
     }
 
-    fn record_row(&self, key: &RecordKey) -> Result<Option<RecordRow>> {
+    pub(super) fn record_row(&self, key: &RecordKey) -> Result<Option<RecordRow>> {
         let find = || -> rusqlite::Result<_> {
-            let sql = "SELECT no, matter, revision, header, fields, tags FROM record
-                WHERE firm = ?1 AND subject = ?2 AND record = ?3";
+            let sql =
+                "SELECT r.no, r.matter, r.revision, r.header, r.fields, r.tags, c.no, c.governing
+                FROM record r JOIN class c ON c.no = r.class
+                WHERE r.firm = ?1 AND r.subject = ?2 AND r.record = ?3";
             let key = params![self.no, key.subject.as_bytes(), key.record.as_bytes()];
             self.db
                 .prepare_cached(sql)?
@@ -329,6 +334,10 @@ impl<'c> Firm<'c> {
                         header: row.get(3)?,
                         fields: row.get(4)?,
                         tags: row.get(5)?,
+                        class: Place {
+                            no: row.get(6)?,
+                            governing: Digest::from_bytes(row.get(7)?),
+                        },
                     })
                 })
                 .optional()
@@ -387,7 +396,7 @@ impl<'c> Firm<'c> {
             .collect()
     }
 
-    fn sheet_revision(&self, register: Register, id: &Label) -> Result<Option<u64>> {
+    pub(super) fn sheet_revision(&self, register: Register, id: &Label) -> Result<Option<u64>> {
         let find = || -> rusqlite::Result<Option<i64>> {
             self.db
                 .prepare_cached(
@@ -401,7 +410,7 @@ impl<'c> Firm<'c> {
         Ok(find().map_err(told())?.map(i64::cast_unsigned))
     }
 
-    fn file(&self, sheet: &Sheet, expected: Expected) -> Result<()> {
+    pub(super) fn file(&self, sheet: &Sheet, expected: Expected) -> Result<()> {
         let revision = expected.over(self.sheet_revision(sheet.register, &sheet.id)?)?;
         self.execute(
             "INSERT INTO sheet (firm, register, id, subject, matter, revision, body)
@@ -470,7 +479,7 @@ impl<'c> Firm<'c> {
         find().map_err(told())
     }
 
-    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
+    pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
         self.db
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(values))
@@ -480,12 +489,13 @@ impl<'c> Firm<'c> {
 
 /// A record's row as far as changing it goes.
 pub(super) struct RecordRow {
-    no: i64,
+    pub(super) no: i64,
     matter: Option<[u8; 16]>,
     revision: u64,
     header: Vec<u8>,
     fields: Vec<u8>,
     tags: Vec<u8>,
+    pub(super) class: Place,
 }
 
 fn to_json<T: serde::Serialize>(what: &T) -> Result<Vec<u8>> {
@@ -499,17 +509,17 @@ fn integer(number: u64) -> Result<i64> {
     i64::try_from(number).map_err(|_| too_large.into())
 }
 
-fn told() -> impl Fn(rusqlite::Error) -> Error {
+pub(super) fn told() -> impl Fn(rusqlite::Error) -> Error {
     broken(Port::Store, "commit")
 }
 
-fn conflict(detail: &'static str) -> Error {
+pub(super) fn conflict(detail: &'static str) -> Error {
     Fault::new(FaultKind::Conflict, Port::Store, "commit")
         .because(detail)
         .into()
 }
 
-fn missing(detail: &'static str) -> Error {
+pub(super) fn missing(detail: &'static str) -> Error {
     Fault::new(FaultKind::NotFound, Port::Store, "commit")
         .because(detail)
         .into()

@@ -1,6 +1,7 @@
 //! The firm's own memory in one SQLite file.
 
 mod change;
+mod class;
 mod erase;
 pub(crate) mod fault;
 pub(crate) mod open;
@@ -313,6 +314,6 @@ fn check_logs(db: &Connection) -> Result<()> {
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),
-    migrations: &[include_str!("schema.sql")],
+    migrations: &[include_str!("schema.sql"), include_str!("schema_2.sql")],
     port: Port::Store,
 };
