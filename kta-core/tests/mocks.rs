@@ -100,7 +100,7 @@ async fn an_opening_that_cannot_be_logged_shows_no_value() {
         .in_sequence(&mut order)
         .returning(|_| Err(broken(FaultKind::Unavailable)));
     let gate = gate(policy, store);
-    let session = gate.session(worker(), Role::Paralegal, Purpose::Representation);
+    let session = gate.session(worker(), Role::Paralegal, Purpose::Compliance);
     let scope = Scope::of(person(), Category::Identity);
     let permit = session.permit(Act::Amend, scope).await.unwrap();
 

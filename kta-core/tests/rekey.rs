@@ -19,7 +19,7 @@ use kta_core::pii::{
 };
 use kta_core::pipeline::House;
 use kta_core::pipeline::rekey::{Rekeying, Stage, Why, rekey, under_way};
-use kta_core::policy::{Act, ContentPlace, Form, Permit, Purpose, Role, Scope};
+use kta_core::policy::{Act, ContentPlace, Form, Permit, PolicyClass, Purpose, Role, Scope};
 use kta_core::ports::store::{
     Change, ChangeSet, Committed, Expected, HoldQuery, PlacementQuery, RecordBy, RecordQuery,
     Sheet, SheetQuery, Store,
@@ -448,12 +448,8 @@ async fn a_search_that_sealing_anew_overtakes_finds_the_record() {
         .await;
     let mut found = Vec::new();
     for tag in tags.unwrap() {
-        let query = RecordQuery {
-            tenant: house.tenant(),
-            by: RecordBy::Tag(name.clone(), tag),
-            after: None,
-            limit: 10,
-        };
+        let query =
+            RecordQuery::all(house.tenant(), RecordBy::Tag(name.clone(), tag)).page(None, 10);
         found.extend(house.doors.store.records(&query).await.unwrap());
         if under_way(&house).await.unwrap().unwrap().records == 0 {
             ports.clock.set(house.gate.now() + Hierarchy::HELD);
@@ -494,7 +490,7 @@ async fn filled_over(seed: u64, fan_out: u16) -> (MemoryPorts, Cast) {
             key: record_key(&house, subject),
             matter: Some(cast.matter),
             schema: &schema,
-            class: Digest::of(b"invented class"),
+            class: class().id(),
             revision: 1,
             minor: false,
         };
@@ -514,6 +510,7 @@ async fn filled_over(seed: u64, fan_out: u16) -> (MemoryPorts, Cast) {
         house.doors.blobs.put(&id, sealed, &permit).await.unwrap();
         let placed = placed(&house, subject, &cast);
         let change = ChangeSet::new(house.tenant(), house.gate.now());
+        let change = change.with(Change::Intern(class()));
         let change = change.with(put).with(Change::PutPlacement(placed));
         ports.store.commit(change).await.unwrap();
     }
@@ -568,10 +565,16 @@ fn form<'s>(key: RecordKey, revision: u64, schema: &'s Schema, cast: &Cast) -> F
         key,
         matter: Some(cast.matter),
         schema,
-        class: Digest::of(b"invented class"),
+        class: class().id(),
         revision,
         minor: false,
     }
+}
+
+fn class() -> PolicyClass {
+    let text =
+        r#"{"purposes":{"representation":"contract"},"origin":"direct","retention":"CASE.FILE"}"#;
+    serde_json::from_str(text).unwrap()
 }
 
 fn family_name(schema: &Schema) -> Fields {
@@ -664,12 +667,8 @@ async fn everything_opens(house: &House, cast: &Cast) {
             .await
             .unwrap()
         {
-            let query = RecordQuery {
-                tenant: house.tenant(),
-                by: RecordBy::Tag(name.clone(), tag),
-                after: None,
-                limit: 10,
-            };
+            let query =
+                RecordQuery::all(house.tenant(), RecordBy::Tag(name.clone(), tag)).page(None, 10);
             found.extend(house.doors.store.records(&query).await.unwrap());
         }
         assert_eq!(found.len(), 1, "person {number} is found once");

@@ -3,6 +3,7 @@
 
 mod anchor;
 mod blobs;
+mod class;
 mod clock;
 mod fixity;
 mod form;

@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use kta_core::audit::tiles::LONGEST_ENTRY;
 use kta_core::audit::{Event, Label};
 use kta_core::crypto::IndexTag;
-use kta_core::id::{HoldId, JobId, MatterId, PlacementId, SubjectId};
+use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, SubjectId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
+use kta_core::policy::Purpose;
 use kta_core::ports::store::{Change, ChangeSet, Committed, Expected, Job, Register, Sheet};
 use kta_core::retention::{Hold, Release};
 use kta_core::time::Timestamp;
 use kta_core::{Code, Error, Fault, FaultKind, Port, Refusal, Result};
+
+use crate::class::{self, Place};
 
 /// One firm's rows as a change set finds and leaves them: what a database has to offer the rules.
 pub(crate) trait Rows {
@@ -32,17 +35,31 @@ pub(crate) trait Rows {
     fn active_holds(&self) -> Result<Vec<Hold>>;
     fn put_hold(&mut self, hold: Hold) -> Result<()>;
 
+    /// The latest row of this class: under it is written what comes now.
+    fn place(&self, class: Digest) -> Result<Option<Place>>;
+    /// Makes a row of this class, which governs itself.
+    fn make_place(&mut self, class: Digest) -> Result<Place>;
+    /// Lets `by` govern wherever `from` does.
+    fn succeed(&mut self, from: Digest, by: Digest) -> Result<()>;
+    /// Lets records that the class governs be found by this purpose.
+    fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()>;
+    /// The number of the latest succession; 0 when there is none.
+    fn successions(&self) -> Result<u64>;
+
     fn placement(&self, id: PlacementId) -> Result<Option<Placement>>;
     fn put_placement(&mut self, placement: &Placement) -> Result<()>;
 
     fn record(&self, key: &RecordKey) -> Result<Option<Self::Stored>>;
-    /// Writes a record and its tags over what stands there.
+    /// Writes a record and its tags over what stands there, which keeps its class.
     fn put_record(
         &mut self,
         over: Option<Self::Stored>,
         record: &Record,
+        class: Place,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<()>;
+    /// Moves a record to another class.
+    fn move_record(&mut self, key: &RecordKey, stored: Self::Stored, to: Place) -> Result<()>;
     /// Removes a record and its tags.
     fn remove_record(&mut self, key: &RecordKey, stored: &Self::Stored) -> Result<()>;
 }
@@ -51,6 +68,7 @@ pub(crate) trait Rows {
 pub(crate) trait Stored {
     fn revision(&self) -> u64;
     fn matter(&self) -> Option<MatterId>;
+    fn class(&self) -> Place;
 }
 
 /// How far a firm's log has come.
@@ -113,13 +131,7 @@ fn apply(rows: &mut impl Rows, change: &Change, now: Timestamp) -> Result<()> {
             None => rows.put_job(job.clone().kept()),
         },
         Change::File { sheet, expected } => file(rows, sheet, *expected),
-        Change::Intern(class) => {
-            let sheet = Sheet::of_class(class);
-            match rows.sheet_revision(sheet.register, &sheet.id)? {
-                Some(_) => Ok(()),
-                None => file(rows, &sheet, Expected::Absent),
-            }
-        }
+        Change::Intern(class) => class::intern(rows, class),
         Change::PlaceHold(hold) => {
             if rows.hold(hold.id)?.is_some() {
                 return Err(conflict("a hold of this id was placed already"));
@@ -146,8 +158,11 @@ fn apply(rows: &mut impl Rows, change: &Change, now: Timestamp) -> Result<()> {
             if Some(record.revision) < revision {
                 return Err(conflict("a later revision is stored"));
             }
-            rows.put_record(stored, record, &index.iter().cloned().collect())
+            let place = class::place_of(rows, record.class, stored.as_ref())?;
+            rows.put_record(stored, record, place, &index.iter().cloned().collect())
         }
+        Change::Reclass { key, from, to } => class::reclass(rows, key, *from, *to),
+        Change::Reinstate(class) => class::reinstate(rows, *class, now),
         Change::ReleaseHold { hold, by } => {
             let mut hold = rows
                 .hold(*hold)?
@@ -171,12 +186,13 @@ fn apply(rows: &mut impl Rows, change: &Change, now: Timestamp) -> Result<()> {
             job.settle(*lease, *outcome, now)?;
             rows.put_job(job)
         }
+        Change::Supersede { from, to } => class::supersede(rows, *from, to, now),
         // The contract grew and this crate did not: nothing half-done.
         _ => Err(Fault::new(FaultKind::Unsupported, Port::Store, "commit").into()),
     }
 }
 
-fn file(rows: &mut impl Rows, sheet: &Sheet, expected: Expected) -> Result<()> {
+pub(crate) fn file(rows: &mut impl Rows, sheet: &Sheet, expected: Expected) -> Result<()> {
     let revision = expected.over(rows.sheet_revision(sheet.register, &sheet.id)?)?;
     rows.put_sheet(sheet, revision)
 }
@@ -197,13 +213,13 @@ fn entry(event: &Event, seq: u64, now: Timestamp) -> Result<NewEntry> {
     })
 }
 
-fn conflict(detail: &'static str) -> Error {
+pub(crate) fn conflict(detail: &'static str) -> Error {
     Fault::new(FaultKind::Conflict, Port::Store, "commit")
         .because(detail)
         .into()
 }
 
-fn missing(detail: &'static str) -> Error {
+pub(crate) fn missing(detail: &'static str) -> Error {
     Fault::new(FaultKind::NotFound, Port::Store, "commit")
         .because(detail)
         .into()

@@ -9,6 +9,7 @@ use kta_core::Error;
 use kta_core::conformance::store::{Firm, Samples};
 use kta_core::crypto::IndexTag;
 use kta_core::memory::MemoryStore;
+use kta_core::policy::Purpose;
 use kta_core::ports::store::{
     Change, Durability, Expected, HoldQuery, Job, PlacementQuery, RecordBy, RecordQuery, Register,
     Settled, SheetQuery,
@@ -84,14 +85,18 @@ enum Step {
 enum Op {
     Enqueue(u8, i64),
     File(u8, u64, Want),
-    Intern,
+    Intern(u8),
     Place(u8, u8),
     PlaceHold(u8, Option<u8>, Option<u8>),
     Put(u8, u8, u64, Vec<u8>, Want),
+    PutUnder(u8, u8, u8),
+    Reclass(u8, u8, u8, u8),
+    Reinstate(u8),
     Release(u8),
     Remove(u8, u8),
     RemoveSheet(u8),
     Settle(u8, Option<u64>, u8),
+    Supersede(u8, u8),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +122,13 @@ fn op() -> impl Strategy<Value = Op> {
         (0_u8..4, 0_i64..60).prop_map(|(job, due)| Op::Enqueue(job, due)),
         (0_u8..4, 1_u64..4, want())
             .prop_map(|(sheet, revision, want)| Op::File(sheet, revision, want)),
-        Just(Op::Intern),
+        (0_u8..4).prop_map(Op::Intern),
+        (0_u8..3, 0_u8..4, 0_u8..4)
+            .prop_map(|(subject, record, class)| Op::PutUnder(subject, record, class)),
+        (0_u8..3, 0_u8..4, 0_u8..4, 0_u8..4)
+            .prop_map(|(subject, record, from, to)| Op::Reclass(subject, record, from, to)),
+        (0_u8..4).prop_map(Op::Reinstate),
+        (0_u8..4, 0_u8..4).prop_map(|(from, to)| Op::Supersede(from, to)),
         (0_u8..3, 0_u8..4).prop_map(|(subject, id)| Op::Place(subject, id)),
         (
             0_u8..3,
@@ -156,7 +167,7 @@ impl Op {
                 sheet: rows.sheet(Register::Receipts, *sheet, *revision),
                 expected: expected(*want, *revision),
             },
-            Self::Intern => Change::Intern(rows.class()),
+            Self::Intern(class) => Change::Intern(rows.class_of(*class)),
             Self::Place(subject, id) => {
                 Change::PutPlacement(rows.placement(*subject, *id, "kta-store"))
             }
@@ -170,6 +181,16 @@ impl Op {
                 tags,
                 expected(*want, *revision),
             ),
+            Self::PutUnder(subject, record, class) => {
+                let class = rows.class_of(*class);
+                rows.put_under(&class, *subject, *record, 1, Expected::Any)
+            }
+            Self::Reclass(subject, record, from, to) => Change::Reclass {
+                key: rows.key(*subject, *record),
+                from: rows.class_of(*from).id(),
+                to: rows.class_of(*to).id(),
+            },
+            Self::Reinstate(class) => Change::Reinstate(rows.class_of(*class).id()),
             Self::Release(id) => Change::ReleaseHold {
                 hold: rows.hold(*id, None, None).id,
                 by: rows.actor(),
@@ -192,6 +213,10 @@ impl Op {
                     outcome,
                 }
             }
+            Self::Supersede(from, to) => Change::Supersede {
+                from: rows.class_of(*from).id(),
+                to: rows.class_of(*to),
+            },
         }
     }
 }
@@ -232,14 +257,19 @@ async fn state(store: &dyn Firm, rows: &Samples) -> String {
         let (field, tag): (FieldName, IndexTag) = rows.tag(number);
         by.push(RecordBy::Tag(field, tag));
     }
+    for number in 0..4 {
+        by.push(RecordBy::Class(rows.class_of(number).id()));
+    }
+    by.push(RecordBy::Purpose(Purpose::Filing));
+    by.push(RecordBy::Purpose(Purpose::Representation));
     for by in by {
-        let query = RecordQuery {
-            tenant,
-            by,
-            after: None,
-            limit: usize::MAX,
-        };
-        said += &format!("{:?}\n", store.records(&query).await.unwrap());
+        for query in [
+            RecordQuery::all(tenant, by.clone()),
+            RecordQuery::all(tenant, by.clone()).page(Some(rows.key(0, 1).record), 2),
+            RecordQuery::all(tenant, by).for_purpose(Purpose::Filing),
+        ] {
+            said += &format!("{:?}\n", store.records(&query).await.unwrap());
+        }
     }
     for subject in 0..3 {
         for record in 0..4 {
@@ -274,13 +304,10 @@ async fn state(store: &dyn Firm, rows: &Samples) -> String {
         active: false,
     };
     said += &format!("{:?}\n", store.holds(&holds).await.unwrap());
-    said += &format!(
-        "{:?}\n",
-        store
-            .sheets(&SheetQuery::all(tenant, Register::Classes))
-            .await
-            .unwrap()
-    );
+    for register in [Register::Classes, Register::Successions] {
+        let sheets = SheetQuery::all(tenant, register);
+        said += &format!("{:?}\n", store.sheets(&sheets).await.unwrap());
+    }
     let jobs: Vec<Job> = store.jobs(tenant, None).await.unwrap();
     said += &format!("{jobs:?}\n{}\n", store.size(tenant).await.unwrap());
     for entry in store.entries(tenant, 0, usize::MAX).await.unwrap() {

@@ -125,12 +125,7 @@ impl Seen {
 
     /// There is no record without its entry, and none of which the register knows no copy.
     async fn nothing_else(&self, store: &SqliteStore) {
-        let query = RecordQuery {
-            tenant: rows().tenant,
-            by: RecordBy::Subject(rows().subject(1)),
-            after: None,
-            limit: usize::MAX,
-        };
+        let query = RecordQuery::all(rows().tenant, RecordBy::Subject(rows().subject(1)));
         let records = store.records(&query).await.unwrap();
         assert_eq!(
             records.len(),

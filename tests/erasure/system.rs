@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex};
 use kta_core::Code;
 use kta_core::Result;
 use kta_core::conformance::Desk;
+use kta_core::conformance::store::Samples;
 use kta_core::crypto::wrap;
 use kta_core::crypto::{Hierarchy, KeyErased, SecretKey};
-use kta_core::id::{
-    Digest, DocumentId, IdempotencyKey, PlacementId, RecordId, SubjectId, TenantId,
-};
+use kta_core::id::{DocumentId, IdempotencyKey, PlacementId, RecordId, SubjectId, TenantId};
 use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{
     Category, Content, Fields, MediaType, Placement, PlacementKind, PlacementState, Record,
@@ -212,6 +211,11 @@ async fn keys_and_data(system: &System) {
         index.len() >= 3,
         "name, passport and e-mail are found by value"
     );
+    // The gate of the desk has a store of its own.
+    let class = Samples::of("erasure").class();
+    let interned = ChangeSet::new(system.desk.tenant(), system.desk.now());
+    let interned = interned.with(Change::Intern(class.clone()));
+    system.desk.store().commit(interned).await.unwrap();
     let session = system.desk.session(Role::Paralegal);
     for subject in everybody {
         let permit = session
@@ -222,7 +226,7 @@ async fn keys_and_data(system: &System) {
             key: record_key(system.desk.tenant(), subject),
             matter: Some(system.desk.matter()),
             schema: &schema,
-            class: Digest::of(b"invented class"),
+            class: class.id(),
             revision: 1,
             minor: false,
         };

@@ -185,11 +185,7 @@ pub const USING: &[Act] = &[
 ];
 
 /// Purposes that the law itself gives the firm.
-pub const LEGAL: &[Purpose] = &[
-    Purpose::Compliance,
-    Purpose::Disposition,
-    Purpose::Retention,
-];
+pub const LEGAL: &[Purpose] = Purpose::LEGAL;
 
 /// How many days after the end of a training ordinary personal data may still be opened.
 pub const GRACE: i64 = 30;

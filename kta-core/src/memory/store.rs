@@ -10,8 +10,9 @@ use crate::audit::Label;
 use crate::audit::tiles::LONGEST_ENTRY;
 use crate::crypto::IndexTag;
 use crate::error::{Fault, FaultKind, Port, Result};
-use crate::id::{HoldId, JobId, PlacementId, RecordId, SubjectId, TenantId};
+use crate::id::{Digest, HoldId, JobId, PlacementId, RecordId, SubjectId, TenantId};
 use crate::pii::{FieldName, Placement, Record, RecordKey};
+use crate::policy::{PolicyClass, Succession};
 use crate::ports::store::{
     Change, ChangeSet, Committed, HoldQuery, Job, JobState, Jobs, Ledger, PlacementQuery, RecordBy,
     RecordQuery, Register, Sheet, SheetQuery, Store,
@@ -87,24 +88,37 @@ impl Store for MemoryStore {
         Ok(self.read(key.tenant, |firm| {
             firm.records
                 .get(&(key.record, key.subject))
-                .map(|row| row.record.clone())
+                .map(|row| firm.told(row))
         }))
     }
 
     async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>> {
-        let found = |row: &&RecordRow| match &query.by {
+        let found = |firm: &Firm, row: &RecordRow| match &query.by {
+            RecordBy::Class(class) => firm.classes.governing(row.class) == *class,
             RecordBy::Matter(matter) => row.record.matter == Some(*matter),
+            RecordBy::Purpose(purpose) => firm
+                .class(firm.classes.governing(row.class))
+                .is_some_and(|class| class.admitted().any(|admitted| admitted == *purpose)),
             RecordBy::Subject(subject) => row.record.key.subject == *subject,
             RecordBy::Tag(field, tag) => row.tags.contains(&(field.clone(), tag.clone())),
+        };
+        let admitted = |firm: &Firm, row: &RecordRow| {
+            query.purpose.is_none_or(|purpose| {
+                purpose.is_legal()
+                    || firm
+                        .class(firm.classes.governing(row.class))
+                        .is_some_and(|class| class.admits(purpose).is_ok())
+            })
         };
         Ok(self.read(query.tenant, |firm| {
             let rows = firm
                 .records
                 .iter()
                 .filter(|((id, _), _)| Some(*id) > query.after);
-            let rows = rows.map(|(_, row)| row).filter(found);
-            rows.take(query.limit)
-                .map(|row| row.record.clone())
+            let rows = rows.map(|(_, row)| row);
+            rows.filter(|row| found(firm, row) && admitted(firm, row))
+                .take(query.limit)
+                .map(|row| firm.told(row))
                 .collect()
         }))
     }
@@ -256,6 +270,7 @@ impl fmt::Debug for MemoryStore {
 struct Firm {
     /// By record id first: the order in which queries answer.
     records: BTreeMap<(RecordId, SubjectId), RecordRow>,
+    classes: Classes,
     placements: BTreeMap<PlacementId, Placement>,
     holds: BTreeMap<HoldId, Hold>,
     sheets: BTreeMap<(Register, Label), Sheet>,
@@ -266,6 +281,8 @@ struct Firm {
 #[derive(Clone)]
 struct RecordRow {
     record: Record,
+    /// Its place in [`Classes`], which tells what governs it.
+    class: usize,
     tags: BTreeSet<(FieldName, IndexTag)>,
 }
 
@@ -276,8 +293,44 @@ struct EntryRow {
     bytes: Vec<u8>,
 }
 
+/// Under which class records were written, in places that never move, and what governs each
+/// place now.
+#[derive(Clone, Default)]
+struct Classes {
+    places: Vec<(Digest, Digest)>,
+}
+
+impl Classes {
+    /// What governs the records of a place.
+    fn governing(&self, place: usize) -> Digest {
+        self.places[place].1
+    }
+
+    /// The place for what is written under `class` now, if there is one.
+    fn known(&self, class: Digest) -> Option<usize> {
+        self.places.iter().rposition(|(name, _)| *name == class)
+    }
+
+    /// The same, made if there is none.
+    fn place(&mut self, class: Digest) -> usize {
+        self.known(class).unwrap_or_else(|| self.make(class))
+    }
+
+    fn make(&mut self, class: Digest) -> usize {
+        self.places.push((class, class));
+        self.places.len() - 1
+    }
+
+    fn supersede(&mut self, from: Digest, to: Digest) {
+        let governed = self.places.iter_mut().filter(|(_, now)| *now == from);
+        governed.for_each(|(_, now)| *now = to);
+    }
+}
+
 /// What stood in a row before it was changed.
 enum Before {
+    All(Vec<Self>),
+    Classes(Classes),
     Hold(HoldId, Option<Hold>),
     Job(JobId, Option<Job>),
     Placement(PlacementId, Option<Placement>),
@@ -306,7 +359,8 @@ impl Firm {
             .last()
             .map_or(change.at, |last| last.at.max(change.at));
         for change in change.changes {
-            undo.push(self.apply(change, now)?);
+            let before = self.apply(change, now, undo)?;
+            undo.push(before);
         }
         let first = self.entries.len() as u64;
         for event in change.events {
@@ -331,7 +385,7 @@ impl Firm {
     }
 
     /// Applies one change, or leaves everything as it was.
-    fn apply(&mut self, change: Change, now: Timestamp) -> Result<Before> {
+    fn apply(&mut self, change: Change, now: Timestamp, undo: &mut Vec<Before>) -> Result<Before> {
         Ok(match change {
             Change::Enqueue(job) => {
                 let (id, known) = (job.id, self.jobs.get(&job.id).cloned());
@@ -348,13 +402,7 @@ impl Firm {
                 let known = self.sheets.insert(key.clone(), sheet);
                 Before::Sheet(key, known)
             }
-            Change::Intern(class) => {
-                let sheet = Sheet::of_class(&class);
-                let key = (sheet.register, sheet.id.clone());
-                let known = self.sheets.get(&key).cloned();
-                self.sheets.entry(key.clone()).or_insert(sheet);
-                Before::Sheet(key, known)
-            }
+            Change::Intern(class) => self.intern(&class),
             Change::PlaceHold(mut hold) => {
                 if self.holds.contains_key(&hold.id) {
                     return Err(conflict("a hold of this id was placed already"));
@@ -376,16 +424,55 @@ impl Firm {
                 expected,
             } => {
                 let key = (record.key.record, record.key.subject);
-                let stored = self.records.get(&key).map(|row| row.record.revision);
+                let row = self.records.get(&key);
+                let stored = row.map(|row| row.record.revision);
                 expected.over(stored)?;
                 if Some(record.revision) < stored {
                     return Err(conflict("a later revision is stored"));
                 }
+                let governs = row.map(|row| (row.class, self.classes.governing(row.class)));
+                let class = match governs {
+                    Some((class, governs)) if governs == self.means(record.class) => class,
+                    Some(_) => return Err(conflict("another class governs the record")),
+                    None => {
+                        undo.push(self.before_place(record.class));
+                        self.classes.place(record.class)
+                    }
+                };
                 let row = RecordRow {
                     record,
+                    class,
                     tags: index.into_iter().collect(),
                 };
                 Before::Record(key, self.records.insert(key, row))
+            }
+            Change::Reclass { key, from, to } => {
+                let key = (key.record, key.subject);
+                let known = self.records.get(&key).cloned();
+                let mut row = known
+                    .clone()
+                    .ok_or_else(|| missing("no record of this key"))?;
+                if self.class(to).is_none() {
+                    return Err(missing("no class of this name is interned"));
+                }
+                if self.classes.governing(row.class) != from {
+                    return Err(conflict("another class governs the record"));
+                }
+                if self.means(to) != from {
+                    undo.push(self.before_place(to));
+                    row.class = self.classes.place(to);
+                }
+                self.records.insert(key, row);
+                Before::Record(key, known)
+            }
+            Change::Reinstate(class) => {
+                let before = Before::Classes(self.classes.clone());
+                self.in_use(class)?;
+                if self.means(class) == class {
+                    return Ok(before);
+                }
+                self.classes.make(class);
+                Before::All(vec![before, self.note(class, None, now)])
             }
             Change::ReleaseHold { hold: id, by } => {
                 let hold = self
@@ -429,7 +516,84 @@ impl Firm {
                 job.settle(lease, outcome, now)?;
                 Before::Job(id, known)
             }
+            Change::Supersede { from, to } => {
+                let classes = self.classes.clone();
+                self.in_use(from)?;
+                let by = self.means(to.id());
+                let now_governs = self.means(from);
+                if by == from {
+                    return Err(conflict("a class cannot supersede itself"));
+                }
+                if now_governs == by {
+                    return Ok(Before::All(Vec::new()));
+                }
+                if now_governs != from {
+                    return Err(conflict("the class was superseded by another"));
+                }
+                let interned = self.intern(&to);
+                self.classes.place(from);
+                self.classes.place(by);
+                self.classes.supersede(from, by);
+                let noted = self.note(from, Some(by), now);
+                Before::All(vec![Before::Classes(classes), interned, noted])
+            }
         })
+    }
+
+    /// A record as it is read: with the class that governs it now.
+    fn told(&self, row: &RecordRow) -> Record {
+        Record {
+            class: self.classes.governing(row.class),
+            ..row.record.clone()
+        }
+    }
+
+    /// What governs what is written under `class` now.
+    fn means(&self, class: Digest) -> Digest {
+        let place = self.classes.known(class);
+        place.map_or(class, |place| self.classes.governing(place))
+    }
+
+    fn before_place(&self, class: Digest) -> Before {
+        match self.classes.known(class) {
+            Some(_) => Before::All(Vec::new()),
+            None => Before::Classes(self.classes.clone()),
+        }
+    }
+
+    fn class(&self, id: Digest) -> Option<PolicyClass> {
+        let name = Label::new(id.to_string()).ok()?;
+        let sheet = self.sheets.get(&(Register::Classes, name))?;
+        serde_json::from_slice(&sheet.body).ok()
+    }
+
+    /// Refuses a class that is neither interned nor written under.
+    fn in_use(&self, class: Digest) -> Result<()> {
+        if self.classes.known(class).is_some() || self.class(class).is_some() {
+            Ok(())
+        } else {
+            Err(missing("no class of this name"))
+        }
+    }
+
+    fn intern(&mut self, class: &PolicyClass) -> Before {
+        let sheet = Sheet::of_class(class);
+        let key = (sheet.register, sheet.id.clone());
+        let known = self.sheets.get(&key).cloned();
+        self.sheets.entry(key.clone()).or_insert(sheet);
+        Before::Sheet(key, known)
+    }
+
+    /// Enters a succession into its register.
+    fn note(&mut self, class: Digest, by: Option<Digest>, at: Timestamp) -> Before {
+        let earlier = self
+            .sheets
+            .keys()
+            .filter(|(register, _)| *register == Register::Successions)
+            .count();
+        let sheet = Sheet::of_succession(earlier as u64 + 1, &Succession { class, by, at });
+        let key = (sheet.register, sheet.id.clone());
+        Before::Sheet(key.clone(), self.sheets.insert(key, sheet))
     }
 
     fn restore(&mut self, before: Before) {
@@ -440,6 +604,11 @@ impl Firm {
             }
         }
         match before {
+            Before::All(all) => all
+                .into_iter()
+                .rev()
+                .for_each(|before| self.restore(before)),
+            Before::Classes(classes) => self.classes = classes,
             Before::Hold(key, row) => put(&mut self.holds, key, row),
             Before::Job(key, row) => put(&mut self.jobs, key, row),
             Before::Placement(key, row) => put(&mut self.placements, key, row),

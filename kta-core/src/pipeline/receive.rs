@@ -5,7 +5,7 @@
 //! made for the delivery alone. Releasing it seals it anew under the real persons' keys and
 //! destroys the stand-in's, so that nothing of the quarantine stays readable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -413,6 +413,8 @@ async fn record_receipt(
         ground: None,
         origin: Origin::Direct,
         retention: Label::fixed("QUARANTINE"),
+        sharing: BTreeSet::new(),
+        objections: BTreeSet::new(),
     };
     let form = Form {
         key: envelope_key(house, data),

@@ -264,6 +264,8 @@ async fn release(
         ground: matter.ground,
         origin: Origin::Direct,
         retention: Label::fixed("CASE.FILE"),
+        sharing: BTreeSet::new(),
+        objections: BTreeSet::new(),
     };
     let mut documents = Vec::with_capacity(case.sorted.len());
     for sorted in &case.sorted {

@@ -9,10 +9,12 @@ use chrono::TimeDelta;
 use crate::audit::{Event, Label, Outcome, Safe};
 use crate::error::{Error, Result};
 use crate::id::{ActorId, Digest, MatterId, PermitId, SubjectId, TenantId};
-use crate::pii::Category;
+use crate::pii::{Category, Record};
 use crate::policy::request::{AccessContext, AccessRequest, Act, BreakGlass, Object};
-use crate::policy::{Decision, Directory, LawfulBasis, Obligation, Policy, Purpose, Role, Verdict};
-use crate::ports::store::{ChangeSet, Durability, HoldQuery, Store};
+use crate::policy::{
+    Decision, Directory, LawfulBasis, Obligation, Policy, PolicyClass, Purpose, Role, Verdict,
+};
+use crate::ports::store::{ChangeSet, Durability, HoldQuery, Register, SheetQuery, Store};
 use crate::refusal::{Code, Refusal};
 use crate::time::{Clock, Entropy, Timestamp};
 
@@ -29,6 +31,8 @@ pub struct Gate {
     policy: Arc<dyn Policy>,
     store: Arc<dyn Store>,
     directory: RwLock<Directory>,
+    /// Policy classes that were looked up; what a digest names never changes.
+    classes: RwLock<BTreeMap<Digest, Arc<PolicyClass>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -51,6 +55,7 @@ impl Gate {
             policy,
             store,
             directory: RwLock::default(),
+            classes: RwLock::default(),
             clock,
             entropy,
         }
@@ -88,6 +93,42 @@ impl Gate {
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         )
     }
+
+    /// The interned policy class of this name; `None` when there is none, or when what is stored
+    /// under the name is something else.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub async fn class(&self, id: Digest) -> Result<Option<Arc<PolicyClass>>> {
+        let poisoned = std::sync::PoisonError::into_inner;
+        if let Some(class) = self.classes.read().unwrap_or_else(poisoned).get(&id) {
+            return Ok(Some(Arc::clone(class)));
+        }
+        let Ok(name) = Label::new(id.to_string()) else {
+            return Ok(None);
+        };
+        let query = SheetQuery::named(self.tenant, Register::Classes, name);
+        let sheets = self.store.sheets(&query).await?;
+        let read = sheets
+            .first()
+            .and_then(|sheet| serde_json::from_slice::<PolicyClass>(&sheet.body).ok())
+            .filter(|class| class.id() == id);
+        let Some(class) = read.map(Arc::new) else {
+            return Ok(None);
+        };
+        let mut classes = self
+            .classes
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if classes.len() >= Self::CLASSES {
+            classes.clear();
+        }
+        classes.insert(id, Arc::clone(&class));
+        Ok(Some(class))
+    }
+
+    /// How many classes are kept in memory: far more than a firm has.
+    const CLASSES: usize = 16 * 1024;
 
     /// Opens a session: one actor, in one role, for one purpose. Permits cannot outlive it.
     #[must_use]
@@ -579,6 +620,31 @@ impl Permit<'_> {
         }
     }
 
+    /// Whether what governs a record of this person admits the purpose of the session; a no is
+    /// logged.
+    ///
+    /// # Errors
+    /// [`Code::PrcPurpose`] when the class does not have the purpose, or is not known;
+    /// [`Code::PrcRestricted`] when the person objected to it; faults of the store.
+    pub(crate) async fn require_purpose(&self, record: &Record) -> Result<()> {
+        let session = self.session;
+        if session.purpose.is_legal() {
+            return Ok(());
+        }
+        let class = session.gate.class(record.class).await?;
+        let verdict = class.map_or(Err(Code::PrcPurpose), |class| class.admits(session.purpose));
+        let Err(code) = verdict else { return Ok(()) };
+        let event = self
+            .event(self.act, Outcome::Refused)
+            .of_subject(record.key.subject)
+            .refused(code)
+            .with("record", record.key.record)
+            .with("class", record.class);
+        // As durable as an opening would be: nothing was seen.
+        self.log_opening(vec![event]).await?;
+        Err(Refusal::new(code).about("class", record.class).into())
+    }
+
     /// An event under this permit, for the log.
     #[must_use]
     pub fn event(&self, act: Act, outcome: Outcome) -> Event {
@@ -603,6 +669,15 @@ impl Permit<'_> {
             Durability::Bounded
         };
         self.session.gate.log(events, durability).await
+    }
+
+    /// Logs the opening of a declared set: always on disk before the first value is seen.
+    ///
+    /// # Errors
+    /// [`Code::AudDown`] when the log cannot be written.
+    pub(crate) async fn log_opening_of_set(&self, event: Event) -> Result<()> {
+        let gate = self.session.gate;
+        gate.log(vec![event], Durability::Durable).await
     }
 
     /// The present instant, as the gate sees it.

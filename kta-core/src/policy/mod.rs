@@ -11,7 +11,7 @@ mod request;
 mod sealer;
 
 pub use actor::{Actor, Role};
-pub use class::{Origin, PolicyClass};
+pub use class::{Origin, PolicyClass, Succession};
 pub use decision::{Decision, Obligation, Reason, Verdict};
 pub use directory::Directory;
 pub use gate::{Gate, Permit, Scope, Session};

@@ -23,6 +23,15 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// The purposes that the law itself gives the firm.
+    pub const LEGAL: &'static [Self] = &[Self::Compliance, Self::Disposition, Self::Retention];
+
+    /// Whether this is one of [`LEGAL`](Self::LEGAL).
+    #[must_use]
+    pub const fn is_legal(self) -> bool {
+        matches!(self, Self::Compliance | Self::Disposition | Self::Retention)
+    }
+
     /// The name as policies write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

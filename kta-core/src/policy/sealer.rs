@@ -1,6 +1,7 @@
 //! Where permits and keys meet: sealing what came in, opening what somebody was admitted to.
 
 mod reseal;
+mod set;
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -114,7 +115,9 @@ impl Sealer {
     ///
     /// # Errors
     /// [`Code::AclDeny`] when the permit does not cover the person and every category in the
-    /// record; [`Code::CrySwap`] when a field is not what was sealed here; [`Code::CryErased`].
+    /// record; [`Code::PrcPurpose`] when the class that governs the record does not have the
+    /// purpose of the session, and [`Code::PrcRestricted`] when the person objected to it, both
+    /// logged; [`Code::CrySwap`] when a field is not what was sealed here; [`Code::CryErased`].
     pub async fn open(&self, record: &Record, permit: &Permit<'_>) -> Result<Fields> {
         self.open_where(record, |_| true, permit).await
     }
@@ -147,6 +150,7 @@ impl Sealer {
             covers(permit, subject, field.classification.category)?;
             categories.insert(field.classification.category);
         }
+        permit.require_purpose(record).await?;
         let person = self.keys.subject_key(subject).await?;
         let key = person.record_key(record.key.record);
         let mut envelopes = BTreeMap::new();

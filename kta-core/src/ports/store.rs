@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Event, Label};
 use crate::crypto::IndexTag;
 use crate::error::Result;
-use crate::id::{ActorId, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId, TenantId};
+use crate::id::{
+    ActorId, Digest, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId, TenantId,
+};
 use crate::pii::{FieldName, Placement, Record, RecordKey};
-use crate::policy::PolicyClass;
+use crate::policy::{PolicyClass, Purpose};
 use crate::refusal::Code;
 use crate::retention::Hold;
 use crate::time::Timestamp;
@@ -34,6 +36,15 @@ use crate::time::Timestamp;
 ///   [`DST-HOLD`](crate::refusal::Code::DstHold), and nothing of the set happens.
 /// - The revision of a sheet grows by one at each change, whatever revision the sheet says; a
 ///   record never goes back to a lower revision.
+/// - A policy class never changes. A record is read with the class that governs it now: the one
+///   it was written under or, where that was superseded, its successor, at once and without a
+///   record's being written. A class supersedes neither itself nor what supersedes it.
+/// - What is written under a superseded class is governed by its successor, until the class is
+///   put in force again; that is on the register of successions.
+/// - A record stays in its class until it is moved: writing it again under a class that is
+///   another is a conflict.
+/// - A query that names a purpose gives only records whose governing class admits it; a class
+///   that was never interned admits only what the law itself gives.
 /// - A cancelled call leaves no half-write.
 /// - Errors and `Debug` contain no stored value.
 #[async_trait]
@@ -44,7 +55,8 @@ pub trait Store: core::fmt::Debug + Send + Sync {
     /// The record at `key`.
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>>;
 
-    /// Records by person, matter or index tag, in the order of their ids.
+    /// Records by person, matter, index tag, governing class or purpose, in the order of their
+    /// ids.
     async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>>;
 
     /// Known copies, in the order of their ids.
@@ -180,6 +192,20 @@ pub enum Change {
         /// The revision it replaces.
         expected: Expected,
     },
+    /// Moves a record from the class that governs it to another, which must be interned: an
+    /// objection, a new consent, a correction. Nothing sealed is rewritten and the record keeps
+    /// its revision, which its seals bind; so the class itself is what is expected.
+    Reclass {
+        /// The record.
+        key: RecordKey,
+        /// The class that governs it.
+        from: Digest,
+        /// The class that is to govern it; when that was superseded, its successor.
+        to: Digest,
+    },
+    /// Puts a superseded class in force again for what is written or moved from now on; what it
+    /// governed before stays with its successor. Nothing when it is in force.
+    Reinstate(Digest),
     /// Releases a legal hold.
     ReleaseHold {
         /// The hold.
@@ -200,6 +226,15 @@ pub enum Change {
         lease: Option<u64>,
         /// How it ended.
         outcome: Settled,
+    },
+    /// Interns a class and lets it govern everything that another governs, from now on and for
+    /// what is yet to be written under that other: a change of law or purpose. Touches classes
+    /// only. Nothing when it has happened already.
+    Supersede {
+        /// The class in force until now.
+        from: Digest,
+        /// Its successor; when that was superseded itself, what supersedes it.
+        to: PolicyClass,
     },
 }
 
@@ -239,17 +274,53 @@ pub struct RecordQuery {
     pub tenant: TenantId,
     /// By what.
     pub by: RecordBy,
+    /// Only those whose governing class admits this purpose; a purpose that the law itself gives
+    /// is admitted by all.
+    pub purpose: Option<Purpose>,
     /// Only ids after this one.
     pub after: Option<RecordId>,
     /// At most this many.
     pub limit: usize,
 }
 
+impl RecordQuery {
+    /// All of them, for whatever purpose.
+    #[must_use]
+    pub const fn all(tenant: TenantId, by: RecordBy) -> Self {
+        Self {
+            tenant,
+            by,
+            purpose: None,
+            after: None,
+            limit: usize::MAX,
+        }
+    }
+
+    /// The same, for this purpose only.
+    #[must_use]
+    pub const fn for_purpose(mut self, purpose: Purpose) -> Self {
+        self.purpose = Some(purpose);
+        self
+    }
+
+    /// The page of at most `limit` after this id.
+    #[must_use]
+    pub const fn page(mut self, after: Option<RecordId>, limit: usize) -> Self {
+        self.after = after;
+        self.limit = limit;
+        self
+    }
+}
+
 /// By what records are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordBy {
+    /// The class that governs them.
+    Class(Digest),
     /// The matter they belong to.
     Matter(MatterId),
+    /// A purpose that their governing class has and that the person did not object to.
+    Purpose(Purpose),
     /// The person they are about.
     Subject(SubjectId),
     /// An entry of the blind index. What is found must be checked by opening it.
@@ -380,6 +451,8 @@ pub enum Register {
     Rotations,
     /// Data subjects.
     Subjects,
+    /// Which policy class superseded which, when.
+    Successions,
     /// Keyed marks of the erased, so that they do not come back.
     Suppressions,
     /// Training records.
@@ -407,6 +480,7 @@ impl Register {
             Self::Receipts => "receipts",
             Self::Rotations => "rotations",
             Self::Subjects => "subjects",
+            Self::Successions => "successions",
             Self::Suppressions => "suppressions",
             Self::Training => "training",
         }

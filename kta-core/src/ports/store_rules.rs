@@ -9,7 +9,7 @@ use crate::audit::{Event, Label, Safe};
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::id::{MatterId, SubjectId};
 use crate::pii::Placement;
-use crate::policy::PolicyClass;
+use crate::policy::{PolicyClass, Succession};
 use crate::retention::Hold;
 use crate::time::Timestamp;
 
@@ -25,7 +25,8 @@ impl ChangeSet {
     /// - a revision that does not follow the expected one, or a field sealed after its record;
     /// - a body that is no JSON, or a body or payload longer than [`LONGEST`](Self::LONGEST);
     /// - a new job that is not waiting or was leased already;
-    /// - a hold that covers nothing or is released already.
+    /// - a hold that covers nothing or is released already;
+    /// - a sheet of the registers that only the store writes: classes and successions.
     pub fn check(&self) -> Result<()> {
         if self.events.iter().any(|event| event.tenant != self.tenant) {
             return Err(wrong("an event of another tenant"));
@@ -51,6 +52,7 @@ impl ChangeSet {
                 short(&job.payload)
             }
             Change::File { sheet, expected } => {
+                kept_by_callers(sheet.register)?;
                 if expected.next().is_some_and(|next| sheet.revision != next) {
                     return Err(wrong("a revision that does not follow the expected one"));
                 }
@@ -86,11 +88,13 @@ impl ChangeSet {
                 }
                 Ok(())
             }
-            Change::RemoveRecord(key) => ours(key.tenant),
+            Change::Reclass { key, .. } | Change::RemoveRecord(key) => ours(key.tenant),
+            Change::RemoveSheet(register, _) => kept_by_callers(*register),
             Change::Intern(_)
+            | Change::Reinstate(_)
             | Change::ReleaseHold { .. }
-            | Change::RemoveSheet(..)
-            | Change::Settle { .. } => Ok(()),
+            | Change::Settle { .. }
+            | Change::Supersede { .. } => Ok(()),
         }
     }
 }
@@ -218,6 +222,26 @@ impl Sheet {
             body: serde_json::to_vec(class).unwrap_or_default(),
         }
     }
+
+    /// The sheet of the firm's succession of this number, the first of which is 1, in
+    /// [`Register::Successions`].
+    #[must_use]
+    pub fn of_succession(number: u64, succession: &Succession) -> Self {
+        let succession = Succession {
+            at: kept(succession.at),
+            ..*succession
+        };
+        Self {
+            register: Register::Successions,
+            // Digits are a label; the alternative only keeps this total.
+            id: Label::new(format!("{number:012}")).unwrap_or(const { Label::fixed("-") }),
+            subject: None,
+            matter: None,
+            revision: 1,
+            // Serialising a struct of strings cannot fail.
+            body: serde_json::to_vec(&succession).unwrap_or_default(),
+        }
+    }
 }
 
 impl Event {
@@ -264,6 +288,16 @@ impl Hold {
 /// An instant as jobs keep it: to the microsecond, which every database has.
 fn kept(at: Timestamp) -> Timestamp {
     at.trunc_subsecs(6)
+}
+
+/// A class is what its name says, and what governed when is not rewritten.
+fn kept_by_callers(register: Register) -> Result<()> {
+    match register {
+        Register::Classes | Register::Successions => {
+            Err(wrong("a register that only the store writes"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn short(bytes: &[u8]) -> Result<()> {

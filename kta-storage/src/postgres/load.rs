@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kta_core::audit::Label;
-use kta_core::id::{HoldId, JobId, PlacementId, RecordId, SubjectId, TenantId};
+use kta_core::id::{Digest, HoldId, JobId, PlacementId, RecordId, SubjectId, TenantId};
 use kta_core::ports::store::{Change, Register, Sheet};
 use kta_core::time::Timestamp;
 use tokio_postgres::Row;
@@ -11,19 +11,22 @@ use tokio_postgres::Row;
 use super::fault::Broken;
 use super::query;
 use super::sql::{Id, Sql, column, label, maybe, number};
-use super::view::{Changes, RecordRow, SheetRow};
+use super::view::{Changes, ClassRow, RecordRow, SheetRow};
 use super::writer::Work;
+use crate::class::{Place, sheet_of};
 use crate::rules::LogEnd;
 
 /// The keys of the rows that the change sets touch.
 #[derive(Default)]
 pub(super) struct Wanted {
     active_holds: bool,
+    classes: bool,
     holds: BTreeSet<HoldId>,
     jobs: BTreeSet<JobId>,
     placements: BTreeSet<PlacementId>,
     records: BTreeSet<(SubjectId, RecordId)>,
     sheets: BTreeSet<(Register, Label)>,
+    successions: bool,
 }
 
 impl Wanted {
@@ -56,7 +59,21 @@ impl Wanted {
             Change::PutPlacement(placement) => drop(self.placements.insert(placement.id)),
             Change::PutRecord { record, .. } => {
                 let key = &record.key;
+                self.classes = true;
                 self.records.insert((key.subject, key.record));
+            }
+            Change::Reclass { key, to, .. } => {
+                self.class(*to);
+                self.records.insert((key.subject, key.record));
+            }
+            Change::Reinstate(class) => {
+                self.successions = true;
+                self.class(*class);
+            }
+            Change::Supersede { from, to } => {
+                self.successions = true;
+                self.class(*from);
+                self.class(to.id());
             }
             Change::ReleaseHold { hold, .. } => drop(self.holds.insert(*hold)),
             Change::RemoveRecord(key) => {
@@ -69,6 +86,12 @@ impl Wanted {
         }
     }
 
+    fn class(&mut self, class: Digest) {
+        self.classes = true;
+        // The name of a digest is a label; without one the rules refuse it.
+        self.sheets.extend(sheet_of(class).ok());
+    }
+
     /// The statements that read the rows, in the order in which [`read`](Self::read) expects
     /// what comes back.
     pub(super) fn statements(&self, tenant: TenantId) -> Vec<Sql> {
@@ -78,6 +101,15 @@ impl Wanted {
             Sql::new("SELECT size, last_at FROM kta.firm WHERE tenant = $1 FOR UPDATE").id(tenant),
             Sql::new("SELECT max(seq) FROM kta.entry WHERE tenant = $1").id(tenant),
         ];
+        if self.classes || !self.records.is_empty() {
+            let text = "SELECT no, id, governing FROM kta.class WHERE tenant = $1";
+            all.push(Sql::new(text).id(tenant));
+        }
+        if self.successions {
+            let text = "SELECT max(id) FROM kta.sheet WHERE tenant = $1 AND register = $2";
+            let register = Register::Successions.as_str();
+            all.push(Sql::new(text).id(tenant).text(register));
+        }
         if !self.records.is_empty() {
             let subjects: Vec<_> = self
                 .records
@@ -145,10 +177,21 @@ impl Wanted {
             });
         }
         let mut stored = Changes::default();
+        if self.classes || !self.records.is_empty() {
+            for row in next() {
+                let (no, class) = class_of(row).ok_or(Broken::unreadable())?;
+                stored.classes.insert(no, class);
+            }
+        }
+        if self.successions {
+            let last: Option<String> = next().first().and_then(|row| column(row, 0)).flatten();
+            let last = last.map(|id| id.parse()).transpose();
+            stored.successions = Some(last.map_err(|_| Broken::unreadable())?.unwrap_or(0));
+        }
         if !self.records.is_empty() {
             let (records, tags) = (next(), next());
             for row in records {
-                let (key, record) = record_of(row).ok_or(Broken::unreadable())?;
+                let (key, record) = record_of(row, &stored).ok_or(Broken::unreadable())?;
                 stored.records.insert(key, Some(record));
             }
             for row in tags {
@@ -201,12 +244,27 @@ fn log_end(row: &Row) -> Option<LogEnd> {
     Some(LogEnd { size, at })
 }
 
-fn record_of(row: &Row) -> Option<((SubjectId, RecordId), RecordRow)> {
+fn class_of(row: &Row) -> Option<(i64, ClassRow)> {
+    let digest = |at| {
+        Some(Digest::from_bytes(
+            column::<&[u8]>(row, at)?.try_into().ok()?,
+        ))
+    };
+    let (id, governing) = (digest(1)?, digest(2)?);
+    Some((column(row, 0)?, ClassRow { id, governing }))
+}
+
+fn record_of(row: &Row, stored: &Changes) -> Option<((SubjectId, RecordId), RecordRow)> {
     let (Id(subject), Id(record)) = (column(row, 0)?, column(row, 1)?);
     let key = (SubjectId::from_bytes(subject), RecordId::from_bytes(record));
     let row = RecordRow {
         matter: maybe(row, 2, kta_core::id::MatterId::from_bytes)?,
         revision: number(row, 3)?,
+        class: Place {
+            no: column(row, 4)?,
+            governing: stored.classes.get(&column(row, 4)?)?.governing,
+        },
+        moved: false,
         tags: BTreeSet::new(),
         body: None,
     };
@@ -223,7 +281,7 @@ fn tag_of(row: &Row, stored: &mut Changes) -> Option<()> {
     Some(())
 }
 
-const RECORDS: &str = "SELECT r.subject, r.record, r.matter, r.revision
+const RECORDS: &str = "SELECT r.subject, r.record, r.matter, r.revision, r.class
     FROM unnest($2::uuid[], $3::uuid[]) AS k (subject, record)
     JOIN kta.record r ON r.tenant = $1 AND r.subject = k.subject AND r.record = k.record";
 

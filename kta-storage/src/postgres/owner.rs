@@ -267,6 +267,8 @@ impl Form {
             ("writer", "SELECT, INSERT, UPDATE, DELETE"),
             ("entry", "SELECT, INSERT"),
             ("trail", "SELECT, INSERT"),
+            ("class", "SELECT, INSERT, UPDATE (governing)"),
+            ("admits", "SELECT, INSERT"),
             ("record", "SELECT, INSERT, UPDATE, DELETE"),
             ("tag", "SELECT, INSERT, DELETE"),
             ("placement", "SELECT, INSERT, UPDATE"),

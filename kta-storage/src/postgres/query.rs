@@ -2,6 +2,7 @@
 
 use kta_core::id::{Digest, JobId, MatterId, RecordId, SubjectId, TenantId};
 use kta_core::pii::{Placement, Record, RecordKey};
+use kta_core::policy::Purpose;
 use kta_core::ports::store::{
     HoldQuery, Job, JobState, PlacementQuery, RecordBy, RecordQuery, Sheet, SheetQuery,
 };
@@ -22,11 +23,15 @@ pub(super) const JOB: &str =
 
 /// The columns of a record, in the order of [`record_of`].
 const RECORD: &str =
-    "r.subject, r.record, r.matter, r.revision, r.schema, r.class, r.header, r.fields";
+    "r.subject, r.record, r.matter, r.revision, r.schema, c.governing, r.header, r.fields";
+
+/// Records with the class that governs each.
+const GOVERNED: &str = "kta.record r JOIN kta.class c ON c.tenant = r.tenant AND c.no = r.class";
 
 pub(super) async fn record(db: &Sessions, key: &RecordKey) -> Result<Option<Record>> {
     let sql = format!(
-        "SELECT {RECORD} FROM kta.record r WHERE tenant = $1 AND subject = $2 AND record = $3"
+        "SELECT {RECORD} FROM {GOVERNED}
+         WHERE r.tenant = $1 AND r.subject = $2 AND r.record = $3"
     );
     let sql = Sql::new(sql)
         .id(key.tenant.as_bytes())
@@ -40,14 +45,17 @@ pub(super) async fn record(db: &Sessions, key: &RecordKey) -> Result<Option<Reco
 }
 
 pub(super) async fn records(db: &Sessions, query: &RecordQuery) -> Result<Vec<Record>> {
-    let from = match &query.by {
+    let tags = match &query.by {
         RecordBy::Tag(..) => {
-            "kta.tag t JOIN kta.record r USING (tenant, subject, record) WHERE tenant = $1"
+            " JOIN kta.tag t ON t.tenant = r.tenant AND t.subject = r.subject AND t.record = r.record"
         }
-        _ => "kta.record r WHERE tenant = $1",
+        _ => "",
     };
-    let sql = Sql::new(format!("SELECT {RECORD} FROM {from}")).id(query.tenant.as_bytes());
+    let sql = format!("SELECT {RECORD} FROM {GOVERNED}{tags} WHERE r.tenant = $1");
+    let sql = Sql::new(sql).id(query.tenant.as_bytes());
     let mut sql = match &query.by {
+        RecordBy::Class(class) => and(sql, "c.governing = ").bytes(class.as_bytes()),
+        RecordBy::Purpose(purpose) => admitted(sql, *purpose),
         RecordBy::Matter(matter) => and(sql, "r.matter = ").id(matter.as_bytes()),
         RecordBy::Subject(subject) => and(sql, "r.subject = ").id(subject.as_bytes()),
         RecordBy::Tag(field, tag) => {
@@ -55,14 +63,28 @@ pub(super) async fn records(db: &Sessions, query: &RecordQuery) -> Result<Vec<Re
             and(sql, "t.tag = ").bytes(tag.as_bytes())
         }
     };
-    if let Some(after) = query.after {
-        sql = and(sql, "record > ").id(after.as_bytes());
+    // A purpose that the law gives is admitted by every class.
+    if let Some(purpose) = query.purpose.filter(|purpose| !purpose.is_legal()) {
+        sql = admitted(sql, purpose);
     }
-    sql.push(" ORDER BY record, subject");
+    if let Some(after) = query.after {
+        sql = and(sql, "r.record > ").id(after.as_bytes());
+    }
+    sql.push(" ORDER BY r.record, r.subject");
     let rows = db
         .read(Port::Store, "records", query.tenant, most(sql, query.limit))
         .await?;
     all(&rows, |row| record_of(query.tenant, row)).ok_or_else(|| unreadable(Port::Store, "records"))
+}
+
+/// Only what a class governs that admits the purpose.
+fn admitted(mut sql: Sql, purpose: Purpose) -> Sql {
+    let at = sql.next();
+    sql.push(&format!(
+        " AND EXISTS (SELECT FROM kta.admits a
+           WHERE a.tenant = $1 AND a.purpose = ${at} AND a.class = c.governing)"
+    ));
+    sql.text(purpose.as_str())
 }
 
 pub(super) async fn placements(db: &Sessions, query: &PlacementQuery) -> Result<Vec<Placement>> {

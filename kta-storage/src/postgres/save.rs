@@ -22,6 +22,7 @@ pub(super) fn statements(
     end: LogEnd,
 ) -> Result<Vec<Sql>> {
     let mut all = Vec::new();
+    classes(&mut all, tenant, left);
     records(&mut all, tenant, stored, left)?;
     sheets(&mut all, tenant, left)?;
     placements(&mut all, tenant, left)?;
@@ -67,11 +68,38 @@ pub(super) fn jobs<'j>(
         .many_bytes(jobs.map(|job| job.payload.clone()).collect()))
 }
 
+fn classes(all: &mut Vec<Sql>, tenant: TenantId, left: &Changes) {
+    if !left.classes.is_empty() {
+        let rows = || left.classes.values();
+        all.push(
+            Sql::new(CLASSES)
+                .id(tenant.as_bytes())
+                .ints(left.classes.keys().copied().collect())
+                .many_bytes(rows().map(|row| row.id.as_bytes().to_vec()).collect())
+                .many_bytes(
+                    rows()
+                        .map(|row| row.governing.as_bytes().to_vec())
+                        .collect(),
+                ),
+        );
+    }
+    if !left.admits.is_empty() {
+        let rows = || left.admits.iter();
+        all.push(
+            Sql::new(ADMITS)
+                .id(tenant.as_bytes())
+                .texts(rows().map(|(purpose, _)| (*purpose).to_owned()).collect())
+                .many_bytes(rows().map(|(_, class)| class.as_bytes().to_vec()).collect()),
+        );
+    }
+}
+
 fn records(all: &mut Vec<Sql>, tenant: TenantId, stored: &Changes, left: &Changes) -> Result<()> {
     type Key = (SubjectId, RecordId);
     let none = BTreeSet::new();
     let (mut gone, mut lost_tags, mut new_tags) = (Vec::new(), Vec::new(), Vec::new());
     let mut written: Vec<(&Key, &RecordRow)> = Vec::new();
+    let mut moved: Vec<(&Key, &RecordRow)> = Vec::new();
     for (key, row) in &left.records {
         let before = stored.records.get(key).and_then(Option::as_ref);
         let had = before.map_or(&none, |row| &row.tags);
@@ -80,6 +108,7 @@ fn records(all: &mut Vec<Sql>, tenant: TenantId, stored: &Changes, left: &Change
         new_tags.extend(has.difference(had).map(|tag| (key, tag)));
         match row {
             Some(row) if row.body.is_some() => written.push((key, row)),
+            Some(row) if row.moved => moved.push((key, row)),
             None if before.is_some() => gone.push(key),
             _ => {}
         }
@@ -125,13 +154,18 @@ fn records(all: &mut Vec<Sql>, tenant: TenantId, stored: &Changes, left: &Change
                 )
                 .ints(revisions.collect::<Result<_>>()?)
                 .texts(bodies().map(|body| body.schema.to_string()).collect())
-                .many_bytes(
-                    bodies()
-                        .map(|body| body.class.as_bytes().to_vec())
-                        .collect(),
-                )
+                .ints(written.iter().map(|(_, row)| row.class.no).collect())
                 .many_bytes(bodies().map(|body| body.header.clone()).collect())
                 .many_bytes(bodies().map(|body| body.fields.clone()).collect()),
+        );
+    }
+    if !moved.is_empty() {
+        all.push(
+            Sql::new(MOVES)
+                .id(tenant.as_bytes())
+                .ids(moved.iter().map(|(key, _)| subject(key)).collect())
+                .ids(moved.iter().map(|(key, _)| record(key)).collect())
+                .ints(moved.iter().map(|(_, row)| row.class.no).collect()),
         );
     }
     if !new_tags.is_empty() {
@@ -282,10 +316,22 @@ const DELETE_RECORDS: &str = "DELETE FROM kta.record r
 const RECORDS: &str = "INSERT INTO kta.record
     (tenant, subject, record, matter, revision, schema, class, header, fields)
     SELECT $1, k.* FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int8[], $6::text[],
-    $7::bytea[], $8::bytea[], $9::bytea[]) AS k
+    $7::int8[], $8::bytea[], $9::bytea[]) AS k
     ON CONFLICT (tenant, subject, record) DO UPDATE SET matter = excluded.matter,
     revision = excluded.revision, schema = excluded.schema, class = excluded.class,
     header = excluded.header, fields = excluded.fields";
+
+const MOVES: &str = "UPDATE kta.record r SET class = k.class
+    FROM unnest($2::uuid[], $3::uuid[], $4::int8[]) AS k (subject, record, class)
+    WHERE r.tenant = $1 AND r.subject = k.subject AND r.record = k.record";
+
+const CLASSES: &str = "INSERT INTO kta.class (tenant, no, id, governing)
+    SELECT $1, k.* FROM unnest($2::int8[], $3::bytea[], $4::bytea[]) AS k
+    ON CONFLICT (tenant, no) DO UPDATE SET governing = excluded.governing";
+
+const ADMITS: &str = "INSERT INTO kta.admits (tenant, purpose, class)
+    SELECT $1, k.* FROM unnest($2::text[], $3::bytea[]) AS k
+    ON CONFLICT (tenant, purpose, class) DO NOTHING";
 
 const TAGS: &str = "INSERT INTO kta.tag (tenant, field, tag, subject, record)
     SELECT $1, k.* FROM unnest($2::text[], $3::bytea[], $4::uuid[], $5::uuid[]) AS k";

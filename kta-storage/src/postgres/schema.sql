@@ -40,6 +40,26 @@ CREATE TABLE kta.trail (
     PRIMARY KEY (tenant, subject, at, seq)
 );
 
+-- Under which class records were written, and which class governs them now. A class that was
+-- superseded and put in force again has a row for each time; the latest one is for what is
+-- written now.
+CREATE TABLE kta.class (
+    tenant    uuid NOT NULL,
+    no        int8 NOT NULL,
+    id        bytea NOT NULL CHECK (length(id) = 32),
+    governing bytea NOT NULL CHECK (length(governing) = 32),
+    PRIMARY KEY (tenant, no)
+);
+CREATE INDEX class_by_governing ON kta.class (tenant, governing);
+
+-- The purposes that each interned class has and that nobody objected to.
+CREATE TABLE kta.admits (
+    tenant  uuid NOT NULL,
+    purpose text COLLATE "C" NOT NULL,
+    class   bytea NOT NULL CHECK (length(class) = 32),
+    PRIMARY KEY (tenant, purpose, class)
+);
+
 -- Sealed records; `fields` is in the compact form of row.rs.
 CREATE TABLE kta.record (
     tenant   uuid NOT NULL,
@@ -48,13 +68,14 @@ CREATE TABLE kta.record (
     matter   uuid,
     revision int8 NOT NULL,
     schema   text NOT NULL,
-    class    bytea NOT NULL CHECK (length(class) = 32),
+    class    int8 NOT NULL,
     header   bytea NOT NULL,
     fields   bytea NOT NULL,
     PRIMARY KEY (tenant, subject, record)
 );
 CREATE INDEX record_by_matter ON kta.record (tenant, matter, record, subject)
     WHERE matter IS NOT NULL;
+CREATE INDEX record_by_class ON kta.record (tenant, class, record, subject);
 -- Ciphertext does not become smaller by compressing it.
 ALTER TABLE kta.record ALTER COLUMN fields SET STORAGE EXTERNAL;
 

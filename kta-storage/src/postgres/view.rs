@@ -17,16 +17,27 @@ use kta_core::audit::Label;
 use kta_core::crypto::IndexTag;
 use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
+use kta_core::policy::Purpose;
 use kta_core::ports::store::{Job, Register, Sheet};
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
 
+use crate::class::Place;
 use crate::row::write_fields;
 use crate::rules::{LogEnd, NewEntry, Rows, Stored};
+
+/// A row of the table of classes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClassRow {
+    pub(super) id: Digest,
+    pub(super) governing: Digest,
+}
 
 /// Rows by their keys; `None` where one was removed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
+    pub(super) admits: BTreeSet<(&'static str, Digest)>,
+    pub(super) classes: BTreeMap<i64, ClassRow>,
     pub(super) entries: Vec<NewEntry>,
     pub(super) erased: BTreeMap<(SubjectId, PlacementId), Timestamp>,
     pub(super) holds: BTreeMap<HoldId, Hold>,
@@ -34,11 +45,15 @@ pub(super) struct Changes {
     pub(super) placements: BTreeMap<PlacementId, Placement>,
     pub(super) records: BTreeMap<(SubjectId, RecordId), Option<RecordRow>>,
     pub(super) sheets: BTreeMap<(Register, Label), Option<SheetRow>>,
+    /// The number of the latest succession, where one was asked for or entered.
+    pub(super) successions: Option<u64>,
 }
 
 impl Changes {
     /// Takes over what a change set left.
     pub(super) fn absorb(&mut self, later: Self) {
+        self.admits.extend(later.admits);
+        self.classes.extend(later.classes);
         self.entries.extend(later.entries);
         self.erased.extend(later.erased);
         self.holds.extend(later.holds);
@@ -46,11 +61,14 @@ impl Changes {
         self.placements.extend(later.placements);
         self.records.extend(later.records);
         self.sheets.extend(later.sheets);
+        self.successions = later.successions.or(self.successions);
     }
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.admits.is_empty()
+            && self.classes.is_empty()
+            && self.entries.is_empty()
             && self.erased.is_empty()
             && self.holds.is_empty()
             && self.jobs.is_empty()
@@ -65,6 +83,9 @@ impl Changes {
 pub(super) struct RecordRow {
     pub(super) revision: u64,
     pub(super) matter: Option<MatterId>,
+    pub(super) class: Place,
+    /// Whether only the class is to be written.
+    pub(super) moved: bool,
     pub(super) tags: BTreeSet<(FieldName, IndexTag)>,
     /// What else is to be written; absent for a row as it is stored.
     pub(super) body: Option<Arc<Body>>,
@@ -74,7 +95,6 @@ pub(super) struct RecordRow {
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) schema: Label,
-    pub(super) class: Digest,
     pub(super) header: Vec<u8>,
     pub(super) fields: Vec<u8>,
 }
@@ -86,6 +106,10 @@ impl Stored for RecordRow {
 
     fn matter(&self) -> Option<MatterId> {
         self.matter
+    }
+
+    fn class(&self) -> Place {
+        self.class
     }
 }
 
@@ -127,6 +151,14 @@ impl<'b> View<'b> {
             .records
             .insert((key.subject, key.record), Some(row));
         Ok(some)
+    }
+
+    /// All classes, as this change set sees them.
+    fn classes(&self) -> BTreeMap<i64, ClassRow> {
+        let mut all = self.stored.classes.clone();
+        all.extend(&self.before.classes);
+        all.extend(&self.own.classes);
+        all
     }
 
     fn find<K: Ord + 'static, V: 'static>(
@@ -176,6 +208,9 @@ impl Rows for View<'_> {
             sheet: Some(sheet.clone()),
         };
         let key = (sheet.register, sheet.id.clone());
+        if sheet.register == Register::Successions {
+            self.own.successions = Some(self.successions()? + 1);
+        }
         self.own.sheets.insert(key, Some(row));
         Ok(())
     }
@@ -206,6 +241,49 @@ impl Rows for View<'_> {
         Ok(())
     }
 
+    fn place(&self, class: Digest) -> Result<Option<Place>> {
+        let layers = [&self.own, self.before, self.stored];
+        let all = layers.into_iter().flat_map(|changes| &changes.classes);
+        let last = all
+            .filter(|(_, row)| row.id == class)
+            .map(|(no, _)| *no)
+            .max();
+        let row = last.and_then(|no| self.find(&no, |changes| &changes.classes));
+        Ok(last.zip(row).map(|(no, row)| Place {
+            no,
+            governing: row.governing,
+        }))
+    }
+
+    fn make_place(&mut self, class: Digest) -> Result<Place> {
+        let last = self.classes().into_keys().next_back();
+        let no = last.unwrap_or(0) + 1;
+        let (id, governing) = (class, class);
+        self.own.classes.insert(no, ClassRow { id, governing });
+        Ok(Place { no, governing })
+    }
+
+    fn succeed(&mut self, from: Digest, by: Digest) -> Result<()> {
+        for (no, row) in self.classes() {
+            if row.governing == from {
+                let governing = by;
+                self.own.classes.insert(no, ClassRow { governing, ..row });
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()> {
+        self.own.admits.insert((purpose.as_str(), class));
+        Ok(())
+    }
+
+    fn successions(&self) -> Result<u64> {
+        let all = [&self.own, self.before, self.stored];
+        let known = all.into_iter().find_map(|changes| changes.successions);
+        Ok(known.unwrap_or(0))
+    }
+
     fn placement(&self, id: PlacementId) -> Result<Option<Placement>> {
         Ok(self.find(&id, |changes| &changes.placements).cloned())
     }
@@ -217,27 +295,47 @@ impl Rows for View<'_> {
 
     fn record(&self, key: &RecordKey) -> Result<Option<RecordRow>> {
         let row = self.find(&(key.subject, key.record), |changes| &changes.records);
-        Ok(row.and_then(Clone::clone))
+        let mut row = row.and_then(Clone::clone);
+        // A change set before this one may have changed what governs it.
+        if let Some(row) = &mut row
+            && let Some(class) = self.find(&row.class.no, |changes| &changes.classes)
+        {
+            row.class.governing = class.governing;
+        }
+        Ok(row)
     }
 
     fn put_record(
         &mut self,
         _: Option<RecordRow>,
         record: &Record,
+        class: Place,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<()> {
         let row = RecordRow {
+            class,
+            moved: false,
             revision: record.revision,
             matter: record.matter,
             tags: index.clone(),
             body: Some(Arc::new(Body {
                 schema: record.schema.clone(),
-                class: record.class,
                 header: record.header.clone(),
                 fields: write_fields(&record.fields),
             })),
         };
         let key = (record.key.subject, record.key.record);
+        self.own.records.insert(key, Some(row));
+        Ok(())
+    }
+
+    fn move_record(&mut self, key: &RecordKey, stored: RecordRow, to: Place) -> Result<()> {
+        let row = RecordRow {
+            class: to,
+            moved: true,
+            ..stored
+        };
+        let key = (key.subject, key.record);
         self.own.records.insert(key, Some(row));
         Ok(())
     }

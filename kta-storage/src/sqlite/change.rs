@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use kta_core::audit::Label;
 use kta_core::crypto::IndexTag;
-use kta_core::id::{HoldId, JobId, MatterId, PlacementId, TenantId};
+use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, TenantId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
+use kta_core::policy::Purpose;
 use kta_core::ports::store::{ChangeSet, Committed, Job, Register, Sheet};
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
 use kta_core::{Code, Error, Port, Result};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fault::{broken, corrupt};
 use super::query;
+use crate::class::Place;
 use crate::form::{integer, json, limit, micros, millis, state_name, to_json};
 use crate::row::{marks_of, read_fields, read_tags, write_fields, write_tags};
 use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
@@ -307,6 +309,60 @@ impl Rows for Firm<'_> {
         .map(drop)
     }
 
+    fn place(&self, class: Digest) -> Result<Option<Place>> {
+        let sql =
+            "SELECT no, governing FROM class WHERE firm = ?1 AND id = ?2 ORDER BY no DESC LIMIT 1";
+        let find = || -> rusqlite::Result<_> {
+            self.db
+                .prepare_cached(sql)?
+                .query_row(params![self.no, class.as_bytes()], |row| place(row, 0))
+                .optional()
+        };
+        find().map_err(told())
+    }
+
+    fn make_place(&mut self, class: Digest) -> Result<Place> {
+        self.execute(
+            "INSERT INTO class (firm, id, governing) VALUES (?1, ?2, ?2)",
+            params![self.no, class.as_bytes()],
+        )?;
+        Ok(Place {
+            no: self.db.last_insert_rowid(),
+            governing: class,
+        })
+    }
+
+    fn succeed(&mut self, from: Digest, by: Digest) -> Result<()> {
+        self.execute(
+            "UPDATE class SET governing = ?3 WHERE firm = ?1 AND governing = ?2",
+            params![self.no, from.as_bytes(), by.as_bytes()],
+        )
+        .map(drop)
+    }
+
+    fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()> {
+        self.execute(
+            "INSERT INTO admits (firm, purpose, class) VALUES (?1, ?2, ?3)",
+            params![self.no, purpose.as_str(), class.as_bytes()],
+        )
+        .map(drop)
+    }
+
+    fn successions(&self) -> Result<u64> {
+        let find = || -> rusqlite::Result<Option<String>> {
+            let sql = "SELECT max(id) FROM sheet WHERE firm = ?1 AND register = ?2";
+            let key = params![self.no, Register::Successions.as_str()];
+            self.db
+                .prepare_cached(sql)?
+                .query_row(key, |row| row.get(0))
+        };
+        let last = find().map_err(told())?.map(|id| id.parse());
+        let last = last.transpose();
+        Ok(last
+            .map_err(|_| corrupt(Port::Store, "commit"))?
+            .unwrap_or(0))
+    }
+
     fn placement(&self, id: PlacementId) -> Result<Option<Placement>> {
         let sql = "SELECT body FROM placement WHERE firm = ?1 AND id = ?2";
         let body = self.body(sql, params![self.no, id.as_bytes()])?;
@@ -331,8 +387,10 @@ impl Rows for Firm<'_> {
 
     fn record(&self, key: &RecordKey) -> Result<Option<RecordRow>> {
         let find = || -> rusqlite::Result<_> {
-            let sql = "SELECT no, matter, revision, header, fields, tags FROM record
-                WHERE firm = ?1 AND subject = ?2 AND record = ?3";
+            let sql =
+                "SELECT r.no, r.matter, r.revision, r.header, r.fields, r.tags, c.no, c.governing
+                FROM record r JOIN class c ON c.no = r.class
+                WHERE r.firm = ?1 AND r.subject = ?2 AND r.record = ?3";
             let key = params![self.no, key.subject.as_bytes(), key.record.as_bytes()];
             self.db
                 .prepare_cached(sql)?
@@ -344,6 +402,7 @@ impl Rows for Firm<'_> {
                         header: row.get(3)?,
                         fields: row.get(4)?,
                         tags: row.get(5)?,
+                        class: place(row, 6)?,
                     })
                 })
                 .optional()
@@ -355,6 +414,7 @@ impl Rows for Firm<'_> {
         &mut self,
         over: Option<RecordRow>,
         record: &Record,
+        class: Place,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<()> {
         if let Some(row) = &over {
@@ -364,7 +424,7 @@ impl Rows for Firm<'_> {
             "INSERT INTO record (firm, subject, record, matter, revision, schema, class, header, fields, tags)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (firm, subject, record) DO UPDATE SET matter = excluded.matter,
-             revision = excluded.revision, schema = excluded.schema, class = excluded.class,
+             revision = excluded.revision, schema = excluded.schema,
              header = excluded.header, fields = excluded.fields, tags = excluded.tags",
             params![
                 self.no,
@@ -373,7 +433,7 @@ impl Rows for Firm<'_> {
                 record.matter.as_ref().map(|id| id.as_bytes()),
                 integer(record.revision)?,
                 record.schema.as_str(),
-                record.class.as_bytes(),
+                class.no,
                 record.header,
                 write_fields(&record.fields),
                 write_tags(index.iter()),
@@ -387,6 +447,12 @@ impl Rows for Firm<'_> {
             )?;
         }
         Ok(())
+    }
+
+    fn move_record(&mut self, _: &RecordKey, stored: RecordRow, to: Place) -> Result<()> {
+        let values = params![stored.no, to.no];
+        self.execute("UPDATE record SET class = ?2 WHERE no = ?1", values)
+            .map(drop)
     }
 
     fn remove_record(&mut self, _: &RecordKey, stored: &RecordRow) -> Result<()> {
@@ -404,9 +470,14 @@ pub(super) struct RecordRow {
     header: Vec<u8>,
     fields: Vec<u8>,
     tags: Vec<u8>,
+    class: Place,
 }
 
 impl Stored for RecordRow {
+    fn class(&self) -> Place {
+        self.class
+    }
+
     fn revision(&self) -> u64 {
         self.revision
     }
@@ -414,6 +485,13 @@ impl Stored for RecordRow {
     fn matter(&self) -> Option<MatterId> {
         self.matter.map(MatterId::from_bytes)
     }
+}
+
+fn place(row: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
+    Ok(Place {
+        no: row.get(at)?,
+        governing: Digest::from_bytes(row.get(at + 1)?),
+    })
 }
 
 fn told() -> impl Fn(rusqlite::Error) -> Error {

@@ -296,6 +296,6 @@ const FEW: usize = 64;
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),
-    migrations: &[include_str!("schema.sql")],
+    migrations: &[include_str!("schema.sql"), include_str!("schema_2.sql")],
     port: Port::Store,
 };

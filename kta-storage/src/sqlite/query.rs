@@ -3,6 +3,7 @@
 use kta_core::audit::Label;
 use kta_core::id::{Digest, JobId, MatterId, RecordId, SubjectId, TenantId};
 use kta_core::pii::{Placement, Record, RecordKey};
+use kta_core::policy::Purpose;
 use kta_core::ports::store::{
     HoldQuery, Job, JobState, PlacementQuery, RecordBy, RecordQuery, Sheet, SheetQuery,
 };
@@ -17,8 +18,9 @@ use crate::form::{json, limit, millis, millis_from, state_name, state_of};
 use crate::row::read_fields;
 
 pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>> {
-    let sql = "SELECT subject, record, matter, revision, schema, class, header, fields FROM record
-        WHERE firm = (SELECT no FROM firm WHERE tenant = ?1) AND subject = ?2 AND record = ?3";
+    let sql = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, c.governing, r.header, r.fields
+        FROM record r JOIN class c ON c.no = r.class
+        WHERE r.firm = (SELECT no FROM firm WHERE tenant = ?1) AND r.subject = ?2 AND r.record = ?3";
     let find = || {
         let key_of = params![
             key.tenant.as_bytes(),
@@ -33,42 +35,73 @@ pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>>
 }
 
 pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record>> {
-    let columns =
-        "SELECT r.subject, r.record, r.matter, r.revision, r.schema, r.class, r.header, r.fields";
+    let columns = "SELECT r.subject, r.record, r.matter, r.revision, r.schema,
+        (SELECT governing FROM class WHERE no = r.class), r.header, r.fields";
     let firm = "(SELECT no FROM firm WHERE tenant = :tenant)";
-    let page = "(:after IS NULL OR r.record > :after) ORDER BY r.record, r.subject LIMIT :limit";
+    // A purpose that the law gives is admitted by every class.
+    let purpose = query.purpose.filter(|purpose| !purpose.is_legal());
+    let admitted = match purpose {
+        None => String::new(),
+        Some(_) => format!(
+            "r.class IN (SELECT c.no FROM admits a JOIN class c ON c.firm = a.firm AND c.governing = a.class
+             WHERE a.firm = {firm} AND a.purpose = :purpose) AND"
+        ),
+    };
+    let after = "(:after IS NULL OR r.record > :after)";
+    let page = format!("{admitted} {after} ORDER BY r.record, r.subject LIMIT :limit");
+    // Several classes may lead to one that governs: of each the first rows of the page, from the
+    // index, and of these the page.
+    let of_classes = |classes: &str| {
+        format!(
+            "WITH page AS (SELECT r.no AS no FROM {classes} CROSS JOIN record r ON r.no IN (
+                 SELECT r.no FROM record r WHERE r.firm = c.firm AND r.class = c.no AND {after}
+                 ORDER BY r.record LIMIT :limit)
+             WHERE {page})
+             {columns} FROM page JOIN record r ON r.no = page.no ORDER BY r.record, r.subject"
+        )
+    };
     let sql = match &query.by {
+        RecordBy::Class(_) => of_classes(&format!(
+            "(SELECT no, firm FROM class WHERE firm = {firm} AND governing = :by) c"
+        )),
         RecordBy::Matter(_) => {
             format!("{columns} FROM record r WHERE r.firm = {firm} AND r.matter = :by AND {page}")
         }
+        RecordBy::Purpose(_) => of_classes(&format!(
+            "(SELECT c.no, c.firm FROM admits a JOIN class c ON c.firm = a.firm AND c.governing = a.class
+              WHERE a.firm = {firm} AND a.purpose = :name) c"
+        )),
         RecordBy::Subject(_) => {
             format!("{columns} FROM record r WHERE r.firm = {firm} AND r.subject = :by AND {page}")
         }
         RecordBy::Tag(..) => format!(
             "{columns} FROM tag t JOIN record r ON r.no = t.record
-             WHERE t.firm = {firm} AND t.field = :field AND t.tag = :by AND {page}"
+             WHERE t.firm = {firm} AND t.field = :name AND t.tag = :by AND {page}"
         ),
     };
-    let by: &[u8] = match &query.by {
-        RecordBy::Matter(matter) => matter.as_bytes(),
-        RecordBy::Subject(subject) => subject.as_bytes(),
-        RecordBy::Tag(_, tag) => tag.as_bytes(),
+    let (name, by): (Option<&str>, Option<&[u8]>) = match &query.by {
+        RecordBy::Class(class) => (None, Some(class.as_bytes())),
+        RecordBy::Matter(matter) => (None, Some(matter.as_bytes())),
+        RecordBy::Purpose(purpose) => (Some(purpose.as_str()), None),
+        RecordBy::Subject(subject) => (None, Some(subject.as_bytes())),
+        RecordBy::Tag(field, tag) => (Some(field.as_str()), Some(tag.as_bytes())),
     };
     let after = query.after.as_ref().map(|id| id.as_bytes());
+    let most = limit(query.limit);
+    let purpose = purpose.map(Purpose::as_str);
     let mut values = vec![
         (":tenant", query.tenant.as_bytes() as &dyn ToSql),
-        (":by", &by),
         (":after", &after),
+        (":limit", &most),
     ];
-    let most = limit(query.limit);
-    values.push((":limit", &most));
-    let field = if let RecordBy::Tag(field, _) = &query.by {
-        field.as_str()
-    } else {
-        ""
-    };
-    if !field.is_empty() {
-        values.push((":field", &field));
+    for (key, value) in [
+        (":name", &name as &dyn ToSql),
+        (":by", &by),
+        (":purpose", &purpose),
+    ] {
+        if sql.contains(key) {
+            values.push((key, value));
+        }
     }
     let find = || -> rusqlite::Result<Vec<Record>> {
         let mut statement = db.prepare_cached(&sql)?;

@@ -291,11 +291,6 @@ pub(crate) async fn logged(store: &PgStore, rows: &Samples) -> BTreeSet<u64> {
 }
 
 async fn recorded(store: &PgStore, rows: &Samples) -> usize {
-    let query = RecordQuery {
-        tenant: rows.tenant,
-        by: RecordBy::Subject(rows.subject(1)),
-        after: None,
-        limit: usize::MAX,
-    };
+    let query = RecordQuery::all(rows.tenant, RecordBy::Subject(rows.subject(1)));
     store.records(&query).await.unwrap().len()
 }

@@ -242,12 +242,7 @@ async fn a_regulators_question_and_every_look_up_is_answered_by_an_index() {
         RecordBy::Subject(rows.subject(7)),
         RecordBy::Tag(field, tag),
     ] {
-        let query = RecordQuery {
-            tenant: rows.tenant,
-            by,
-            after: None,
-            limit: 10,
-        };
+        let query = RecordQuery::all(rows.tenant, by).page(None, 10);
         assert_eq!(store.records(&query).await.unwrap().len(), 1);
     }
     assert!(store.record(&rows.key(7, 7)).await.unwrap().is_some());
@@ -269,16 +264,10 @@ async fn a_regulators_question_and_every_look_up_is_answered_by_an_index() {
         .collect();
     for (statement, index) in [
         ("FROM kta.trail", "trail_pkey"),
-        (
-            "kta.record r WHERE tenant = $1 AND r.matter",
-            "record_by_matter",
-        ),
-        (
-            "kta.record r WHERE tenant = $1 AND r.subject",
-            "record_pkey",
-        ),
-        ("kta.tag t JOIN kta.record r", "tag_pkey"),
-        ("AND subject = $2 AND record = $3", "record_pkey"),
+        ("WHERE r.tenant = $1 AND r.matter", "record_by_matter"),
+        ("WHERE r.tenant = $1 AND r.subject", "record_pkey"),
+        ("JOIN kta.tag t", "tag_pkey"),
+        ("AND r.subject = $2 AND r.record = $3", "record_pkey"),
         ("SELECT body FROM kta.placement", "placement_pkey"),
         ("FROM kta.sheet WHERE", "sheet_pkey"),
         ("SKIP LOCKED", "job_ready"),

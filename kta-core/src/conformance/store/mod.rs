@@ -1,11 +1,13 @@
 //! The kit of [`Store`], [`Jobs`] and [`Ledger`], which one adapter is together.
 
+mod classes;
 mod jobs;
 mod ledger;
 mod rows;
 mod samples;
 mod whole;
 
+pub use classes::*;
 pub use jobs::*;
 pub use ledger::*;
 pub use rows::*;
@@ -50,6 +52,18 @@ conformance_cases! {$
     sheets_come_in_pages,
     a_sheet_that_is_no_json_is_refused,
     a_policy_class_is_interned_once,
+    a_superseded_class_hands_its_records_to_its_successor,
+    what_is_written_under_a_superseded_class_is_governed_by_its_successor,
+    a_class_never_supersedes_itself,
+    a_class_is_superseded_once,
+    a_reinstated_class_governs_what_is_written_from_then_on,
+    a_record_is_moved_to_another_class_as_it_is,
+    writing_a_record_under_another_class_is_a_conflict,
+    records_are_found_by_class_and_purpose_in_pages,
+    a_query_for_a_purpose_gives_only_what_its_class_admits,
+    successions_are_registered_in_order,
+    a_failed_set_leaves_the_classes_as_they_were,
+    a_class_is_superseded_for_one_tenant_only,
     the_same_job_twice_is_one_job,
     a_job_that_was_worked_on_is_not_enqueued,
     a_job_is_leased_when_it_is_due_and_oldest_first,

@@ -84,12 +84,7 @@ pub async fn records_come_in_pages(port: &dyn Firm) {
     ] {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let query = RecordQuery {
-                tenant: rows.tenant,
-                by: by.clone(),
-                after,
-                limit: 3,
-            };
+            let query = RecordQuery::all(rows.tenant, by.clone()).page(after, 3);
             let page = port.records(&query).await.unwrap();
             let Some(last) = page.last() else { break };
             assert!(page.len() <= 3);
@@ -97,12 +92,7 @@ pub async fn records_come_in_pages(port: &dyn Firm) {
             seen.extend(page.iter().map(|record| record.key.record.as_bytes()[0]));
         }
         assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7]);
-        let none = RecordQuery {
-            tenant: rows.tenant,
-            by,
-            after: None,
-            limit: 0,
-        };
+        let none = RecordQuery::all(rows.tenant, by).page(None, 0);
         assert_eq!(port.records(&none).await.unwrap(), []);
     }
 }
@@ -540,13 +530,8 @@ pub async fn a_policy_class_is_interned_once(port: &dyn Firm) {
 }
 
 /// The first byte of each found record's id, which is the same as the others in these samples.
-async fn found(port: &dyn Firm, rows: &Samples, by: RecordBy) -> Vec<u8> {
-    let query = RecordQuery {
-        tenant: rows.tenant,
-        by,
-        after: None,
-        limit: usize::MAX,
-    };
+pub(super) async fn found(port: &dyn Firm, rows: &Samples, by: RecordBy) -> Vec<u8> {
+    let query = RecordQuery::all(rows.tenant, by);
     let records = port.records(&query).await.unwrap();
     records
         .iter()

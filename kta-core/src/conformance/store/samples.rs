@@ -213,6 +213,44 @@ impl Samples {
             ground: None,
             origin: Origin::Direct,
             retention: Label::fixed("CASE.FILE"),
+            sharing: BTreeSet::new(),
+            objections: BTreeSet::new(),
+        }
+    }
+
+    /// Policy classes by number: 0 is [`class`](Self::class), which has representation only; each
+    /// other has filing too, for another recipient.
+    #[must_use]
+    pub fn class_of(&self, number: u8) -> PolicyClass {
+        let mut class = self.class();
+        if number > 0 {
+            class
+                .purposes
+                .insert(Purpose::Filing, LawfulBasis::LegalObligation);
+            // A word and three digits are a label.
+            let recipient = Label::new(format!("recipient.{number:03}"));
+            class.sharing.extend(recipient.ok());
+        }
+        class
+    }
+
+    /// Writes [`record`](Self::record) without tags under this class.
+    #[must_use]
+    pub fn put_under(
+        &self,
+        class: &PolicyClass,
+        subject: u8,
+        record: u8,
+        revision: u64,
+        expected: Expected,
+    ) -> Change {
+        Change::PutRecord {
+            record: Record {
+                class: class.id(),
+                ..self.record(subject, record, revision)
+            },
+            index: Vec::new(),
+            expected,
         }
     }
 

@@ -295,12 +295,7 @@ pub(super) async fn counts(port: &dyn Firm, rows: &Samples) -> [usize; 7] {
     let mut records = 0;
     for number in 0..=10 {
         let by = RecordBy::Subject(rows.subject(number));
-        let query = RecordQuery {
-            tenant,
-            by,
-            after: None,
-            limit: usize::MAX,
-        };
+        let query = RecordQuery::all(tenant, by);
         records += port.records(&query).await.unwrap().len();
     }
     let placements = PlacementQuery {
@@ -334,11 +329,6 @@ pub(super) async fn counts(port: &dyn Firm, rows: &Samples) -> [usize; 7] {
 pub(super) async fn by_tag(port: &dyn Firm, rows: &Samples, number: u8) -> usize {
     let (field, tag) = rows.tag(number);
     let by = RecordBy::Tag(field, tag);
-    let query = RecordQuery {
-        tenant: rows.tenant,
-        by,
-        after: None,
-        limit: usize::MAX,
-    };
+    let query = RecordQuery::all(rows.tenant, by);
     port.records(&query).await.unwrap().len()
 }

@@ -146,12 +146,8 @@ impl Work<'_> {
 
     async fn page(&mut self, subject: SubjectId, after: Option<RecordId>) -> Result<Vec<Record>> {
         self.renew().await?;
-        let query = RecordQuery {
-            tenant: self.house.tenant(),
-            by: RecordBy::Subject(subject),
-            after,
-            limit: PAGE,
-        };
+        let query =
+            RecordQuery::all(self.house.tenant(), RecordBy::Subject(subject)).page(after, PAGE);
         self.house.doors.store.records(&query).await
     }
 

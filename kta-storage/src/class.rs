@@ -1,0 +1,143 @@
+//! Policy classes within a change set: which governs which, without a record's being touched. One
+//! place for every database.
+
+use kta_core::audit::Label;
+use kta_core::id::Digest;
+use kta_core::pii::RecordKey;
+use kta_core::policy::{PolicyClass, Succession};
+use kta_core::ports::store::{Expected, Register, Sheet};
+use kta_core::time::Timestamp;
+use kta_core::{Port, Result};
+
+use crate::form::corrupt;
+use crate::rules::{Rows, Stored, conflict, file, missing};
+
+/// A row of the table of classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// By which number records name it.
+    pub(crate) no: i64,
+    /// The class that governs them.
+    pub(crate) governing: Digest,
+}
+
+/// Interns a class, with the purposes by which its records are found.
+pub(crate) fn intern(rows: &mut impl Rows, class: &PolicyClass) -> Result<()> {
+    let sheet = Sheet::of_class(class);
+    if rows.sheet_revision(sheet.register, &sheet.id)?.is_some() {
+        return Ok(());
+    }
+    file(rows, &sheet, Expected::Absent)?;
+    let id = class.id();
+    class
+        .admitted()
+        .try_for_each(|purpose| rows.admit(id, purpose))
+}
+
+/// Under which row a record is written: that of its class, or, over a stored record, the one in
+/// which it stays.
+pub(crate) fn place_of<R: Rows>(
+    rows: &mut R,
+    class: Digest,
+    stored: Option<&R::Stored>,
+) -> Result<Place> {
+    match stored.map(Stored::class) {
+        None => place(rows, class),
+        Some(stored) if stored.governing == means(rows, class)? => Ok(stored),
+        Some(_) => Err(conflict("another class governs the record")),
+    }
+}
+
+pub(crate) fn reclass(
+    rows: &mut impl Rows,
+    key: &RecordKey,
+    from: Digest,
+    to: Digest,
+) -> Result<()> {
+    let stored = rows.record(key)?;
+    let stored = stored.ok_or_else(|| missing("no record of this key"))?;
+    if !is_interned(rows, to)? {
+        return Err(missing("no class of this name is interned"));
+    }
+    if stored.class().governing != from {
+        return Err(conflict("another class governs the record"));
+    }
+    if means(rows, to)? == from {
+        return Ok(());
+    }
+    let place = place(rows, to)?;
+    rows.move_record(key, stored, place)
+}
+
+pub(crate) fn reinstate(rows: &mut impl Rows, class: Digest, now: Timestamp) -> Result<()> {
+    in_use(rows, class)?;
+    if means(rows, class)? == class {
+        return Ok(());
+    }
+    rows.make_place(class)?;
+    note(rows, class, None, now)
+}
+
+pub(crate) fn supersede(
+    rows: &mut impl Rows,
+    from: Digest,
+    to: &PolicyClass,
+    now: Timestamp,
+) -> Result<()> {
+    in_use(rows, from)?;
+    let (by, governs) = (means(rows, to.id())?, means(rows, from)?);
+    if by == from {
+        return Err(conflict("a class cannot supersede itself"));
+    }
+    if governs == by {
+        return Ok(());
+    }
+    if governs != from {
+        return Err(conflict("the class was superseded by another"));
+    }
+    intern(rows, to)?;
+    place(rows, from)?;
+    place(rows, by)?;
+    rows.succeed(from, by)?;
+    note(rows, from, Some(by), now)
+}
+
+/// The row for what is written under `class` now, made if there is none.
+fn place(rows: &mut impl Rows, class: Digest) -> Result<Place> {
+    match rows.place(class)? {
+        Some(place) => Ok(place),
+        None => rows.make_place(class),
+    }
+}
+
+/// What governs what is written under `class` now.
+fn means(rows: &impl Rows, class: Digest) -> Result<Digest> {
+    Ok(rows.place(class)?.map_or(class, |place| place.governing))
+}
+
+fn is_interned(rows: &impl Rows, class: Digest) -> Result<bool> {
+    let (register, name) = sheet_of(class)?;
+    Ok(rows.sheet_revision(register, &name)?.is_some())
+}
+
+/// Where a class of this name is interned.
+pub(crate) fn sheet_of(class: Digest) -> Result<(Register, Label)> {
+    let name = Label::new(class.to_string()).map_err(|_| corrupt(Port::Store, "commit"))?;
+    Ok((Register::Classes, name))
+}
+
+/// Refuses a class that is neither interned nor written under.
+fn in_use(rows: &impl Rows, class: Digest) -> Result<()> {
+    if rows.place(class)?.is_some() || is_interned(rows, class)? {
+        Ok(())
+    } else {
+        Err(missing("no class of this name"))
+    }
+}
+
+/// Enters a succession into its register.
+fn note(rows: &mut impl Rows, class: Digest, by: Option<Digest>, at: Timestamp) -> Result<()> {
+    let number = rows.successions()? + 1;
+    let sheet = Sheet::of_succession(number, &Succession { class, by, at });
+    file(rows, &sheet, Expected::Absent)
+}

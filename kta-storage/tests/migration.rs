@@ -1,0 +1,129 @@
+//! Files of earlier versions are carried over to the present one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use kta_core::conformance::store::Samples;
+use kta_core::policy::Purpose;
+use kta_core::ports::store::{
+    Change, Expected, Ledger as _, RecordBy, RecordQuery, Register, Sheet, SheetQuery, Store as _,
+};
+use kta_storage::SqliteStore;
+use rusqlite::{Connection, params};
+
+#[tokio::test]
+async fn a_file_of_version_1_keeps_its_records_under_the_classes_they_had() {
+    let folder = common::folder("version 1");
+    let path = folder.join("firm.db");
+    let rows = Samples::of("version 1");
+    let (interned, unknown) = (rows.class_of(1), rows.class_of(2));
+    version_1(&path, &rows);
+
+    let store = SqliteStore::open(&path).unwrap();
+    store.check().await.unwrap();
+    let found = async |query: RecordQuery| {
+        let records = store.records(&query).await.unwrap();
+        let ids = records.iter().map(|record| record.key.record.as_bytes()[0]);
+        ids.collect::<Vec<u8>>()
+    };
+    let by = |by| RecordQuery::all(rows.tenant, by);
+    assert_eq!(found(by(RecordBy::Class(interned.id()))).await, [1, 2]);
+    assert_eq!(found(by(RecordBy::Class(unknown.id()))).await, [3]);
+    assert_eq!(found(by(RecordBy::Purpose(Purpose::Filing))).await, [1, 2]);
+    assert_eq!(found(by(RecordBy::Matter(rows.matter(1)))).await, [1, 2, 3]);
+    let (field, tag) = rows.tag(1);
+    assert_eq!(found(by(RecordBy::Tag(field, tag))).await, [2]);
+    let person = by(RecordBy::Subject(rows.subject(1)));
+    assert_eq!(found(person.for_purpose(Purpose::Filing)).await, [1, 2]);
+    let record = store.record(&rows.key(1, 2)).await.unwrap().unwrap();
+    assert_eq!((record.class, record.revision), (interned.id(), 7));
+    assert_eq!(record.header, b"header 2");
+    assert_eq!(store.size(rows.tenant).await.unwrap(), 1);
+
+    let superseding = Change::Supersede {
+        from: interned.id(),
+        to: rows.class(),
+    };
+    let again = rows.put_under(&interned, 1, 2, 8, Expected::Revision(7));
+    let set = rows.set(0).with(superseding).with(again);
+    store.commit(set).await.unwrap();
+    assert_eq!(found(by(RecordBy::Class(rows.class().id()))).await, [1, 2]);
+    assert!(
+        found(by(RecordBy::Purpose(Purpose::Filing)))
+            .await
+            .is_empty()
+    );
+    let (field, tag) = rows.tag(1);
+    assert!(found(by(RecordBy::Tag(field, tag))).await.is_empty());
+    let classes = SheetQuery::all(rows.tenant, Register::Classes);
+    assert_eq!(store.sheets(&classes).await.unwrap().len(), 2);
+    drop(store);
+
+    let store = SqliteStore::open(&path).unwrap();
+    let record = store.record(&rows.key(1, 1)).await.unwrap().unwrap();
+    assert_eq!(record.class, rows.class().id());
+    store.check().await.unwrap();
+    drop(store);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A file as version 1 wrote it: three records of a person, two under an interned class.
+fn version_1(path: &std::path::Path, rows: &Samples) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/sqlite/schema.sql"))
+        .unwrap();
+    db.execute(
+        "INSERT INTO migration (version, made_by) VALUES (1, 'a test')",
+        [],
+    )
+    .unwrap();
+    db.pragma_update(None, "application_id", i32::from_be_bytes(*b"KTAs"))
+        .unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    db.execute(
+        "INSERT INTO firm (no, tenant, size, last_at) VALUES (3, ?1, 1, 0)",
+        [rows.tenant.as_bytes()],
+    )
+    .unwrap();
+    db.execute(
+        "INSERT INTO entry (place, bytes) VALUES (3 << 40, x'7b7d')",
+        [],
+    )
+    .unwrap();
+    let sheet = Sheet::of_class(&rows.class_of(1));
+    db.execute(
+        "INSERT INTO sheet (firm, register, id, revision, body) VALUES (3, 'classes', ?1, 1, ?2)",
+        params![sheet.id.as_str(), sheet.body],
+    )
+    .unwrap();
+    for (record, class) in [(1_u8, 1), (2, 1), (3, 2)] {
+        let tags: &[u8] = if record == 2 {
+            &[
+                1, 1, 5, b'e', b'm', b'a', b'i', b'l', 7, 0, 0, 0, 1, 16, 1, 1,
+            ]
+        } else {
+            &[1, 0]
+        };
+        db.execute(
+            "INSERT INTO record (no, firm, subject, record, matter, revision, schema, class, header, fields, tags)
+             VALUES (?1, 3, ?2, ?3, ?4, 7, 'person.v1', ?5, ?6, x'0100', ?7)",
+            params![
+                i64::from(record) + 40,
+                rows.subject(1).as_bytes(),
+                rows.key(1, record).record.as_bytes(),
+                rows.matter(1).as_bytes(),
+                rows.class_of(class).id().as_bytes(),
+                format!("header {record}").into_bytes(),
+                tags,
+            ],
+        )
+        .unwrap();
+    }
+    let (field, tag) = rows.tag(1);
+    db.execute(
+        "INSERT INTO tag (firm, field, tag, record) VALUES (3, ?1, ?2, 42)",
+        params![field.as_str(), tag.as_bytes()],
+    )
+    .unwrap();
+}
