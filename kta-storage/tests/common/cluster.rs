@@ -318,7 +318,7 @@ pub async fn admin(url: &str) -> tokio_postgres::Client {
 /// A short path, because sockets have short names, which the server's own user may enter.
 fn place(name: &str) -> PathBuf {
     let mut hash = DefaultHasher::new();
-    env!("CARGO_TARGET_TMPDIR").hash(&mut hash);
+    (env!("CARGO_TARGET_TMPDIR"), user()).hash(&mut hash);
     let build = hash.finish() as u32;
     std::env::temp_dir().join(format!("kta-pg-{build:08x}-{name}"))
 }
@@ -354,8 +354,12 @@ fn find(name: &str, folders: &[&str]) -> PathBuf {
 }
 
 fn is_root() -> bool {
+    user() == 0
+}
+
+fn user() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
-    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+    fs::metadata("/proc/self").unwrap().uid()
 }
 
 /// The server refuses to run as root.
