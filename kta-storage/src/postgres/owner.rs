@@ -71,7 +71,7 @@ impl PgOwner {
 
     async fn try_make(&self, form: &Form, application: &str) -> Result<(), Failed> {
         let schema = form.schema;
-        let session = self.sessions.one().await?;
+        let session = self.sessions.one().await?.unhurried();
         // One owner at a time, until the transaction ends.
         let begin = format!(
             "BEGIN; SELECT pg_advisory_xact_lock({LOCK}); CREATE SCHEMA IF NOT EXISTS {schema};
@@ -131,7 +131,7 @@ impl PgOwner {
         for table in tables {
             // Not in a transaction, as the server wants it.
             let sql = Sql::plain(format!("VACUUM (FULL) {table}"));
-            let outcome = async { self.sessions.one().await?.only(&[sql]).await }.await;
+            let outcome = async { self.sessions.one().await?.unhurried().only(&[sql]).await }.await;
             outcome.map_err(|broken: Broken| broken.in_operation(Port::Store, "rewrite"))?;
         }
         Ok(())

@@ -190,6 +190,12 @@ impl Session {
         Ok(rows?)
     }
 
+    /// The same, for statements that may take as long as they take.
+    pub(super) const fn unhurried(mut self) -> Self {
+        self.patience = Duration::MAX;
+        self
+    }
+
     /// Gives the connection back.
     pub(super) fn done(mut self) {
         drop(self.client.take());

@@ -76,10 +76,10 @@ impl Cluster {
         let _ = fs::remove_file(folder.join("ports"));
         let _ = fs::remove_dir_all(&data);
         fs::create_dir_all(&data).unwrap();
-        let cluster = Self {
+        let mut cluster = Self {
             folder: folder.to_path_buf(),
-            port: free_port(),
-            pooler: free_port(),
+            port: 0,
+            pooler: 0,
         };
         let password = folder.join("password");
         fs::write(&password, PASSWORD).unwrap();
@@ -94,7 +94,9 @@ impl Cluster {
             .arg(&data);
         run(&mut initdb);
         cluster.configure();
-        cluster.start();
+        // A free port may be somebody else's a moment later.
+        let serves = (0..5).any(|_| cluster.listen());
+        assert!(serves, "{}", fs::read_to_string(cluster.log()).unwrap());
         let connection = cluster.url("postgres", "postgres");
         block(async move {
             let admin = admin(&connection).await;
@@ -104,7 +106,7 @@ impl Cluster {
             }
         });
         cluster.database("kta");
-        cluster.pool();
+        assert!((0..5).any(|_| cluster.pool()), "the pooler does not start");
         let ports = format!("{} {}", cluster.port, cluster.pooler);
         fs::write(folder.join("ports"), ports).unwrap();
         cluster
@@ -146,10 +148,9 @@ impl Cluster {
             .open(data.join("postgresql.conf"))
             .unwrap();
         let folder = self.folder.display();
-        let port = self.port;
         write!(
             settings,
-            "listen_addresses = '127.0.0.1'\nport = {port}\n\
+            "listen_addresses = '127.0.0.1'\n\
              unix_socket_directories = '{folder}'\nmax_connections = 200\n\
              shared_buffers = 32MB\nssl = on\nautovacuum_naptime = 5min\n"
         )
@@ -157,12 +158,31 @@ impl Cluster {
         give_away(&data);
     }
 
+    /// Starts the server at another port; whether it serves.
+    fn listen(&mut self) -> bool {
+        self.port = free_port();
+        fs::write(
+            self.data().join("postgresql.auto.conf"),
+            format!("port = {}\n", self.port),
+        )
+        .unwrap();
+        self.try_start()
+    }
+
     /// Starts the server, and waits until it serves.
     pub fn start(&self) {
-        run(self
-            .pg_ctl()
-            .args(["start", "-w", "-s", "-l"])
-            .arg(self.log()));
+        let mut left = 50;
+        while !self.try_start() {
+            left -= 1;
+            assert!(left > 0, "{}", fs::read_to_string(self.log()).unwrap());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn try_start(&self) -> bool {
+        let mut start = self.pg_ctl();
+        start.args(["start", "-w", "-s", "-l"]).arg(self.log());
+        quiet(&mut start).status().unwrap().success()
     }
 
     /// Kills the server as a crash of its machine would, but for what the disk had.
@@ -176,7 +196,9 @@ impl Cluster {
         command
     }
 
-    fn pool(&self) {
+    /// Starts a pooler at another port; whether it serves.
+    fn pool(&mut self) -> bool {
+        self.pooler = free_port();
         let folder = self.folder.display();
         let (port, pooler) = (self.port, self.pooler);
         let users: String = ["kta_app", "kta_owner"]
@@ -193,15 +215,15 @@ impl Cluster {
         );
         let file = self.folder.join("pooler.ini");
         fs::write(&file, settings).unwrap();
-        let pooler = find("pgbouncer", &["/usr/sbin", "/usr/bin"]);
-        run(as_postgres(&pooler).arg("-d").arg("-q").arg(file));
-        for _ in 0..100 {
-            if std::net::TcpStream::connect(("127.0.0.1", self.pooler)).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        let mut start = as_postgres(&find("pgbouncer", &["/usr/sbin", "/usr/bin"]));
+        start.arg("-d").arg("-q").arg(file);
+        if !quiet(&mut start).status().unwrap().success() {
+            return false;
         }
-        panic!("the pooler does not start");
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::net::TcpStream::connect(("127.0.0.1", self.pooler)).is_ok()
+        })
     }
 
     /// Stops everything when nobody has used it for a while.
@@ -318,7 +340,7 @@ pub async fn admin(url: &str) -> tokio_postgres::Client {
 /// A short path, because sockets have short names, which the server's own user may enter.
 fn place(name: &str) -> PathBuf {
     let mut hash = DefaultHasher::new();
-    env!("CARGO_TARGET_TMPDIR").hash(&mut hash);
+    (env!("CARGO_TARGET_TMPDIR"), user()).hash(&mut hash);
     let build = hash.finish() as u32;
     std::env::temp_dir().join(format!("kta-pg-{build:08x}-{name}"))
 }
@@ -354,8 +376,12 @@ fn find(name: &str, folders: &[&str]) -> PathBuf {
 }
 
 fn is_root() -> bool {
+    user() == 0
+}
+
+fn user() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
-    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+    fs::metadata("/proc/self").unwrap().uid()
 }
 
 /// The server refuses to run as root.

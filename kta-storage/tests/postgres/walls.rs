@@ -127,6 +127,33 @@ async fn a_role_that_could_see_or_change_more_is_refused() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_synchronise_its_files_is_refused() {
+    let cluster = Cluster::own("unsynced");
+    let options = cluster.options("kta_app", "kta");
+    PgStore::open(&options).await.unwrap();
+    let admin = cluster.admin("kta").await;
+    let settings = "ALTER SYSTEM SET fsync = off";
+    admin.batch_execute(settings).await.unwrap();
+    admin
+        .batch_execute("SELECT pg_reload_conf()")
+        .await
+        .unwrap();
+    // Told to the server's processes by a signal.
+    let mut refused = None;
+    for _ in 0..100 {
+        refused = PgStore::open(&options).await.err();
+        if refused.is_some() {
+            break;
+        }
+        tokio::time::sleep(core::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        misconfigured(&refused.unwrap()),
+        "the server does not synchronise its files (fsync is off)"
+    );
+}
+
+#[tokio::test]
 async fn strangers_and_tables_of_another_version_are_refused_without_a_word_of_the_password() {
     let cluster = Cluster::shared();
     let url = cluster
