@@ -9,7 +9,7 @@ use kta_core::{Error, Fault, FaultKind, Port, Result};
 use super::fault::broken;
 use super::open::touch;
 use super::readers::aside;
-use super::{FORM, SqliteStore, check_logs};
+use super::{FORM, SqliteStore, check};
 
 impl SqliteStore {
     /// Writes a copy of the store, as of one moment and without what was removed, into a new
@@ -72,8 +72,7 @@ impl SqliteStore {
                 .map_err(|error| disk(RESTORE, &error))?;
             drop(copy);
             let db = FORM.open(&part.path, None)?;
-            FORM.check(&db)?;
-            check_logs(&db)?;
+            check::whole(&db)?;
             // Closing writes its log home and takes it away.
             db.close()
                 .map_err(|(_, error)| broken(Port::Store, RESTORE)(error))?;
