@@ -89,10 +89,10 @@ async fn in_a_disk_of_three_megabytes() {
     let copy = disk.join("copy.db");
     let error = store.back_up(&copy).await.unwrap_err();
     assert_eq!(self::fault(error).detail(), Some("the disk is full"));
-    assert_eq!(
-        names(&disk),
-        ["firm.db", "firm.db-shm", "firm.db-wal", "others"]
-    );
+    let copies = names(&disk)
+        .into_iter()
+        .filter(|name| name.starts_with("copy"));
+    assert_eq!(copies.count(), 0, "no half copy");
     let anchor = AnchorFile::at(disk.join("firm.anchor"));
     let log = anchor
         .open_log(&store, rows.tenant, "full.example", None)
@@ -563,9 +563,11 @@ async fn what_cannot_be_restored_leaves_no_file_and_harms_none() {
     // Over a store that is there, or under the log of one that was.
     assert_eq!(kind(&copy, &file).await, FaultKind::Misconfigured);
     let to = folder.join("new.db");
-    std::fs::write(folder.join("new.db-wal"), b"of another").unwrap();
-    assert_eq!(kind(&copy, &to).await, FaultKind::Misconfigured);
-    std::fs::remove_file(folder.join("new.db-wal")).unwrap();
+    for left in ["new.db-wal", "new.db-journal", "new.db-opened-1"] {
+        std::fs::write(folder.join(left), b"of another").unwrap();
+        assert_eq!(kind(&copy, &to).await, FaultKind::Misconfigured);
+        std::fs::remove_file(folder.join(left)).unwrap();
+    }
     assert_eq!(
         kind(&folder.join("none.db"), &to).await,
         FaultKind::Misconfigured
@@ -644,7 +646,7 @@ async fn what_is_erased_in_a_restored_store_is_in_none_of_its_files() {
     let seen = store.probe(&placement, &probe).await.unwrap();
     assert!(seen.is_clean(), "{seen:?}");
     assert!(!common::in_any_file(&folder, sealed));
-    assert_eq!(names(&folder), ["firm.db", "firm.db-shm", "firm.db-wal"]);
+    assert!(names(&folder).iter().all(|name| !name.contains("part")));
 }
 
 /// `schema_1.sql` is the first version as it was released, and stays so.

@@ -2,13 +2,13 @@
 
 use kta_core::audit::Log;
 use kta_core::id::TenantId;
-use kta_core::{Error, Port, Result};
+use kta_core::{Port, Result};
 use rusqlite::Connection;
 
 use super::fault::broken;
-use super::{FORM, check_logs, query, row};
+use super::{FORM, check_logs, query};
 
-/// Pages and indexes, then logs, then records.
+/// Pages and indexes, then each firm's log.
 pub(super) fn whole(db: &Connection) -> Result<()> {
     FORM.check(db)?;
     check_logs(db)?;
@@ -18,26 +18,10 @@ pub(super) fn whole(db: &Connection) -> Result<()> {
         let firms = firms.query_map([], |row| row.get(0))?;
         firms.collect()
     };
-    for firm in firms().map_err(&told)? {
+    for firm in firms().map_err(told)? {
         entries(db, TenantId::from_bytes(firm))?;
     }
-    let records = || -> rusqlite::Result<bool> {
-        let mut all = db.prepare("SELECT fields, tags FROM record")?;
-        let mut all = all.query([])?;
-        while let Some(record) = all.next()? {
-            let (fields, tags) = (record.get_ref(0)?, record.get_ref(1)?);
-            let fields = row::read_fields(fields.as_blob()?);
-            if fields.is_none() || row::read_tags(tags.as_blob()?).is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    };
-    if records().map_err(told)? {
-        Ok(())
-    } else {
-        Err(FORM.corrupt("a record cannot be read"))
-    }
+    Ok(())
 }
 
 /// Each entry is canonical, has the next number, and is not older than the one before.
@@ -50,7 +34,7 @@ fn entries(db: &Connection, tenant: TenantId) -> Result<()> {
         }
         for entry in page {
             let fits = log.append(&entry);
-            fits.map_err(|_| Error::from(FORM.corrupt("an entry of the log is damaged")))?;
+            fits.map_err(|_| FORM.corrupt("an entry of the log is damaged"))?;
         }
     }
 }

@@ -138,8 +138,8 @@ impl SqliteStore {
     }
 
     /// Reads the whole file and checks it: page by page, index by index, entry by entry of the
-    /// log, field by field of the records. Whether an entry is the one that was written, only an
-    /// anchor tells, or a checkpoint; whether a sealed value is, whoever opens it.
+    /// logs. Whether an entry is the one that was written, only an anchor or a checkpoint tells;
+    /// whether a sealed value is, whoever opens it.
     ///
     /// # Errors
     /// [`Corrupt`](FaultKind::Corrupt) when something is wrong.
