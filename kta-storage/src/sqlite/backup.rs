@@ -9,7 +9,7 @@ use kta_core::{Error, Fault, FaultKind, Port, Result};
 use super::fault::broken;
 use super::open::touch;
 use super::readers::aside;
-use super::{FORM, SqliteStore, check_logs};
+use super::{FORM, SqliteStore, check};
 
 impl SqliteStore {
     /// Writes a copy of the store, as of one moment and without what was removed, into a new
@@ -44,17 +44,17 @@ impl SqliteStore {
     /// erased again (the ledger of suppressions tells whom).
     ///
     /// # Errors
-    /// [`Misconfigured`](FaultKind::Misconfigured) when there is no backup, or when a store or its
-    /// write-ahead log is at `to`: a log left there would be written into the restored file.
+    /// [`Misconfigured`](FaultKind::Misconfigured) when there is no backup, or when a store is at
+    /// `to`, or a write-ahead log or journal of one: it would be written into the restored file.
     /// [`Corrupt`](FaultKind::Corrupt) for a damaged backup; faults of the disk.
     pub async fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Self> {
         let (from, to) = (from.as_ref().to_path_buf(), to.as_ref().to_path_buf());
         aside(Port::Store, RESTORE, move || {
-            if [&to, &beside(&to, "-wal"), &beside(&to, "-journal")]
-                .iter()
-                .any(|path| path.exists())
-            {
-                return Err(misconfigured(RESTORE, "a store is there already"));
+            if is_taken(&to).map_err(|error| disk(RESTORE, &error))? {
+                return Err(misconfigured(
+                    RESTORE,
+                    "a store, or what it left, is there already",
+                ));
             }
             let backup = File::open(&from);
             let mut backup =
@@ -72,8 +72,7 @@ impl SqliteStore {
                 .map_err(|error| disk(RESTORE, &error))?;
             drop(copy);
             let db = FORM.open(&part.path, None)?;
-            FORM.check(&db)?;
-            check_logs(&db)?;
+            check::whole(&db)?;
             // Closing writes its log home and takes it away.
             db.close()
                 .map_err(|(_, error)| broken(Port::Store, RESTORE)(error))?;
@@ -107,8 +106,7 @@ impl Part {
         let put = || {
             File::open(&self.path)?.sync_all()?;
             fs::rename(&self.path, to)?;
-            let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+            File::open(folder_of(to))?.sync_all()
         };
         put().map_err(|error| disk(operation, &error))
     }
@@ -125,6 +123,30 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// Whether the file is there, or one that a store keeps beside it: those are named after it.
+fn is_taken(to: &Path) -> std::io::Result<bool> {
+    let name = to
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    for entry in fs::read_dir(folder_of(to))? {
+        let other = entry?.file_name().to_string_lossy().into_owned();
+        let rest = other.strip_prefix(&name);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or_else(|| Path::new("."))
 }
 
 fn beside(path: &Path, end: &str) -> PathBuf {

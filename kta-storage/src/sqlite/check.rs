@@ -1,0 +1,43 @@
+//! Whether everything in the file can be read as what it is.
+
+use kta_core::audit::Log;
+use kta_core::id::TenantId;
+use kta_core::{Port, Result};
+use rusqlite::Connection;
+
+use super::fault::broken;
+use super::{FORM, check_logs, query};
+
+/// Pages and indexes, then each firm's log.
+pub(super) fn whole(db: &Connection) -> Result<()> {
+    FORM.check(db)?;
+    check_logs(db)?;
+    let told = broken(Port::Store, "check");
+    let firms = || -> rusqlite::Result<Vec<[u8; 16]>> {
+        let mut firms = db.prepare("SELECT tenant FROM firm")?;
+        let firms = firms.query_map([], |row| row.get(0))?;
+        firms.collect()
+    };
+    for firm in firms().map_err(told)? {
+        entries(db, TenantId::from_bytes(firm))?;
+    }
+    Ok(())
+}
+
+/// Each entry is canonical, has the next number, and is not older than the one before.
+fn entries(db: &Connection, tenant: TenantId) -> Result<()> {
+    let mut log = Log::new("check");
+    loop {
+        let page = query::entries(db, tenant, log.size(), PAGE)?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for entry in page {
+            let fits = log.append(&entry);
+            fits.map_err(|_| FORM.corrupt("an entry of the log is damaged"))?;
+        }
+    }
+}
+
+/// Entries read at once.
+const PAGE: usize = 4096;
