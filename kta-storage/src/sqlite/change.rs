@@ -410,7 +410,7 @@ impl<'c> Firm<'c> {
         Ok(find().map_err(told())?.map(i64::cast_unsigned))
     }
 
-    pub(super) fn file(&self, sheet: &Sheet, expected: Expected) -> Result<()> {
+    fn file(&self, sheet: &Sheet, expected: Expected) -> Result<()> {
         let revision = expected.over(self.sheet_revision(sheet.register, &sheet.id)?)?;
         self.execute(
             "INSERT INTO sheet (firm, register, id, subject, matter, revision, body)

@@ -4,7 +4,7 @@ use kta_core::audit::Label;
 use kta_core::id::Digest;
 use kta_core::pii::RecordKey;
 use kta_core::policy::{PolicyClass, Succession};
-use kta_core::ports::store::{Expected, Register, Sheet};
+use kta_core::ports::store::{Register, Sheet};
 use kta_core::time::Timestamp;
 use kta_core::{Port, Result};
 use rusqlite::{OptionalExtension as _, params};
@@ -28,7 +28,7 @@ impl Firm<'_> {
         if self.sheet_revision(sheet.register, &sheet.id)?.is_some() {
             return Ok(());
         }
-        self.file(&sheet, Expected::Absent)?;
+        self.insert(&sheet)?;
         let id = class.id();
         for purpose in class.admitted() {
             self.execute(
@@ -83,8 +83,14 @@ impl Firm<'_> {
     }
 
     pub(super) fn supersede(&self, from: Digest, to: &PolicyClass, now: Timestamp) -> Result<()> {
-        self.in_use(from)?;
-        let (by, governs) = (self.means(to.id())?, self.means(from)?);
+        let known = self.known_place(from)?;
+        if known.is_none() && !self.is_interned(from)? {
+            return Err(missing("no class of this name"));
+        }
+        let id = to.id();
+        let successor = self.known_place(id)?;
+        let governs = known.map_or(from, |place| place.governing);
+        let by = successor.map_or(id, |place| place.governing);
         if by == from {
             return Err(conflict("a class cannot supersede itself"));
         }
@@ -95,8 +101,12 @@ impl Firm<'_> {
             return Err(conflict("the class was superseded by another"));
         }
         self.intern(to)?;
-        self.place(from)?;
-        self.place(by)?;
+        if known.is_none() {
+            self.make_place(from)?;
+        }
+        if successor.is_none() {
+            self.make_place(id)?;
+        }
         self.execute(
             "UPDATE class SET governing = ?3 WHERE firm = ?1 AND governing = ?2",
             params![self.no, from.as_bytes(), by.as_bytes()],
@@ -161,7 +171,24 @@ impl Firm<'_> {
                 .parse::<u64>()
                 .map_err(|_| corrupt(Port::Store, "commit"))?,
         };
-        let sheet = Sheet::of_succession(last + 1, &Succession { class, by, at });
-        self.file(&sheet, Expected::Absent)
+        self.insert(&Sheet::of_succession(
+            last + 1,
+            &Succession { class, by, at },
+        ))
+    }
+
+    /// Writes a sheet that is known not to be there.
+    fn insert(&self, sheet: &Sheet) -> Result<()> {
+        self.execute(
+            "INSERT INTO sheet (firm, register, id, revision, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                self.no,
+                sheet.register.as_str(),
+                sheet.id.as_str(),
+                1,
+                sheet.body
+            ],
+        )
+        .map(drop)
     }
 }
