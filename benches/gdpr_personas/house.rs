@@ -53,7 +53,7 @@ pub(crate) struct Firm {
 struct Books {
     catalogue: Catalogue,
     /// The entry of each record's deletion, which whoever asked for it was given as a receipt.
-    receipts: std::collections::HashMap<u32, u64>,
+    receipts: std::collections::HashMap<u32, Option<u64>>,
     second: u32,
 }
 
@@ -417,7 +417,7 @@ impl Firm {
         let event = event.with("record", key.record);
         let change = self.change().with(Change::RemoveRecord(key)).event(event);
         let committed = self.commit(change).await?;
-        books.receipts.insert(number, committed.first);
+        books.receipts.insert(number, committed.first.into());
         Ok(Answer::rows(1))
     }
 
@@ -427,7 +427,7 @@ impl Firm {
         let key = self.key(number);
         permit.require(&[Act::Search], key.subject, Category::Identity)?;
         let mut gone = self.store.record(&key).await?.is_none();
-        if let Some(receipt) = books.receipts.get(&number) {
+        if let Some(Some(receipt)) = books.receipts.get(&number) {
             let entries = self.store.entries(self.gate.tenant(), *receipt, 1).await?;
             let entry = String::from_utf8_lossy(&entries[0]);
             gone &= entry.contains("\"destroy\"") && entry.contains(&key.record.to_string());

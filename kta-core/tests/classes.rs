@@ -88,7 +88,7 @@ async fn a_set_is_opened_whole_with_one_entry_or_not_at_all() {
         .unwrap();
     let paralegal = session(&house, Role::Paralegal, Purpose::Representation);
     let people = [cast.people[0], cast.people[1]];
-    let scope = Scope::over(people, Category::ALL).in_matter(cast.matter);
+    let scope = Scope::over(people, [Category::Identity, Category::Case]).in_matter(cast.matter);
     let permit = paralegal.permit(Act::Open, scope).await.unwrap();
     let set = [
         reviewed(&house, people[0]).await,
@@ -171,7 +171,7 @@ async fn open(house: &House, cast: &Cast, purpose: Purpose) -> Result<()> {
 }
 
 fn scope(cast: &Cast) -> Scope {
-    Scope::over([cast.people[0]], Category::ALL).in_matter(cast.matter)
+    Scope::over([cast.people[0]], [Category::Identity, Category::Case]).in_matter(cast.matter)
 }
 
 async fn supersede(house: &House, from: Digest, to: &PolicyClass) {

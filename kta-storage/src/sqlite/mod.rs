@@ -314,6 +314,6 @@ fn check_logs(db: &Connection) -> Result<()> {
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),
-    migrations: &[include_str!("schema.sql"), include_str!("schema_2.sql")],
+    migrations: &[include_str!("schema.sql"), include_str!("classes.sql")],
     port: Port::Store,
 };
