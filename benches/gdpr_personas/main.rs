@@ -5,6 +5,7 @@
 //! ```text
 //! cargo bench --bench gdpr_personas                       100,000 records, 10,000 operations a persona
 //! KTA_BENCH=short cargo bench --bench gdpr_personas       under half a minute
+//! cargo bench --bench gdpr_personas -- controller         some of controller, customer, processor, regulator
 //! ```
 //!
 //! The published client is not reused: parts of it match no row and check nothing. Nor are these
@@ -62,6 +63,7 @@ fn main() -> std::io::Result<()> {
     let scanned: usize = sized(100, 40);
     let folder = tempfile::tempdir_in(target())?;
 
+    let lanes = wanted();
     let mut arena = Arena::fill(folder.path(), records, users);
     arena.weigh(&mut figures, records);
     arena.expire(31);
@@ -69,7 +71,7 @@ fn main() -> std::io::Result<()> {
     let mut draw = Draw::new(1, records, users);
     // First a little of everything for all three, because without indexes it takes too long.
     let mut bare = BTreeMap::new();
-    for lane in Lane::ALL {
+    for lane in lanes.iter().copied() {
         let ops = arena.prepare(lane, scanned, &mut draw);
         let seconds = arena.turn(&ops, &mut Log::default(), true);
         bare.insert(lane.name(), ops.len() as f64 / seconds[2]);
@@ -77,7 +79,7 @@ fn main() -> std::io::Result<()> {
     arena.bare = None;
     let mut bars = Vec::new();
     let mut results = Vec::new();
-    for lane in Lane::ALL {
+    for lane in lanes {
         let mut log = Log::default();
         let mut times = Vec::new();
         for _ in 0..rounds {
@@ -125,6 +127,19 @@ fn main() -> std::io::Result<()> {
     figures.write()?;
     assert!(!void, "the run is void: an answer was wrong");
     Ok(())
+}
+
+/// The lanes that were asked for by the first word of their names; all when none was.
+fn wanted() -> Vec<Lane> {
+    let words: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    let wanted = |lane: &Lane| {
+        let name = lane.name();
+        words.is_empty() || words.iter().any(|word| name.starts_with(word.as_str()))
+    };
+    Lane::ALL.into_iter().filter(wanted).collect()
 }
 
 /// The contestants and the model, all in the same state.

@@ -13,7 +13,7 @@ use kta_core::memory::MemoryPorts;
 use kta_core::pii::{Category, Record};
 use kta_core::pipeline::{House, retain};
 use kta_core::policy::{Act, PolicyClass, Purpose, Role, Scope};
-use kta_core::ports::store::{Change, ChangeSet, RecordBy, RecordQuery, Store as _};
+use kta_core::ports::store::{Change, ChangeSet, RecordBy, RecordQuery};
 use kta_core::{Code, Result};
 
 use road::{Cast, ports, session};
