@@ -34,7 +34,8 @@ pub(crate) fn draw(bars: &[Bar], records: u32, void: bool) -> String {
         "<text x=\"20\" y=\"30\" font-size=\"18\" font-weight=\"bold\">{title}</text>"
     ));
     put(format!(
-        "<text x=\"20\" y=\"50\" fill=\"#444444\">Operations a second on {records} records, logarithmic. Ours with admission, sealing and an audit entry for each.</text>"
+        "<text x=\"20\" y=\"50\" fill=\"#444444\">Operations a second on {} records, logarithmic. Ours with admission, sealing and an audit entry for each.</text>",
+        whole(f64::from(records))
     ));
     let (low, high) = decades(bars);
     let bottom = TOP + bars.len() * GROUP;
