@@ -83,7 +83,7 @@ pub struct Nexus {
 ///
 /// # Errors
 /// [`Code::PrcTransition`] while the matter is open; [`Code::RetUnclassed`] when no schedule
-/// covers its class; refusals of the gate; faults of the ports.
+/// covers its class, or the class of a record is not known; refusals of the gate; faults of the ports.
 pub async fn retain(
     house: &House,
     session: &Session<'_>,
@@ -117,7 +117,7 @@ pub async fn reconsider(
         {
             facts.triggers.insert(Label::fixed("majority"), majority);
         }
-        let class = Label::fixed("CASE.FILE");
+        let class = retention_class(house, &matter, *subject).await?;
         let schedule = house
             .schedules
             .get(&class)
@@ -146,6 +146,36 @@ pub async fn reconsider(
     let change = change.with(file(Register::Receipts, name, None, Some(id), &data)?);
     house.doors.store.commit(change).await?;
     Ok(Retained(data))
+}
+
+/// The retention class by which a person's file in a matter is judged: that of the policy class
+/// which governs the reviewed record now, or the ordinary one where nothing was reviewed.
+///
+/// # Errors
+/// [`Code::RetUnclassed`] for a record whose class is not known; faults of the store.
+async fn retention_class(house: &House, matter: &Matter, subject: SubjectId) -> Result<Label> {
+    let Some(record) = house
+        .doors
+        .store
+        .record(&reviewed(house, matter, subject))
+        .await?
+    else {
+        return Ok(Label::fixed("CASE.FILE"));
+    };
+    match house.gate.class(record.class).await? {
+        Some(class) => Ok(class.retention.clone()),
+        None => Err(Refusal::new(Code::RetUnclassed)
+            .about("record", record.key.record)
+            .into()),
+    }
+}
+
+fn reviewed(house: &House, matter: &Matter, subject: SubjectId) -> RecordKey {
+    RecordKey {
+        tenant: house.tenant(),
+        subject,
+        record: RecordId::derived(&[b"reviewed", matter.id.as_bytes(), subject.as_bytes()]),
+    }
 }
 
 async fn facts(
@@ -187,13 +217,12 @@ async fn majority(
     subject: SubjectId,
     permit: &crate::policy::Permit<'_>,
 ) -> Result<Option<NaiveDate>> {
-    let record = RecordId::derived(&[b"reviewed", matter.id.as_bytes(), subject.as_bytes()]);
-    let key = RecordKey {
-        tenant: house.tenant(),
-        subject,
-        record,
-    };
-    let Some(record) = house.doors.store.record(&key).await? else {
+    let Some(record) = house
+        .doors
+        .store
+        .record(&reviewed(house, matter, subject))
+        .await?
+    else {
         return Ok(None);
     };
     let fields = house.sealer.open_covered(&record, permit).await?;

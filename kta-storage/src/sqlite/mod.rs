@@ -299,6 +299,6 @@ const FEW: usize = 64;
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),
-    migrations: &[include_str!("schema.sql"), include_str!("schema_2.sql")],
+    migrations: &[include_str!("schema.sql"), include_str!("classes.sql")],
     port: Port::Store,
 };

@@ -1,5 +1,5 @@
--- Version 2. A record names its policy class by a small number instead of 32 bytes, and what
--- governs a class can change without a record's being touched.
+-- A record names its policy class by a small number instead of 32 bytes, and what governs a class
+-- can change without a record's being touched.
 
 -- Under which class records were written, and which class governs them now. A class that was
 -- superseded and put in force again has a row for each time; the latest one is for what is
@@ -28,8 +28,8 @@ INSERT INTO admits (firm, purpose, class)
     FROM sheet, json_each(CAST(sheet.body AS TEXT), '$.purposes') AS purpose
     WHERE sheet.register = 'classes';
 
--- As in version 1 but for the class.
-CREATE TABLE record_2 (
+-- As it was but for the class.
+CREATE TABLE record_classed (
     no       INTEGER PRIMARY KEY,
     firm     INTEGER NOT NULL REFERENCES firm,
     subject  BLOB NOT NULL CHECK (length(subject) = 16),
@@ -43,12 +43,12 @@ CREATE TABLE record_2 (
     tags     BLOB NOT NULL,
     UNIQUE (firm, subject, record)
 ) STRICT;
-INSERT INTO record_2
+INSERT INTO record_classed
     SELECT no, firm, subject, record, matter, revision, schema,
         (SELECT class.no FROM class WHERE class.firm = record.firm AND class.id = record.class),
         header, fields, tags
     FROM record;
 DROP TABLE record;
-ALTER TABLE record_2 RENAME TO record;
+ALTER TABLE record_classed RENAME TO record;
 CREATE INDEX record_by_matter ON record (firm, matter, record) WHERE matter IS NOT NULL;
 CREATE INDEX record_by_class ON record (firm, class, record);
