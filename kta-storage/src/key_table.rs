@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::sqlite::fault::{broken, corrupt};
 use crate::sqlite::open::Form;
-use crate::sqlite::readers::aside;
+use crate::sqlite::readers::{Readers, aside};
 use gone::{Gone, Owed};
 
 /// A [`KeyTable`] in one SQLite file, apart from the records. Clones are handles to one table.
@@ -44,6 +44,7 @@ pub struct SqliteKeyTable {
 struct Inner {
     path: PathBuf,
     db: Mutex<Connection>,
+    readers: Readers,
 }
 
 impl SqliteKeyTable {
@@ -63,7 +64,11 @@ impl SqliteKeyTable {
         }
         let db = Mutex::new(db);
         Ok(Self {
-            inner: Arc::new(Inner { path, db }),
+            inner: Arc::new(Inner {
+                readers: Readers::of(&FORM, path.clone()),
+                path,
+                db,
+            }),
         })
     }
 
@@ -85,26 +90,28 @@ impl SqliteKeyTable {
 #[async_trait]
 impl KeyTable for SqliteKeyTable {
     async fn read(&self, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
-        let wanted = wanted.to_vec();
-        self.with("read", move |db, _| {
-            let moment = db.transaction().map_err(told("read"))?;
-            let Some(firm) = Firm::of(&moment, tenant)? else {
-                return Ok(KeyRows::default());
-            };
-            let mut found = KeyRows {
-                head: Some(firm.head.clone()),
-                ..KeyRows::default()
-            };
-            for wanted in wanted {
-                match wanted {
-                    Wanted::Children(node) => firm.children(node, &mut found)?,
-                    Wanted::Node(node) => firm.node(node, &mut found)?,
-                    Wanted::Subject(subject) => firm.subject(subject, &mut found)?,
-                }
-            }
-            Ok(found)
+        let rows = |wanted: &Wanted| !matches!(wanted, Wanted::Children(_));
+        if wanted.len() <= FEW && wanted.iter().all(rows) {
+            // Nearly always in memory: going to another thread would take longer.
+            return self.inner.readers.read(|db| read(db, tenant, wanted));
+        }
+        let (inner, wanted) = (Arc::clone(&self.inner), wanted.to_vec());
+        aside(Port::KeyTable, "read", move || {
+            inner.readers.read(|db| read(db, tenant, &wanted))
         })
         .await
+    }
+
+    async fn revision(&self, tenant: TenantId) -> Result<Option<u64>> {
+        self.inner.readers.read(|db| {
+            let find = || -> rusqlite::Result<Option<i64>> {
+                db.prepare_cached("SELECT revision FROM head WHERE tenant = ?1")?
+                    .query_row([tenant.as_bytes()], |row| row.get(0))
+                    .optional()
+            };
+            let found = find().map_err(told("revision"))?;
+            Ok(found.map(i64::cast_unsigned))
+        })
     }
 
     async fn commit(&self, change: KeyChange) -> Result<u64> {
@@ -148,6 +155,28 @@ impl fmt::Debug for SqliteKeyTable {
         f.write_str("SqliteKeyTable")
     }
 }
+
+fn read(db: &Connection, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
+    let moment = db.unchecked_transaction().map_err(told("read"))?;
+    let Some(firm) = Firm::of(&moment, tenant)? else {
+        return Ok(KeyRows::default());
+    };
+    let mut found = KeyRows {
+        head: Some(firm.head.clone()),
+        ..KeyRows::default()
+    };
+    for wanted in wanted {
+        match *wanted {
+            Wanted::Children(node) => firm.children(node, &mut found)?,
+            Wanted::Node(node) => firm.node(node, &mut found)?,
+            Wanted::Subject(subject) => firm.subject(subject, &mut found)?,
+        }
+    }
+    Ok(found)
+}
+
+/// How many rows are read without going to another thread.
+const FEW: usize = 8;
 
 fn apply(db: &Connection, change: &KeyChange, gone: &mut Gone) -> Result<u64> {
     let known = Firm::of(db, change.tenant)?;

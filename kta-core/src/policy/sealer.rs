@@ -74,7 +74,7 @@ impl Sealer {
         fields: &Fields,
         permit: &Permit<'_>,
     ) -> Result<Record> {
-        let person = self.keys.subject_key(form.key.subject).await?;
+        let person = self.keys.kept_key(form.key.subject).await?;
         let key = person.record_key(form.key.record);
         let mut sealed = BTreeMap::new();
         let mut envelopes = Vec::with_capacity(fields.len());
@@ -147,7 +147,7 @@ impl Sealer {
             covers(permit, subject, field.classification.category)?;
             categories.insert(field.classification.category);
         }
-        let person = self.keys.subject_key(subject).await?;
+        let person = self.keys.kept_key(subject).await?;
         let key = person.record_key(record.key.record);
         let mut envelopes = BTreeMap::new();
         for (name, field) in &record.fields {
@@ -284,7 +284,7 @@ impl Sealer {
         permit: &Permit<'_>,
     ) -> Result<ContentStream> {
         covers(permit, place.subject, place.category)?;
-        let person = self.keys.subject_key(place.subject).await?;
+        let person = self.keys.kept_key(place.subject).await?;
         let key = person.record_key(place.record());
         let sealed = crypto::segments::seal(
             &key,
@@ -308,7 +308,7 @@ impl Sealer {
         permit: &Permit<'_>,
     ) -> Result<Content> {
         covers(permit, place.subject, place.category)?;
-        let person = self.keys.subject_key(place.subject).await?;
+        let person = self.keys.kept_key(place.subject).await?;
         let event = permit
             .event(Act::Open, Outcome::Done)
             .of_subject(place.subject);

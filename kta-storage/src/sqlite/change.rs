@@ -1,7 +1,8 @@
 //! A change set inside a transaction.
 
+use chrono::SubsecRound as _;
 use kta_core::audit::tiles::LONGEST_ENTRY;
-use kta_core::audit::{Event, Label};
+use kta_core::audit::{Entry, Event, Label};
 use kta_core::crypto::IndexTag;
 use kta_core::id::{HoldId, MatterId, TenantId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
@@ -12,12 +13,14 @@ use kta_core::{Code, Error, Fault, FaultKind, Port, Refusal, Result};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::fault::{broken, corrupt};
+use super::journal::Payload;
 use super::query::{self, micros, millis};
 use super::row::{marks_of, read_fields, read_tags, write_fields, write_tags};
 
 /// One firm's rows, within the writer's transaction.
 pub(super) struct Firm<'c> {
     db: &'c Connection,
+    tenant: TenantId,
     no: i64,
     size: u64,
     last_at: Option<Timestamp>,
@@ -38,7 +41,64 @@ pub(super) fn commit(db: &Connection, change: &ChangeSet) -> Result<Committed> {
     if entries > 0 {
         firm.keep_log()?;
     }
-    Ok(Committed { first, entries })
+    Ok(Committed {
+        first: Some(first),
+        entries,
+    })
+}
+
+/// Enters the frames of a journal that the log has not taken yet.
+pub(super) fn enter<'f>(
+    db: &Connection,
+    journal: &[u8; 16],
+    frames: impl Iterator<Item = (u64, &'f [u8])>,
+) -> Result<()> {
+    let known = || -> rusqlite::Result<Option<i64>> {
+        db.prepare_cached("SELECT taken FROM journal WHERE id = ?1")?
+            .query_row([journal], |row| row.get(0))
+            .optional()
+    };
+    let known = known().map_err(told())?.map_or(0, i64::cast_unsigned);
+    let (mut last, mut firm) = (known, None::<Firm<'_>>);
+    let mut trail = Vec::new();
+    for (number, payload) in frames.filter(|(number, _)| *number > known) {
+        let payload = Payload::read(payload).ok_or_else(|| corrupt(Port::Store, "commit"))?;
+        let tenant = TenantId::from_bytes(payload.tenant);
+        if firm.as_ref().is_none_or(|firm| firm.tenant != tenant) {
+            firm.map_or(Ok(()), |firm| firm.keep_log())?;
+            firm = Some(Firm::of(db, tenant)?);
+        }
+        if let Some(firm) = &mut firm {
+            firm.take_in(&payload, &mut trail)?;
+        }
+        last = number;
+    }
+    if last == known {
+        return Ok(());
+    }
+    firm.map_or(Ok(()), |firm| firm.keep_log())?;
+    // In the order of the index: neighbours stand on one page.
+    trail.sort_unstable();
+    for (firm, subject, seq, at) in trail {
+        name_in_trail(db, firm, &subject, seq, at)?;
+    }
+    let sql = "INSERT INTO journal (id, taken) VALUES (?1, ?2)
+        ON CONFLICT (id) DO UPDATE SET taken = excluded.taken";
+    db.prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params![journal, integer(last).unwrap_or(0)]))
+        .map(drop)
+        .map_err(told())
+}
+
+/// A row of the trail: firm, person, number and time of the entry.
+type TrailRow = (i64, [u8; 16], i64, i64);
+
+fn name_in_trail(db: &Connection, firm: i64, subject: &[u8; 16], seq: i64, at: i64) -> Result<()> {
+    let sql = "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)";
+    db.prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params![firm, subject, seq, at]))
+        .map(drop)
+        .map_err(told())
 }
 
 impl<'c> Firm<'c> {
@@ -54,6 +114,7 @@ impl<'c> Firm<'c> {
         .map_err(told())?;
         Ok(Self {
             db,
+            tenant,
             no: db.last_insert_rowid(),
             size: 0,
             last_at: None,
@@ -84,6 +145,7 @@ impl<'c> Firm<'c> {
         let size = u64::try_from(size).map_err(|_| unreadable())?;
         Ok(Some(Self {
             db,
+            tenant,
             no,
             size,
             last_at,
@@ -153,9 +215,32 @@ impl<'c> Firm<'c> {
     }
 
     fn record(&mut self, event: &Event, now: Timestamp) -> Result<()> {
-        let entry = event.clone().into_entry(self.size, now);
-        let bytes = entry.canonical();
-        if bytes.is_empty() || bytes.len() > LONGEST_ENTRY {
+        let seq = self.append(&event.body(), now)?;
+        for subject in event.names() {
+            name_in_trail(self.db, self.no, subject.as_bytes(), seq, millis(now))?;
+        }
+        Ok(())
+    }
+
+    /// Enters events of a journal, and notes whom they name.
+    fn take_in(&mut self, payload: &Payload<'_>, trail: &mut Vec<TrailRow>) -> Result<()> {
+        let at = Timestamp::from_timestamp_millis(payload.millis);
+        let at = at.ok_or_else(|| corrupt(Port::Store, "commit"))?;
+        let now = self.last_at.map_or(at, |last| last.max(at));
+        for event in &payload.events {
+            let seq = self.append(event.body, now)?;
+            let named = event.names.iter();
+            trail.extend(named.map(|subject| (self.no, *subject, seq, millis(now))));
+        }
+        Ok(())
+    }
+
+    /// Appends an entry over this body; gives its number.
+    fn append(&mut self, body: &[u8], now: Timestamp) -> Result<i64> {
+        // As the entry has it: to the millisecond.
+        let now = now.trunc_subsecs(3);
+        let bytes = Entry::assembled(self.size, now, body);
+        if body.is_empty() || bytes.len() > LONGEST_ENTRY {
             return Err(Refusal::new(Code::AudDown)
                 .about("length", bytes.len())
                 .into());
@@ -169,15 +254,9 @@ impl<'c> Firm<'c> {
             "INSERT INTO entry (place, bytes) VALUES (?1, ?2)",
             params![place, bytes],
         )?;
-        for subject in event.names() {
-            self.execute(
-                "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)",
-                params![self.no, subject.as_bytes(), seq, millis(entry.at)],
-            )?;
-        }
         self.size += 1;
-        self.last_at = Some(entry.at);
-        Ok(())
+        self.last_at = Some(now);
+        Ok(seq)
     }
 
     fn keep_log(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 mod change;
 mod erase;
 pub(crate) mod fault;
+mod journal;
 pub(crate) mod open;
 mod query;
 pub(crate) mod readers;
@@ -25,9 +26,10 @@ use kta_core::ports::store::{
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
 use kta_core::{Fault, FaultKind, Port, Result};
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use fault::broken;
+use journal::{Journal, Leftover};
 use open::Form;
 use readers::{Readers, aside};
 use writer::Writer;
@@ -45,6 +47,10 @@ use writer::Writer;
 ///   write-ahead log and so in the operating system's hands (`synchronous=NORMAL`): it survives a
 ///   killed process. It is on disk with the next durable commit, at the latest after
 ///   [`LAG`](Self::LAG).
+/// - A bounded commit of events alone, such as the entry of an opening, is answered when it stands
+///   in a journal of this process beside the file (`FILE-opened-…`, at most 8 MiB), in the
+///   operating system's hands too. The next transaction enters it into the log, at the latest
+///   after the same lag; what a killed process left in its journal, whoever opens the store next.
 ///
 /// # Erasure
 /// `secure_delete` overwrites what is removed, and [`Erase`](kta_core::ports::Erase) empties the
@@ -105,8 +111,9 @@ impl SqliteStore {
     pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let db = FORM.open(&path, options.quota)?;
+        adopt(&db, &path)?;
         check_logs(&db)?;
-        let writer = Writer::start(db)?;
+        let writer = Writer::start(db, Journal::beside(path.clone()))?;
         let readers = Readers::of(&FORM, path.clone());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -129,6 +136,7 @@ impl SqliteStore {
     /// [`Unavailable`](FaultKind::Unavailable) when readers of a past state stand in the way for
     /// seconds; faults of the disk.
     pub async fn checkpoint(&self) -> Result<()> {
+        self.inner.writer.settle("checkpoint").await?;
         self.inner
             .writer
             .between("checkpoint", scrub::empty_log)
@@ -164,6 +172,7 @@ impl SqliteStore {
             let fault = Fault::new(FaultKind::Misconfigured, Port::Store, "back up");
             return Err(fault.because("the file is there already").into());
         }
+        self.inner.writer.settle("back up").await?;
         self.inner
             .writer
             .between("back up", move |db| {
@@ -197,6 +206,14 @@ impl Store for SqliteStore {
     async fn commit(&self, change: ChangeSet) -> Result<Committed> {
         change.check()?;
         let durability = change.durability;
+        let alone = change.changes.is_empty() && !change.events.is_empty();
+        if alone && durability == Durability::Bounded && self.inner.writer.note(&change) {
+            let entries = change.events.len() as u64;
+            return Ok(Committed {
+                first: None,
+                entries,
+            });
+        }
         self.inner
             .writer
             .write("commit", durability, move |db| change::commit(db, &change))
@@ -269,10 +286,12 @@ impl Jobs for SqliteStore {
 #[async_trait]
 impl Ledger for SqliteStore {
     async fn size(&self, tenant: TenantId) -> Result<u64> {
+        self.inner.writer.settle("size").await?;
         self.read_here(|db| query::size(db, tenant))
     }
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
+        self.inner.writer.settle("entries").await?;
         self.read_aside("entries", move |db| query::entries(db, tenant, from, limit))
             .await
     }
@@ -284,6 +303,7 @@ impl Ledger for SqliteStore {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<u64>> {
+        self.inner.writer.settle("trail").await?;
         self.read_aside("trail", move |db| {
             query::trail(db, tenant, subject, from, to)
         })
@@ -295,6 +315,37 @@ impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SqliteStore")
     }
+}
+
+/// Enters what processes that were killed left in their journals.
+fn adopt(db: &Connection, path: &Path) -> Result<()> {
+    let told = broken(Port::Store, "open");
+    let unreadable = |_| {
+        let fault = Fault::new(FaultKind::Unavailable, Port::Store, "open");
+        kta_core::Error::from(fault.because("a journal beside the file cannot be read"))
+    };
+    for leftover in Leftover::all(path).map_err(unreadable)? {
+        let step = Transaction::new_unchecked(db, TransactionBehavior::Immediate).map_err(&told)?;
+        change::enter(&step, &leftover.id, leftover.frames())?;
+        step.commit().map_err(&told)?;
+        leftover.remove().map_err(unreadable)?;
+    }
+    // How far a journal was taken in must be known for as long as it may come back.
+    journal::sync_folder(path).map_err(unreadable)?;
+    let step = Transaction::new_unchecked(db, TransactionBehavior::Immediate).map_err(&told)?;
+    let sql = "SELECT id FROM journal";
+    let known = || -> rusqlite::Result<Vec<[u8; 16]>> {
+        step.prepare(sql)?
+            .query_map([], |row| row.get(0))?
+            .collect()
+    };
+    let known = known().map_err(&told)?;
+    let there = journal::ids(path).map_err(unreadable)?;
+    for id in known.iter().filter(|id| !there.contains(id)) {
+        step.execute("DELETE FROM journal WHERE id = ?1", [id])
+            .map_err(&told)?;
+    }
+    step.commit().map_err(told)
 }
 
 /// Whether each firm's log ends where its firm says.
@@ -313,6 +364,6 @@ fn check_logs(db: &Connection) -> Result<()> {
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),
-    migrations: &[include_str!("schema.sql")],
+    migrations: &[include_str!("schema.sql"), include_str!("journal.sql")],
     port: Port::Store,
 };

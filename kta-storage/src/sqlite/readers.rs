@@ -10,14 +10,14 @@ use rusqlite::Connection;
 use super::open::Form;
 
 /// A pool of read-only connections; a reader never waits for the writer nor for another reader.
-pub(super) struct Readers {
+pub(crate) struct Readers {
     form: &'static Form,
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) const fn of(form: &'static Form, path: PathBuf) -> Self {
+    pub(crate) const fn of(form: &'static Form, path: PathBuf) -> Self {
         Self {
             form,
             path,
@@ -26,7 +26,7 @@ impl Readers {
     }
 
     /// Reads on a connection that nobody else uses meanwhile.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let idle = self
             .idle
             .lock()

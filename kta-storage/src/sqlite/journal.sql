@@ -1,0 +1,7 @@
+-- How far the log has taken in each journal of bounded events (see journal.rs), so that a journal
+-- that is read twice is entered once.
+
+CREATE TABLE journal (
+    id    BLOB PRIMARY KEY CHECK (length(id) = 16),
+    taken INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
