@@ -1,5 +1,6 @@
 //! The table of wrapped keys in a SQLite file of its own.
 
+mod cell;
 mod gone;
 
 use core::fmt;
@@ -15,7 +16,7 @@ use kta_core::ports::key_table::{
 use kta_core::ports::kms::WrappedKey;
 use kta_core::{Code, Error, Fault, FaultKind, Port, Result};
 use rusqlite::Error::FromSqlConversionFailure;
-use rusqlite::types::Type;
+use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::sqlite::fault::{broken, corrupt};
 use crate::sqlite::open::Form;
 use crate::sqlite::readers::{Readers, aside};
+use cell::Cell;
 use gone::{Gone, Owed};
 
 /// A [`KeyTable`] in one SQLite file, apart from the records. Clones are handles to one table.
@@ -33,6 +35,10 @@ use gone::{Gone, Owed};
 /// anew. It writes down with the commit itself that this is owed: when the process dies before it
 /// is done, or a reader of a past state stands in the way, the next opening does it, and no later
 /// commit is answered without it.
+///
+/// Wrapped keys stand in the file where they were first put, so a commit leaves stale bytes
+/// nowhere else, and looks in the pages it wrote; what it costs does not grow with the number of
+/// people. An opening that finds something owed looks through the whole file.
 ///
 /// Back it up apart from the store, keep such a backup for a short time, and take a new one
 /// after each erasure.
@@ -124,7 +130,11 @@ impl KeyTable for SqliteKeyTable {
             let owed = Owed::of(&transaction)?;
             transaction.commit().map_err(told("commit"))?;
             if let Some(owed) = owed {
-                owed.clean(db, path).map_err(|_| unclean())?;
+                let cleaned = match gone.only(&owed) {
+                    true => owed.clean_written(db, path),
+                    false => owed.clean(db, path),
+                };
+                cleaned.map_err(|_| unclean())?;
             }
             Ok(revision)
         })
@@ -277,7 +287,7 @@ impl<'c> Firm<'c> {
     }
 
     fn node(&self, node: NodeId, found: &mut KeyRows) -> Result<()> {
-        let sql = "SELECT level, place, version, wrapped FROM node
+        let sql = "SELECT level, place, version, bytes FROM branch JOIN cell ON no = cell
             WHERE firm = ?1 AND level = ?2 AND place = ?3";
         let rows = self.rows(sql, params![self.no, node.level, node.index], node_row)?;
         found
@@ -290,9 +300,8 @@ impl<'c> Firm<'c> {
         if let Some(tombstone) = self.tombstone(subject)? {
             found.erased.insert(subject, tombstone);
         }
-        let sql = "SELECT subject, slot, generation, fingerprint, wrapped, former, former_wrapped
-            FROM subject
-            WHERE firm = ?1 AND subject = ?2";
+        let sql = "SELECT subject, slot, generation, fingerprint, former, bytes
+            FROM person JOIN cell ON no = cell WHERE firm = ?1 AND subject = ?2";
         for row in self.rows(sql, params![self.no, subject.as_bytes()], subject_row)? {
             for node in NodeId::above(row.slot, self.head.fan_out) {
                 self.node(node, found)?;
@@ -305,7 +314,7 @@ impl<'c> Firm<'c> {
     fn children(&self, parent: NodeId, found: &mut KeyRows) -> Result<()> {
         let (first, last) = parent.children(self.head.fan_out);
         if parent.level < NodeId::LOWEST {
-            let sql = "SELECT level, place, version, wrapped FROM node
+            let sql = "SELECT level, place, version, bytes FROM branch JOIN cell ON no = cell
                 WHERE firm = ?1 AND level = ?2 AND place BETWEEN ?3 AND ?4";
             let rows = self.rows(
                 sql,
@@ -316,10 +325,8 @@ impl<'c> Firm<'c> {
                 .nodes
                 .extend(rows.into_iter().map(|row| (row.node, row)));
         } else {
-            let sql =
-                "SELECT subject, slot, generation, fingerprint, wrapped, former, former_wrapped
-            FROM subject
-                WHERE firm = ?1 AND slot BETWEEN ?2 AND ?3";
+            let sql = "SELECT subject, slot, generation, fingerprint, former, bytes
+                FROM person JOIN cell ON no = cell WHERE firm = ?1 AND slot BETWEEN ?2 AND ?3";
             let rows = self.rows(sql, params![self.no, first, last], subject_row)?;
             found
                 .subjects
@@ -336,65 +343,79 @@ impl<'c> Firm<'c> {
 
     fn put_node(&self, row: &NodeRow, gone: &mut Gone) -> Result<()> {
         let place = params![self.no, row.node.level, row.node.index];
-        let sql = "SELECT wrapped FROM node WHERE firm = ?1 AND level = ?2 AND place = ?3";
-        gone.mark(&bodies(self.db, sql, place)?, row.wrapped.as_bytes());
+        let sql = "SELECT cell FROM branch WHERE firm = ?1 AND level = ?2 AND place = ?3";
+        let next = Cell {
+            present: row.wrapped.as_bytes().to_vec(),
+            former: None,
+        };
+        let cell = self.put_cell(sql, place, &next, gone)?;
         execute(
             self.db,
-            "INSERT INTO node (firm, level, place, version, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO branch (firm, level, place, version, cell) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (firm, level, place) DO UPDATE SET version = excluded.version,
-             wrapped = excluded.wrapped",
+             cell = excluded.cell",
             params![
                 self.no,
                 row.node.level,
                 row.node.index,
                 integer(row.version)?,
-                row.wrapped.as_bytes()
+                cell
             ],
         )
     }
 
     fn put_subject(&self, row: &SubjectRow, gone: &mut Gone) -> Result<()> {
         let person = params![self.no, row.subject.as_bytes()];
-        let next = row.wrapped.as_bytes();
-        let kept = row.kept().map(|(_, wrapped)| wrapped.as_bytes());
-        // The present key becomes the former one as it is: those bytes stay.
-        let mut stored = bodies(self.db, WRAPPED, person)?;
-        stored.retain(|wrapped| Some(wrapped.as_slice()) != kept);
-        gone.mark(&stored, next);
-        let former = bodies(self.db, FORMER_WRAPPED, person)?;
-        gone.mark(&former, kept.unwrap_or_default());
-        gone.for_good |= !former.is_empty() && kept.is_none();
+        let next = Cell {
+            present: row.wrapped.as_bytes().to_vec(),
+            former: row.kept().map(|(_, wrapped)| wrapped.as_bytes().to_vec()),
+        };
+        let cell = self.put_cell(CELL, person, &next, gone)?;
         execute(
             self.db,
-            "INSERT INTO subject
-             (firm, subject, slot, generation, fingerprint, wrapped, former, former_wrapped)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            "INSERT INTO person (firm, subject, slot, generation, fingerprint, former, cell)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (firm, subject) DO UPDATE SET slot = excluded.slot,
              generation = excluded.generation, fingerprint = excluded.fingerprint,
-             wrapped = excluded.wrapped, former = excluded.former,
-             former_wrapped = excluded.former_wrapped",
+             former = excluded.former, cell = excluded.cell",
             params![
                 self.no,
                 row.subject.as_bytes(),
                 row.slot,
                 row.generation,
                 row.key.as_bytes(),
-                next,
                 row.former.as_ref().map(former_body).transpose()?,
-                kept
+                cell
             ],
         )
+    }
+
+    /// Writes the cell that `sql` finds, or a fresh one, and notes what goes by that.
+    fn put_cell(
+        &self,
+        sql: &str,
+        of: impl rusqlite::Params,
+        next: &Cell,
+        gone: &mut Gone,
+    ) -> Result<i64> {
+        let number = self.rows(sql, of, |row| row.get(0))?.first().copied();
+        if let Some(number) = number {
+            gone.mark(&Cell::read(self.db, number)?, next);
+        }
+        next.write(self.db, number)
     }
 
     /// Removes a person's row and puts the tombstone there; the first one stays.
     fn bury(&self, tombstone: &Tombstone, gone: &mut Gone) -> Result<()> {
         let person = params![self.no, tombstone.subject.as_bytes()];
-        gone.mark(&bodies(self.db, WRAPPED, person)?, &[]);
-        gone.mark(&bodies(self.db, FORMER_WRAPPED, person)?, &[]);
+        for number in self.rows(CELL, person, |row| row.get(0))? {
+            gone.mark(&Cell::read(self.db, number)?, &Cell::default());
+            Cell::clear(self.db, number)?;
+        }
         gone.for_good = true;
         execute(
             self.db,
-            "DELETE FROM subject WHERE firm = ?1 AND subject = ?2",
+            "DELETE FROM person WHERE firm = ?1 AND subject = ?2",
             person,
         )?;
         if self.tombstone(tombstone.subject)?.is_none() {
@@ -440,22 +461,30 @@ fn node_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
             index: row.get(1)?,
         },
         version: row.get::<_, i64>(2)?.cast_unsigned(),
-        wrapped: WrappedKey::from_bytes(row.get(3)?),
+        wrapped: WrappedKey::from_bytes(cell_of(row, 3)?.present),
     })
 }
 
 fn subject_row(row: &Row<'_>) -> rusqlite::Result<SubjectRow> {
-    let former: Option<Vec<u8>> = row.get(5)?;
-    let wrapped: Option<Vec<u8>> = row.get(6)?;
-    let former = former.map(|body| former_key(&body, wrapped)).transpose();
+    let former: Option<Vec<u8>> = row.get(4)?;
+    let cell = cell_of(row, 5)?;
+    let former = former
+        .map(|body| former_key(&body, cell.former))
+        .transpose();
     Ok(SubjectRow {
         subject: SubjectId::from_bytes(row.get(0)?),
         slot: row.get(1)?,
         generation: row.get(2)?,
         key: Digest::from_bytes(row.get(3)?),
-        wrapped: WrappedKey::from_bytes(row.get(4)?),
-        former: former.map_err(|broken| FromSqlConversionFailure(5, Type::Blob, broken.into()))?,
+        wrapped: WrappedKey::from_bytes(cell.present),
+        former: former.map_err(|broken| FromSqlConversionFailure(4, Type::Blob, broken.into()))?,
     })
+}
+
+fn cell_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Cell> {
+    let unreadable = |error| FromSqlConversionFailure(column, Type::Blob, Box::new(error));
+    let bytes = row.get_ref(column)?.as_blob().map_err(unreadable)?;
+    Cell::parse(bytes).ok_or_else(|| unreadable(FromSqlError::InvalidType))
 }
 
 /// A former key as it stands in its column: without the wrapped bytes, which have their own.
@@ -516,9 +545,7 @@ fn unclean() -> Error {
         .into()
 }
 
-const WRAPPED: &str = "SELECT wrapped FROM subject WHERE firm = ?1 AND subject = ?2";
-const FORMER_WRAPPED: &str = "SELECT former_wrapped FROM subject
-    WHERE firm = ?1 AND subject = ?2 AND former_wrapped IS NOT NULL";
+const CELL: &str = "SELECT cell FROM person WHERE firm = ?1 AND subject = ?2";
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAk"),
@@ -526,6 +553,7 @@ static FORM: Form = Form {
         include_str!("key_table.sql"),
         include_str!("key_table_former.sql"),
         include_str!("key_table_scrub.sql"),
+        include_str!("key_table_cells.sql"),
     ],
     port: Port::KeyTable,
 };

@@ -8,6 +8,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::aead::{Aead, Keyed, cipher};
 use super::secret::SecretKey;
 
 /// A key from which others are derived, kept in the form in which deriving is cheap.
@@ -48,17 +49,22 @@ impl fmt::Debug for Prk {
     }
 }
 
-/// The key of one use, and the commitment that names it.
+/// The cipher under the key of one use, and the commitment that names that key.
 pub(super) struct Sealing {
-    pub(super) key: Zeroizing<[u8; 32]>,
+    pub(super) cipher: Box<dyn Keyed>,
     pub(super) commitment: Zeroizing<[u8; 32]>,
 }
 
 impl Sealing {
     /// What `prk` gives for this use; for one sealing alone when there is a salt.
     pub(super) fn derive(prk: &Prk, purpose: &Use, salt: &[u8]) -> Self {
+        Self::by(cipher(), prk, purpose, salt)
+    }
+
+    /// The same with a cipher whatever was chosen.
+    pub(super) fn by(cipher: &dyn Aead, prk: &Prk, purpose: &Use, salt: &[u8]) -> Self {
         Self {
-            key: prk.expand(&[purpose.key, salt]),
+            cipher: cipher.keyed(&prk.expand(&[purpose.key, salt])),
             commitment: prk.expand(&[purpose.commitment, salt]),
         }
     }

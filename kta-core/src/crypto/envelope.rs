@@ -39,7 +39,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use super::aead::{Aead, SUITE, VERSION, cipher};
+use super::aead::{SUITE, VERSION};
 use super::context::SealContext;
 use super::derive::{Sealing, same};
 use super::keys::RecordKey;
@@ -169,19 +169,6 @@ impl RecordKey {
 pub(super) fn seal(
     sealing: &Sealing,
     generation: u32,
-    associated: Vec<u8>,
-    value: &[u8],
-    padded: Option<usize>,
-    nonce: &[u8; NONCE],
-) -> Result<Vec<u8>> {
-    let with = cipher();
-    seal_by(with, sealing, generation, associated, value, padded, nonce)
-}
-
-fn seal_by(
-    cipher: &dyn Aead,
-    sealing: &Sealing,
-    generation: u32,
     mut associated: Vec<u8>,
     value: &[u8],
     padded: Option<usize>,
@@ -196,23 +183,14 @@ fn seal_by(
         bytes.resize(HEAD + body, 0);
     }
     associated.extend_from_slice(&generation.to_be_bytes());
-    let tag = cipher.seal_in_place(&sealing.key, nonce, &associated, &mut bytes[HEAD..])?;
+    let cipher = &sealing.cipher;
+    let tag = cipher.seal_in_place(nonce, &associated, &mut bytes[HEAD..])?;
     bytes.extend_from_slice(&tag);
     Ok(bytes)
 }
 
 /// Opens what [`seal`] made, with its padding still on.
 pub(super) fn open(
-    sealing: &Sealing,
-    generation: u32,
-    associated: Vec<u8>,
-    bytes: &[u8],
-) -> Result<Zeroizing<Vec<u8>>> {
-    open_by(cipher(), sealing, generation, associated, bytes)
-}
-
-fn open_by(
-    cipher: &dyn Aead,
     sealing: &Sealing,
     generation: u32,
     mut associated: Vec<u8>,
@@ -230,7 +208,8 @@ fn open_by(
         .ok_or(Code::CrySwap)?;
     let mut value = Zeroizing::new(body.to_vec());
     associated.extend_from_slice(&generation.to_be_bytes());
-    cipher.open_in_place(&sealing.key, head.drawn, &associated, &mut value, tag)?;
+    let cipher = &sealing.cipher;
+    cipher.open_in_place(head.drawn, &associated, &mut value, tag)?;
     Ok(value)
 }
 
@@ -461,23 +440,23 @@ mod tests {
                 0 => (Some(padded_length(length)), &FIELD),
                 _ => (None, &WRAP),
             };
-            let sealing = Sealing::derive(&prk, use_, &[]);
+            let keyed = |provider: Provider| Sealing::by(provider.cipher(), &prk, use_, &[]);
             let mut nonce = [0; NONCE];
             draws.fill(&mut nonce);
             let by = |provider: Provider| {
-                let (cipher, place) = (provider.cipher(), place.clone());
-                seal_by(cipher, &sealing, generation, place, &value, padded, &nonce).unwrap()
+                let (sealing, place) = (keyed(provider), place.clone());
+                seal(&sealing, generation, place, &value, padded, &nonce).unwrap()
             };
             let (one, other) = (by(Provider::RustCrypto), by(Provider::AwsLc));
             assert_eq!(one, other, "envelope {number}, {length} bytes");
             for provider in [Provider::AwsLc, Provider::RustCrypto] {
-                let cipher = provider.cipher();
-                let opened = open_by(cipher, &sealing, generation, place.clone(), &one);
+                let sealing = keyed(provider);
+                let opened = open(&sealing, generation, place.clone(), &one);
                 assert_eq!(opened.unwrap()[..length], value, "envelope {number}");
                 let mut changed = one.clone();
                 let at = HEAD + usize::from(drawn[40]) % (changed.len() - HEAD);
                 changed[at] ^= 1 << (drawn[41] % 8);
-                let opened = open_by(cipher, &sealing, generation, place.clone(), &changed);
+                let opened = open(&sealing, generation, place.clone(), &changed);
                 assert_eq!(
                     refusal(opened),
                     Code::CrySwap,

@@ -58,7 +58,8 @@ impl Material {
         OsEntropy.fill(&mut nonce);
         let mut sealed = plain.to_vec();
         let tag = AesGcmSiv256
-            .seal_in_place(self.0.expose(), &nonce, associated, &mut sealed)
+            .keyed(self.0.expose())
+            .seal_in_place(&nonce, associated, &mut sealed)
             .ok()?;
         Some([&nonce[..], &sealed, &tag].concat())
     }
@@ -67,8 +68,9 @@ impl Material {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
         let (plain, tag) = rest.split_last_chunk::<16>()?;
         let mut plain = plain.to_vec();
-        let opened =
-            AesGcmSiv256.open_in_place(self.0.expose(), nonce, associated, &mut plain, tag);
+        let opened = AesGcmSiv256
+            .keyed(self.0.expose())
+            .open_in_place(nonce, associated, &mut plain, tag);
         opened.is_ok().then_some(plain)
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use kta_core::{Port, Result};
 use rusqlite::Connection;
 
+use super::cell::Cell;
 use super::told;
 use crate::sqlite::fault::corrupt;
 use crate::sqlite::scrub;
@@ -25,11 +26,23 @@ pub(super) struct Gone {
 }
 
 impl Gone {
-    /// Notes stored bytes that are replaced by others.
-    pub(super) fn mark(&mut self, stored: &[Vec<u8>], next: &[u8]) {
-        let replaced = stored.iter().filter(|wrapped| **wrapped != next);
-        let ends = replaced.filter_map(|wrapped| wrapped.last_chunk::<16>());
-        self.marks.extend(ends.map(|end| u128::from_be_bytes(*end)));
+    /// Notes what of the stored cell is not in the next one. A present key that becomes the
+    /// former one stays as it is.
+    pub(super) fn mark(&mut self, stored: &Cell, next: &Cell) {
+        self.for_good |= stored.former.is_some() && next.former.is_none();
+        let of = |cell: &'_ Cell| [Some(cell.present.clone()), cell.former.clone()];
+        let kept = of(next);
+        let replaced = of(stored)
+            .into_iter()
+            .filter(|wrapped| !kept.contains(wrapped));
+        let ends = replaced.flatten();
+        let ends = ends.filter_map(|wrapped| wrapped.last_chunk::<16>().copied());
+        self.marks.extend(ends.map(u128::from_be_bytes));
+    }
+
+    /// Whether nothing is owed but what this commit removes.
+    pub(super) fn only(&self, owed: &Owed) -> bool {
+        self.for_good && owed.marks == self.marks
     }
 
     /// Writes down, in the transaction that removes them, what the files must be clean of.
@@ -74,12 +87,28 @@ impl Owed {
         Ok(owed)
     }
 
-    /// Makes the files clean, and then strikes out what was noted.
+    /// Makes the files clean, and then strikes out what was noted: looks through all of them.
     pub(super) fn clean(self, db: &Connection, path: &Path) -> Result<()> {
         scrub::empty_log(db)?;
         if scrub::residues(path, &self.marks)? > 0 {
             scrub::rewrite(db)?;
         }
+        self.strike(db)
+    }
+
+    /// The same for what the last commit removed: looks in the pages that stand in the log, which
+    /// are all that it wrote, and perhaps some that others wrote before. Wrapped keys do not move,
+    /// so that no other page ever held them.
+    pub(super) fn clean_written(self, db: &Connection, path: &Path) -> Result<()> {
+        let written = scrub::written(path)?;
+        scrub::empty_log(db)?;
+        if scrub::residues_in(path, &written, &self.marks)? > 0 {
+            scrub::rewrite(db)?;
+        }
+        self.strike(db)
+    }
+
+    fn strike(self, db: &Connection) -> Result<()> {
         // What another process noted since is not ours to strike out.
         db.execute("DELETE FROM scrub WHERE no <= ?1", [self.last])
             .map_err(told("commit"))?;
@@ -132,7 +161,7 @@ mod tests {
 
             let reader = Connection::open(&file).unwrap();
             reader.execute_batch("BEGIN").unwrap();
-            assert_eq!(count(&reader, "subject"), 20);
+            assert_eq!(count(&reader, "person"), 20);
             let impatient = Duration::from_millis(20);
             table
                 .inner
@@ -190,7 +219,7 @@ mod tests {
         let rows = table.read(TENANT, &[Wanted::Subject(subject)]).await;
         assert_eq!(rows.unwrap().erased.len(), 1, "the erasure itself stands");
         let db = Connection::open(&file).unwrap();
-        assert_eq!((count(&db, "scrub"), count(&db, "subject")), (0, 18));
+        assert_eq!((count(&db, "scrub"), count(&db, "person")), (0, 18));
     }
 
     #[tokio::test]
@@ -225,7 +254,11 @@ mod tests {
         let wrapped = [b"a wrapped key of somebody, invented".to_vec()];
         for for_good in [true, false, true] {
             let mut gone = Gone::default();
-            gone.mark(&wrapped, &[]);
+            let cell = Cell {
+                present: wrapped[0].clone(),
+                former: None,
+            };
+            gone.mark(&cell, &Cell::default());
             gone.for_good = for_good;
             gone.note(&db).unwrap();
         }

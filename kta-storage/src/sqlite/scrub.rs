@@ -1,8 +1,8 @@
 //! Making what was removed go from the files, and looking whether it went.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::io::{Read, Result as IoResult};
+use std::io::{Read, Result as IoResult, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,6 +34,16 @@ pub(crate) fn rewrite(db: &Connection) -> Result<()> {
 
 /// How many of the marks are in the bytes of a database's files: its own and its log's.
 pub(crate) fn residues(database: &Path, marks: &[u128]) -> Result<usize> {
+    look(database, marks, |own, marks, found| {
+        marks.find(Whole { file: own, at: 0 }, found)
+    })
+}
+
+fn look(
+    database: &Path,
+    marks: &[u128],
+    in_own: impl FnOnce(&File, &Marks, &mut HashSet<u128>) -> IoResult<()>,
+) -> Result<usize> {
     if marks.is_empty() {
         return Ok(0);
     }
@@ -44,15 +54,65 @@ pub(crate) fn residues(database: &Path, marks: &[u128]) -> Result<usize> {
     let marks = Marks::of(marks);
     let mut found = HashSet::new();
     let own = own_bytes(database).map_err(unreadable)?;
-    marks
-        .find(Whole { file: &own, at: 0 }, &mut found)
-        .map_err(unreadable)?;
+    in_own(&own, &marks, &mut found).map_err(unreadable)?;
     match File::open(beside(database, "-wal")) {
         Ok(log) => marks.find(log, &mut found).map_err(unreadable)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(unreadable(error)),
     }
     Ok(found.len())
+}
+
+/// The pages whose bytes stand in the write-ahead log, and how long a page is. The log is a
+/// header of 32 bytes and frames of 24 bytes and a page each; both begin what they say with
+/// big-endian words (SQLite file format, section 4.1).
+pub(crate) fn written(database: &Path) -> Result<Written> {
+    let unreadable = || {
+        let fault = Fault::new(FaultKind::Unavailable, Port::Erase, "probe");
+        kta_core::Error::from(fault.because("the log cannot be read"))
+    };
+    let mut log = match File::open(beside(database, "-wal")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Written::default()),
+        log => log.map_err(|_| unreadable())?,
+    };
+    let length = log.metadata().map_err(|_| unreadable())?.len();
+    if length == 0 {
+        return Ok(Written::default());
+    }
+    let mut word_at = |at: u64| -> IoResult<u32> {
+        let mut word = [0; 4];
+        log.seek(SeekFrom::Start(at))?;
+        log.read_exact(&mut word)?;
+        Ok(u32::from_be_bytes(word))
+    };
+    let mut read = || -> IoResult<Written> {
+        let size = u64::from(word_at(8)?.max(512));
+        let frames = length.saturating_sub(32) / (24 + size);
+        let pages = (0..frames).map(|frame| word_at(32 + frame * (24 + size)));
+        Ok(Written {
+            size,
+            pages: pages.collect::<IoResult<_>>()?,
+        })
+    };
+    read().map_err(|_| unreadable())
+}
+
+/// Pages, counted from 1.
+#[derive(Default)]
+pub(crate) struct Written {
+    size: u64,
+    pages: BTreeSet<u32>,
+}
+
+/// How many of the marks are in these pages of a database's file, or in its log.
+pub(crate) fn residues_in(database: &Path, written: &Written, marks: &[u128]) -> Result<usize> {
+    look(database, marks, |own, marks, found| {
+        written.pages.iter().try_for_each(|page| {
+            let at = u64::from(page.saturating_sub(1)) * written.size;
+            let page = Whole { file: own, at };
+            marks.find(page.take(written.size), found)
+        })
+    })
 }
 
 /// What is looked for: 16 bytes each.

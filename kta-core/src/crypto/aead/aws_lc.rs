@@ -1,9 +1,10 @@
 //! The cipher a second time: AWS-LC, through `aws-lc-rs`.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::error::Unspecified;
 
-use super::{Aead, SUITE};
+use core::fmt;
+
+use super::{Aead, Keyed, SUITE};
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::refusal::Code;
 
@@ -19,17 +20,25 @@ impl Aead for AwsLcGcmSiv256 {
         SUITE
     }
 
+    fn keyed(&self, key: &[u8; 32]) -> Box<dyn Keyed> {
+        // Proof: the only errors are a key of another length, and memory that cannot be had.
+        let key = UnboundKey::new(&AES_256_GCM_SIV, key).expect("32 bytes are a key");
+        Box::new(Expanded(LessSafeKey::new(key)))
+    }
+}
+
+struct Expanded(LessSafeKey);
+
+impl Keyed for Expanded {
     fn seal_in_place(
         &self,
-        key: &[u8; 32],
         nonce: &[u8; 12],
         associated: &[u8],
         buffer: &mut [u8],
     ) -> Result<[u8; 16]> {
-        let sealed = keyed(key).and_then(|key| {
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            key.seal_in_place_separate_tag(nonce, Aad::from(associated), buffer)
-        });
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let aad = Aad::from(associated);
+        let sealed = self.0.seal_in_place_separate_tag(nonce, aad, buffer);
         let tag = sealed.ok().and_then(|tag| tag.as_ref().try_into().ok());
         tag.ok_or_else(|| {
             Fault::new(FaultKind::Unsupported, Port::Kms, "seal")
@@ -40,18 +49,15 @@ impl Aead for AwsLcGcmSiv256 {
 
     fn open_in_place(
         &self,
-        key: &[u8; 32],
         nonce: &[u8; 12],
         associated: &[u8],
         buffer: &mut [u8],
         tag: &[u8; 16],
     ) -> Result<()> {
-        let opened = keyed(key).and_then(|key| {
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            key.open_in_place_separate_tag(nonce, Aad::from(associated), tag, buffer)
-                .map(|_| ())
-        });
-        opened.map_err(|_| {
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let aad = Aad::from(associated);
+        let opened = self.0.open_in_place_separate_tag(nonce, aad, tag, buffer);
+        opened.map(drop).map_err(|_| {
             // It does so itself; that is not part of what `aws-lc-rs` promises.
             buffer.fill(0);
             Code::CrySwap.into()
@@ -59,6 +65,8 @@ impl Aead for AwsLcGcmSiv256 {
     }
 }
 
-fn keyed(key: &[u8; 32]) -> Result<LessSafeKey, Unspecified> {
-    UnboundKey::new(&AES_256_GCM_SIV, key).map(LessSafeKey::new)
+impl fmt::Debug for Expanded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyed(..)")
+    }
 }

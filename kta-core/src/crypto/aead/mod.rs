@@ -40,19 +40,27 @@ use crate::refusal::Code;
 ///
 /// # Behavior
 /// - Two providers of the same [`Aead::suite`] give identical bytes for identical input.
-/// - What `seal_in_place` made opens with the same key, nonce and associated data only.
-/// - After a refused `open_in_place` the buffer holds no plaintext.
 pub trait Aead: fmt::Debug + Send + Sync {
     /// The byte that names this construction in every written format.
     fn suite(&self) -> u8;
 
+    /// The cipher with a key in it. Expanding the key costs as much as sealing some ten bytes, so
+    /// whoever seals more than once keeps what this gives. Dropping it wipes the key.
+    fn keyed(&self, key: &[u8; 32]) -> Box<dyn Keyed>;
+}
+
+/// A cipher with its key, expanded once.
+///
+/// # Behavior
+/// - What `seal_in_place` made opens with the same key, nonce and associated data only.
+/// - After a refused `open_in_place` the buffer holds no plaintext.
+pub trait Keyed: fmt::Debug + Send + Sync {
     /// Encrypts `buffer` where it stands and returns the tag.
     ///
     /// # Errors
     /// A fault when buffer or associated data are longer than 2^36 bytes.
     fn seal_in_place(
         &self,
-        key: &[u8; 32],
         nonce: &[u8; 12],
         associated: &[u8],
         buffer: &mut [u8],
@@ -65,7 +73,6 @@ pub trait Aead: fmt::Debug + Send + Sync {
     /// together; which of them is wrong is not told.
     fn open_in_place(
         &self,
-        key: &[u8; 32],
         nonce: &[u8; 12],
         associated: &[u8],
         buffer: &mut [u8],
@@ -83,14 +90,22 @@ impl Aead for AesGcmSiv256 {
         SUITE
     }
 
+    fn keyed(&self, key: &[u8; 32]) -> Box<dyn Keyed> {
+        let key = <&Key<Aes256GcmSiv>>::from(key);
+        Box::new(Expanded(Aes256GcmSiv::new(key)))
+    }
+}
+
+struct Expanded(Aes256GcmSiv);
+
+impl Keyed for Expanded {
     fn seal_in_place(
         &self,
-        key: &[u8; 32],
         nonce: &[u8; 12],
         associated: &[u8],
         buffer: &mut [u8],
     ) -> Result<[u8; 16]> {
-        keyed(key)
+        self.0
             .encrypt_inout_detached(&Nonce::from(*nonce), associated, buffer.into())
             .map(Into::into)
             .map_err(|_| {
@@ -102,21 +117,22 @@ impl Aead for AesGcmSiv256 {
 
     fn open_in_place(
         &self,
-        key: &[u8; 32],
         nonce: &[u8; 12],
         associated: &[u8],
         buffer: &mut [u8],
         tag: &[u8; 16],
     ) -> Result<()> {
         let tag = Tag::from(*tag);
-        keyed(key)
+        self.0
             .decrypt_inout_detached(&Nonce::from(*nonce), associated, buffer.into(), &tag)
             .map_err(|_| Code::CrySwap.into())
     }
 }
 
-fn keyed(key: &[u8; 32]) -> Aes256GcmSiv {
-    Aes256GcmSiv::new(<&Key<Aes256GcmSiv>>::from(key))
+impl fmt::Debug for Expanded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyed(..)")
+    }
 }
 
 /// Whose code the cipher is.
@@ -204,24 +220,23 @@ mod tests {
     fn every_provider_agrees_with_every_published_vector_of_its_key_length() {
         let set = TestSet::load(TestName::AesGcmSiv).unwrap();
         for provider in Provider::ALL {
-            let cipher = provider.cipher();
             let (mut accepted, mut refused) = (0, 0);
             for group in set.test_groups.iter().filter(|group| group.key_size == 256) {
                 assert_eq!((group.nonce_size, group.tag_size), (96, 128));
                 for test in &group.tests {
                     let vector = (provider, test.tc_id);
-                    let key = test.key[..].try_into().unwrap();
+                    let cipher = provider.cipher().keyed(test.key[..].try_into().unwrap());
                     let nonce = test.nonce[..].try_into().unwrap();
                     let tag = test.tag[..].try_into().unwrap();
                     let mut buffer = test.ct.to_vec();
-                    let opened = cipher.open_in_place(key, nonce, &test.aad, &mut buffer, tag);
+                    let opened = cipher.open_in_place(nonce, &test.aad, &mut buffer, tag);
                     if test.result == TestResult::Invalid {
                         assert_eq!(opened, Err(Code::CrySwap.into()), "{vector:?}");
                         refused += 1;
                     } else {
                         assert_eq!(opened, Ok(()), "{vector:?}");
                         assert_eq!(buffer, test.pt[..], "{vector:?}");
-                        let made = cipher.seal_in_place(key, nonce, &test.aad, &mut buffer);
+                        let made = cipher.seal_in_place(nonce, &test.aad, &mut buffer);
                         assert_eq!((&buffer[..], &made.unwrap()), (&test.ct[..], tag));
                         accepted += 1;
                     }
@@ -238,13 +253,13 @@ mod tests {
     fn a_refused_opening_leaves_no_plaintext_behind() {
         let plaintext = *b"CANARY-1978-Testa-Musterfrau";
         for provider in Provider::ALL {
-            let cipher = provider.cipher();
+            let cipher = provider.cipher().keyed(&[1; 32]);
             let mut buffer = plaintext;
             let mut tag = cipher
-                .seal_in_place(&[1; 32], &[2; 12], b"place", &mut buffer)
+                .seal_in_place(&[2; 12], b"place", &mut buffer)
                 .unwrap();
             tag[0] ^= 1;
-            let opened = cipher.open_in_place(&[1; 32], &[2; 12], b"place", &mut buffer, &tag);
+            let opened = cipher.open_in_place(&[2; 12], b"place", &mut buffer, &tag);
             assert_eq!(opened, Err(Code::CrySwap.into()));
             let mut parts = buffer.windows(6);
             let clear = parts.any(|part| plaintext.windows(6).any(|clear| clear == part));
@@ -270,7 +285,7 @@ mod tests {
         let mut key = [0; 32];
         Counted::new(3).fill(&mut key);
         // Clearing a vector drops in place and keeps the allocation; an assignment would overwrite.
-        let mut slot = vec![keyed(&key)];
+        let mut slot = vec![Expanded(Aes256GcmSiv::new((&key).into()))];
         let (address, size) = (slot.as_ptr() as usize, size_of_val(&*slot));
         let holds_key = |memory: &[u8]| memory.windows(16).any(|part| part == &key[..16]);
         let Some(before) = memory_at(address, size) else {

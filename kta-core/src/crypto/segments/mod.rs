@@ -31,7 +31,7 @@ pub use stream::{OpenStream, SealStream, open, seal};
 
 use zeroize::Zeroizing;
 
-use super::aead::{Aead, cipher};
+use super::aead::Keyed;
 use super::context::SealContext;
 use super::derive::{Sealing, Use, same};
 use super::envelope::{Head, TAG, write_head};
@@ -61,8 +61,7 @@ pub const fn stored_length(length: u64) -> u64 {
 
 /// The keyed cipher of one content.
 struct Cipher {
-    cipher: &'static dyn Aead,
-    key: Zeroizing<[u8; 32]>,
+    cipher: Box<dyn Keyed>,
     prefix: [u8; 7],
     associated: Vec<u8>,
 }
@@ -114,8 +113,7 @@ impl Cipher {
         let mut associated = context.to_bytes();
         associated.extend_from_slice(&key.generation().to_be_bytes());
         Self {
-            cipher: cipher(),
-            key: sealing.key,
+            cipher: sealing.cipher,
             prefix,
             associated,
         }
@@ -135,7 +133,7 @@ impl Cipher {
         let nonce = self.nonce(number, last);
         let tag = self
             .cipher
-            .seal_in_place(&self.key, &nonce, &self.associated, segment)?;
+            .seal_in_place(&nonce, &self.associated, segment)?;
         segment.extend_from_slice(&tag);
         Ok(())
     }
@@ -145,7 +143,7 @@ impl Cipher {
         let (body, tag) = segment.split_last_chunk_mut::<TAG>().ok_or(Code::CrySwap)?;
         let nonce = self.nonce(number, last);
         self.cipher
-            .open_in_place(&self.key, &nonce, &self.associated, body, tag)?;
+            .open_in_place(&nonce, &self.associated, body, tag)?;
         let content = body.len();
         segment.truncate(content);
         if last && number > 0 && segment.is_empty() {

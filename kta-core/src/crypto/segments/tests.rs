@@ -282,12 +282,12 @@ async fn a_segment_is_what_the_stream_construction_says() {
     let whole = content(SEGMENT + 3);
     let stored = sealed(&whole, 10_000, 11).await;
     let salt: [u8; SALT] = stored[6..30].try_into().unwrap();
-    let sealing = Sealing::derive(&record_key().prk, &CONTENT, &salt);
+    let key = record_key().prk.expand(&[CONTENT.key, &salt]);
     let prefix: [u8; 7] = salt[SALT - 7..].try_into().unwrap();
     let associated = [&place().to_bytes()[..], &1_u32.to_be_bytes()].concat();
     let mut at = HEADER;
     for (number, part) in whole.chunks(SEGMENT).enumerate() {
-        let stream = StreamBE32::<Aes256GcmSiv>::new((&*sealing.key).into(), &prefix.into());
+        let stream = StreamBE32::<Aes256GcmSiv>::new((&*key).into(), &prefix.into());
         let mut buffer = part.to_vec();
         let last = part.len() < SEGMENT;
         stream

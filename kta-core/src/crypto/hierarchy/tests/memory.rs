@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::crypto::derive::FIELD;
 use crate::crypto::testing::Masked;
 
 /// The whole of the process's own memory is looked through for the person's key: while somebody
@@ -57,7 +58,10 @@ async fn a_snapshot_restored_twice_and_written_to_again_repeats_no_key_and_nonce
                 let sealed = key.seal(&place, b"the same value", &*machine.entropy);
                 let sealed = sealed.unwrap().into_bytes();
                 let nonce: [u8; 12] = sealed[6..18].try_into().unwrap();
-                assert!(pairs.insert((*key.field.key, nonce)), "a field");
+                assert!(
+                    pairs.insert((*key.prk.expand(&[FIELD.key]), nonce)),
+                    "a field"
+                );
             }
         }
         // A new person takes the same place in the same tree on both.
