@@ -4,19 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kta_core::audit::{Label, Outcome};
-use kta_core::crypto::Hierarchy;
+use kta_core::crypto::{Hierarchy, IndexTag};
 use kta_core::id::{ActorId, Digest, TenantId};
 use kta_core::memory::MemoryKms;
-use kta_core::pii::{Category, FieldName, Fields, Matter, MatterState, Party, Pii, Schema};
+use kta_core::pii::{Category, FieldName, Fields, Matter, MatterState, Party, Pii, Record, Schema};
 use kta_core::policy::{
     Act, Actor, Form, Gate, LawfulBasis, Permit, Purpose, Role, Scope, Sealer, Session,
 };
 use kta_core::ports::Store as _;
-use kta_core::ports::store::{Change, ChangeSet, Committed, Expected, RecordBy, RecordQuery};
+use kta_core::ports::store::{Change, ChangeSet, Expected, RecordBy, RecordQuery};
 use kta_core::time::{Clock as _, Entropy};
 use kta_keys::OsEntropy;
 use kta_policy::CedarPolicy;
-use kta_storage::{SqliteKeyTable, SqliteStore, SystemClock};
+use kta_storage::{SqliteKeyTable, SqliteOptions, SqliteStore, SystemClock};
 
 use crate::people::{IN_MATTER, fields, key, matter, schema};
 
@@ -36,7 +36,13 @@ impl Firm {
         std::fs::create_dir_all(folder).unwrap();
         let tenant = TenantId::derived(&[b"a firm"]);
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let store = Arc::new(SqliteStore::open(folder.join("firm.db")).unwrap());
+        let store = Arc::new(
+            SqliteStore::open_with(
+                folder.join("firm.db"),
+                &SqliteOptions::default().cache(CACHE),
+            )
+            .unwrap(),
+        );
         let table = Arc::new(SqliteKeyTable::open(folder.join("keys.db")).unwrap());
         let kms = Arc::new(MemoryKms::new(Arc::clone(&entropy)));
         let now = SystemClock.now();
@@ -47,7 +53,13 @@ impl Firm {
             keys.enroll_all(some).await.unwrap();
         }
         let policy = Arc::new(CedarPolicy::shipped().unwrap());
-        let gate = Gate::new(tenant, policy, Arc::clone(&store) as _, Arc::new(SystemClock), Arc::clone(&entropy));
+        let gate = Gate::new(
+            tenant,
+            policy,
+            Arc::clone(&store) as _,
+            Arc::new(SystemClock),
+            Arc::clone(&entropy),
+        );
         gate.amend_directory(|directory| {
             let trained = now.date_naive() + chrono::Days::new(300);
             directory.list(Actor::new(attorney(), Role::Attorney).trained_until(trained));
@@ -71,12 +83,19 @@ impl Firm {
             }
         });
         let sealer = Sealer::new(keys, entropy);
-        Self { store, gate, sealer, schema: schema(), tenant }
+        Self {
+            store,
+            gate,
+            sealer,
+            schema: schema(),
+            tenant,
+        }
     }
 
     /// The attorney at work.
     pub(crate) fn session(&self) -> Session<'_> {
-        self.gate.session(attorney(), Role::Attorney, Purpose::Representation)
+        self.gate
+            .session(attorney(), Role::Attorney, Purpose::Representation)
     }
 
     /// Over one person's data.
@@ -92,13 +111,19 @@ impl Firm {
         first: usize,
         people: usize,
     ) -> Permit<'s> {
-        let everybody = (first..(first + IN_MATTER).min(people)).map(|who| key(self.tenant, who).subject);
+        let everybody =
+            (first..(first + IN_MATTER).min(people)).map(|who| key(self.tenant, who).subject);
         let scope = Scope::over(everybody, [Category::Identity]).in_matter(matter(first));
         session.permit(act, scope).await.unwrap()
     }
 
     /// Seals a person's record, with its index tags and the entry of it.
-    pub(crate) async fn sealed(&self, set: ChangeSet, who: usize, permit: &Permit<'_>) -> ChangeSet {
+    pub(crate) async fn sealed(
+        &self,
+        set: ChangeSet,
+        who: usize,
+        permit: &Permit<'_>,
+    ) -> ChangeSet {
         let fields = fields(&self.schema, who);
         let form = Form {
             key: key(self.tenant, who),
@@ -114,28 +139,104 @@ impl Firm {
             .event(Act::Store, Outcome::Done)
             .of_subject(form.key.subject)
             .with("record", form.key.record);
-        set.with(Change::PutRecord { record, index, expected: Expected::Absent }).event(event)
+        set.with(Change::PutRecord {
+            record,
+            index,
+            expected: Expected::Absent,
+        })
+        .event(event)
     }
 
-    /// Puts people, a transaction for all of them.
-    pub(crate) async fn put(&self, people: core::ops::Range<usize>, all: usize) {
-        let session = self.session();
-        let mut set = ChangeSet::new(self.tenant, self.gate.now());
-        let mut permit = None;
-        for who in people {
-            if permit.is_none() || who.is_multiple_of(IN_MATTER) {
-                let first = who / IN_MATTER * IN_MATTER;
-                permit = Some(self.matter_permit(&session, Act::Store, first, all).await);
-            }
-            set = self.sealed(set, who, permit.as_ref().unwrap()).await;
+    /// A permit for each of these matters.
+    pub(crate) async fn permits<'s>(
+        &self,
+        session: &'s Session<'_>,
+        act: Act,
+        people: core::ops::Range<usize>,
+        all: usize,
+    ) -> Vec<Permit<'s>> {
+        let mut permits = Vec::new();
+        for first in people.step_by(IN_MATTER) {
+            permits.push(self.matter_permit(session, act, first, all).await);
         }
-        let done = self.store.commit(set).await.unwrap();
-        assert!(done.entries > 0);
+        permits
+    }
+
+    /// Puts people, a transaction for all of them, under the permits of their matters.
+    pub(crate) async fn put(&self, people: core::ops::Range<usize>, permits: &[Permit<'_>]) {
+        let first = people.start / IN_MATTER;
+        let (mut set, many) = (self.set(), people.len() as u64);
+        for who in people {
+            set = self
+                .sealed(set, who, &permits[who / IN_MATTER - first])
+                .await;
+        }
+        assert_eq!(self.store.commit(set).await.unwrap().entries, many);
+    }
+
+    /// Puts one person, alone.
+    pub(crate) async fn put_one(&self, who: usize, permit: &Permit<'_>) {
+        let set = self.sealed(self.set(), who, permit).await;
+        assert_eq!(self.store.commit(set).await.unwrap().entries, 1);
+    }
+
+    /// A record with an e-mail address only, and its tags.
+    pub(crate) async fn with_email(
+        &self,
+        who: usize,
+        email: String,
+        permit: &Permit<'_>,
+    ) -> (Record, Vec<(FieldName, IndexTag)>) {
+        let form = Form {
+            key: key(self.tenant, who),
+            matter: None,
+            schema: &self.schema,
+            class: class(who),
+            revision: 1,
+            minor: false,
+        };
+        let index = self.email_tags(email.clone()).await;
+        let mut fields = Fields::new();
+        fields.set(&self.schema, "email", email).unwrap();
+        (
+            self.sealer.seal(form, &fields, permit).await.unwrap(),
+            index,
+        )
+    }
+
+    /// The tags of an e-mail address.
+    pub(crate) async fn email_tags(&self, email: String) -> Vec<(FieldName, IndexTag)> {
+        let mut fields = Fields::new();
+        fields.set(&self.schema, "email", email).unwrap();
+        self.sealer.tags(&self.schema, &fields).await.unwrap()
+    }
+
+    /// Fills the store with everybody.
+    pub(crate) async fn fill(&self, people: usize) {
+        self.fill_some(people, people).await;
+    }
+
+    /// Fills the store with the first of its people.
+    pub(crate) async fn fill_some(&self, some: usize, people: usize) {
+        let session = self.session();
+        for first in (0..some).step_by(1000) {
+            let range = first..(first + 1000).min(some);
+            let permits = self
+                .permits(&session, Act::Store, range.clone(), people)
+                .await;
+            self.put(range, &permits).await;
+        }
+        self.store.checkpoint().await.unwrap();
     }
 
     /// A person's record, opened under a permit: what is timed as a read.
     pub(crate) async fn get(&self, who: usize, permit: &Permit<'_>) -> Fields {
-        let record = self.store.record(&key(self.tenant, who)).await.unwrap().unwrap();
+        let record = self
+            .store
+            .record(&key(self.tenant, who))
+            .await
+            .unwrap()
+            .unwrap();
         self.sealer.open(&record, permit).await.unwrap()
     }
 
@@ -143,7 +244,12 @@ impl Firm {
     pub(crate) async fn find(&self, email: String, permit: &Permit<'_>) -> Fields {
         const EMAIL: FieldName = FieldName::fixed("email");
         let email = Pii::new(email);
-        for tag in self.sealer.search_tags(&self.schema, &EMAIL, &email).await.unwrap() {
+        for tag in self
+            .sealer
+            .search_tags(&self.schema, &EMAIL, &email)
+            .await
+            .unwrap()
+        {
             let query = RecordQuery {
                 tenant: self.tenant,
                 by: RecordBy::Tag(EMAIL, tag),
@@ -152,7 +258,10 @@ impl Firm {
             };
             for record in self.store.records(&query).await.unwrap() {
                 let open = self.sealer.open(&record, permit).await.unwrap();
-                if open.field("email").is_some_and(|found| found.expose(permit) == email.expose(permit)) {
+                if open
+                    .field("email")
+                    .is_some_and(|found| found.expose(permit) == email.expose(permit))
+                {
                     return open;
                 }
             }
@@ -160,14 +269,21 @@ impl Firm {
         panic!("nobody has this address");
     }
 
-    /// A change set of this firm.
+    /// A permit of its own for one person, and the record opened under it.
+    pub(crate) async fn get_admitted(&self, who: usize) -> usize {
+        let session = self.session();
+        let permit = session.permit(Act::Open, self.scope(who)).await.unwrap();
+        self.get(who, &permit).await.len()
+    }
+
+    /// An empty change set of this firm.
     pub(crate) fn set(&self) -> ChangeSet {
         ChangeSet::new(self.tenant, self.gate.now())
     }
 
-    /// Commits one.
-    pub(crate) async fn commit(&self, set: ChangeSet) -> Committed {
-        self.store.commit(set).await.unwrap()
+    /// The firm.
+    pub(crate) const fn tenant(&self) -> TenantId {
+        self.tenant
     }
 }
 
@@ -176,5 +292,8 @@ fn attorney() -> ActorId {
 }
 
 fn class(who: usize) -> Digest {
-    Digest::of(&[(who % crate::people::PURPOSES) as u8])
+    Digest::of(&[(who % crate::values::PURPOSES) as u8])
 }
+
+/// Bytes of page cache: everything stays in memory, here as at the peers.
+const CACHE: u64 = 256 << 20;

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench store
 //! KTA_BENCH=short cargo bench --bench store          under half a minute
-//! cargo bench --bench store -- read durable          some of read, durable, search, bulk, peers
+//! cargo bench --bench store -- read durable          some of read, durable, bulk, search
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -11,12 +11,17 @@
     reason = "a bench that cannot go on stops, and it speaks"
 )]
 
+mod bulk;
+mod cipher;
+mod durable;
 #[path = "../figures/mod.rs"]
 mod figures;
 mod firm;
 mod people;
 mod plain;
+mod postgres;
 mod read;
+mod values;
 
 use figures::Figures;
 
@@ -25,7 +30,13 @@ type Part = (&'static str, fn(&mut Figures));
 
 fn main() -> std::io::Result<()> {
     let mut figures = Figures::new("store");
-    let parts: [Part; 1] = [("read", read::measure)];
+    figures.remark("ours goes the whole road: Cedar decides, the gate logs, the store keeps, the sealer opens; the peers have neither access control nor audit");
+    let parts: [Part; 4] = [
+        ("read", read::measure),
+        ("durable", durable::measure),
+        ("bulk", bulk::fill),
+        ("search", bulk::search),
+    ];
     let wanted: Vec<_> = std::env::args()
         .skip(1)
         .filter(|word| word != "--bench")

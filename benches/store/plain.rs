@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params_from_iter};
 
-use crate::people::{FIELDS, PURPOSES, row, values};
+use crate::values::{COLUMNS, PURPOSES, key, of};
 
 /// A database of people in plain columns, with a unique index on the e-mail address and one on
 /// the purpose.
@@ -16,9 +16,9 @@ impl Plain {
         let db = Self::open(path, cache);
         db.pragma_update(None, "journal_mode", "WAL").unwrap();
         db.pragma_update(None, "synchronous", synchronous).unwrap();
-        let columns = FIELDS.map(|(name, _)| format!("{name} TEXT NOT NULL")).join(", ");
+        let columns = COLUMNS.replace(',', " TEXT NOT NULL,");
         db.execute_batch(&format!(
-            "CREATE TABLE person (id BLOB PRIMARY KEY, purpose INTEGER NOT NULL, {columns});
+            "CREATE TABLE person (id BLOB PRIMARY KEY, purpose INTEGER NOT NULL, {columns} TEXT NOT NULL);
              CREATE UNIQUE INDEX person_by_email ON person (email);
              CREATE INDEX person_by_purpose ON person (purpose);"
         ))
@@ -42,12 +42,15 @@ impl Plain {
     pub(crate) fn put(&self, people: impl Iterator<Item = usize>) {
         self.0.execute_batch("BEGIN IMMEDIATE").unwrap();
         {
-            let sql = "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            let sql =
+                "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
             let mut insert = self.0.prepare_cached(sql).unwrap();
             for number in people {
-                insert.raw_bind_parameter(1, row(number)).unwrap();
-                insert.raw_bind_parameter(2, (number % PURPOSES) as i64).unwrap();
-                for (at, value) in values(number).iter().enumerate() {
+                insert.raw_bind_parameter(1, key(number)).unwrap();
+                insert
+                    .raw_bind_parameter(2, (number % PURPOSES) as i64)
+                    .unwrap();
+                for (at, value) in of(number).iter().enumerate() {
                     insert.raw_bind_parameter(at + 3, value).unwrap();
                 }
                 insert.raw_execute().unwrap();
@@ -58,13 +61,16 @@ impl Plain {
 
     /// Writes the log home, so that reading finds the pages in the file.
     pub(crate) fn settle(&self) {
-        let busy: bool = self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+        let busy: bool = self
+            .0
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .unwrap();
         assert!(!busy);
     }
 
     /// A person's ten values by the row's key.
     pub(crate) fn get(&self, number: usize) -> [String; 10] {
-        self.read("id", [row(number)])
+        self.read("id", [key(number)])
     }
 
     /// A person's ten values by the e-mail address.
@@ -73,13 +79,8 @@ impl Plain {
     }
 
     fn read(&self, by: &str, wanted: [impl rusqlite::ToSql; 1]) -> [String; 10] {
-        let sql = match by {
-            "id" => "SELECT family_name, given_names, birth_date, birth_place, nationality,
-                passport_number, email, phone, address, notes FROM person WHERE id = ?1",
-            _ => "SELECT family_name, given_names, birth_date, birth_place, nationality,
-                passport_number, email, phone, address, notes FROM person WHERE email = ?1",
-        };
-        let mut statement = self.0.prepare_cached(sql).unwrap();
+        let sql = format!("SELECT {COLUMNS} FROM person WHERE {by} = ?1");
+        let mut statement = self.0.prepare_cached(&sql).unwrap();
         statement
             .query_row(params_from_iter(wanted), |row| {
                 let mut all: [String; 10] = Default::default();

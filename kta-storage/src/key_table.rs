@@ -2,6 +2,7 @@
 
 mod cell;
 mod gone;
+mod stamp;
 
 use core::fmt;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::sqlite::open::Form;
 use crate::sqlite::readers::{Readers, aside};
 use cell::Cell;
 use gone::{Gone, Owed};
+use stamp::Stamp;
 
 /// A [`KeyTable`] in one SQLite file, apart from the records. Clones are handles to one table.
 ///
@@ -51,6 +53,7 @@ struct Inner {
     path: PathBuf,
     db: Mutex<Connection>,
     readers: Readers,
+    stamp: Stamp,
 }
 
 impl SqliteKeyTable {
@@ -71,7 +74,8 @@ impl SqliteKeyTable {
         let db = Mutex::new(db);
         Ok(Self {
             inner: Arc::new(Inner {
-                readers: Readers::of(&FORM, path.clone()),
+                readers: Readers::of(&FORM, path.clone(), None),
+                stamp: Stamp::of(&path),
                 path,
                 db,
             }),
@@ -109,7 +113,11 @@ impl KeyTable for SqliteKeyTable {
     }
 
     async fn revision(&self, tenant: TenantId) -> Result<Option<u64>> {
-        self.inner.readers.read(|db| {
+        let stamp = self.inner.stamp.now();
+        if let Some(revision) = self.inner.stamp.known(tenant, stamp) {
+            return Ok(Some(revision));
+        }
+        let revision = self.inner.readers.read(|db| {
             let find = || -> rusqlite::Result<Option<i64>> {
                 db.prepare_cached("SELECT revision FROM head WHERE tenant = ?1")?
                     .query_row([tenant.as_bytes()], |row| row.get(0))
@@ -117,7 +125,11 @@ impl KeyTable for SqliteKeyTable {
             };
             let found = find().map_err(told("revision"))?;
             Ok(found.map(i64::cast_unsigned))
-        })
+        })?;
+        if let Some(revision) = revision {
+            self.inner.stamp.keep(tenant, stamp, revision);
+        }
+        Ok(revision)
     }
 
     async fn commit(&self, change: KeyChange) -> Result<u64> {

@@ -1,9 +1,11 @@
 //! What an audit entry says: ids, codes, counts and fixed words, in one canonical form.
 
+use core::cmp::Ordering;
 use core::fmt;
-use std::borrow::Cow;
+use core::hash::{Hash, Hasher};
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use chrono::{NaiveDate, SubsecRound as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,8 +19,15 @@ use crate::time::{self, Timestamp};
 ///
 /// Labels name policies, systems, schemas and events. They are written by engineers and
 /// lawyers, never taken from clients' input, and so may stand in logs.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Label(Cow<'static, str>);
+#[derive(Clone)]
+pub struct Label(Text);
+
+/// Copied often, with every record and event: neither form is copied byte by byte.
+#[derive(Clone)]
+enum Text {
+    Fixed(&'static str),
+    Shared(Arc<str>),
+}
 
 /// Text that cannot be a [`Label`]. Holds no part of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +45,7 @@ impl Label {
     #[must_use]
     pub const fn fixed(text: &'static str) -> Self {
         assert!(is_label(text.as_bytes()), "not a label");
-        Self(Cow::Borrowed(text))
+        Self(Text::Fixed(text))
     }
 
     /// A label from configuration.
@@ -46,7 +55,7 @@ impl Label {
     pub fn new(text: impl Into<String>) -> Result<Self, BadLabel> {
         let text = text.into();
         if is_label(text.as_bytes()) {
-            Ok(Self(Cow::Owned(text)))
+            Ok(Self(Text::Shared(text.into())))
         } else {
             Err(BadLabel)
         }
@@ -55,7 +64,36 @@ impl Label {
     /// The label's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Fixed(text) => text,
+            Text::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Label {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Label {}
+
+impl PartialOrd for Label {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Label {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Label {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
@@ -76,13 +114,13 @@ const fn is_label(text: &[u8]) -> bool {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -95,7 +133,7 @@ impl core::str::FromStr for Label {
 
 impl Serialize for Label {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -186,7 +224,11 @@ impl From<Label> for Safe {
 
 impl From<&'static str> for Safe {
     fn from(word: &'static str) -> Self {
-        Self::displayed(word)
+        if is_label(word.as_bytes()) {
+            Self::Word(Label(Text::Fixed(word)))
+        } else {
+            Self::displayed(word)
+        }
     }
 }
 
@@ -391,7 +433,7 @@ impl Event {
     /// The same event with one more fact.
     #[must_use]
     pub fn with(mut self, name: &'static str, fact: impl Into<Safe>) -> Self {
-        self.facts.insert(Label(Cow::Borrowed(name)), fact.into());
+        self.facts.insert(Label(Text::Fixed(name)), fact.into());
         self
     }
 

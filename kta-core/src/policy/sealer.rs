@@ -6,6 +6,8 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::audit::{Event, Outcome};
 use crate::crypto::index::{NameForms, Normal};
 use crate::crypto::{self, Envelope, Hierarchy, IndexPlan, IndexTag, RecordHeader, SealContext};
@@ -137,60 +139,52 @@ impl Sealer {
         permit: &Permit<'_>,
     ) -> Result<Fields> {
         let subject = record.key.subject;
-        let fields: Vec<_> = record
-            .fields
-            .iter()
-            .filter(|(_, field)| wanted(field))
-            .collect();
-        let mut categories = std::collections::BTreeSet::new();
-        for (_, field) in &fields {
-            covers(permit, subject, field.classification.category)?;
-            categories.insert(field.classification.category);
+        let mut counts = BTreeMap::<Category, usize>::new();
+        let mut stored = Vec::with_capacity(record.fields.len());
+        for (name, field) in &record.fields {
+            let opened = wanted(field);
+            if opened {
+                *counts.entry(field.classification.category).or_default() += 1;
+            }
+            let envelope = Envelope::parse(field.sealed.as_bytes())?;
+            stored.push((name, field.revision, envelope, opened));
+        }
+        for category in counts.keys() {
+            covers(permit, subject, *category)?;
         }
         let person = self.keys.kept_key(subject).await?;
         let key = person.record_key(record.key.record);
-        let mut envelopes = BTreeMap::new();
-        for (name, field) in &record.fields {
-            envelopes.insert(
-                name,
-                (field.revision, Envelope::parse(field.sealed.as_bytes())?),
-            );
-        }
-        let listed = envelopes
+        let listed = stored
             .iter()
-            .map(|(name, (revision, envelope))| (name.as_str(), *revision, envelope));
+            .map(|(name, revision, envelope, _)| (name.as_str(), *revision, envelope));
         RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
-        let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
-        let events = categories
-            .iter()
-            .map(|category| {
-                let count = fields
-                    .iter()
-                    .filter(|(_, f)| f.classification.category == *category)
-                    .count();
-                opened(event.clone(), *category)
-                    .with("record", record.key.record)
-                    .with("revision", record.revision)
-                    .with("fields", count)
-            })
-            .collect();
-        permit.log_opening(events).await?;
+        let event = |(category, count): (&Category, &usize)| {
+            let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
+            opened(event, *category)
+                .with("record", record.key.record)
+                .with("revision", record.revision)
+                .with("fields", *count)
+        };
+        permit
+            .log_opening(counts.iter().map(event).collect())
+            .await?;
         let mut open = Fields::new();
-        for (name, field) in fields {
+        for (name, revision, envelope, _) in stored.iter().filter(|(.., opened)| *opened) {
             let context = SealContext {
                 tenant: record.key.tenant,
                 subject,
                 matter: record.matter,
                 record: record.key.record,
                 field: name.as_str(),
-                revision: field.revision,
+                revision: *revision,
             };
-            let Some((_, envelope)) = envelopes.get(name) else {
-                continue;
-            };
-            let value = key.open(&context, envelope)?;
-            let value = core::str::from_utf8(&value).map_err(|_| Error::from(Code::CrySwap))?;
-            open.insert(name.clone(), Pii::new(value.to_owned()));
+            let mut value = key.open(&context, envelope)?;
+            // The bytes go on as they are: what is not text is wiped with the error.
+            let value = String::from_utf8(core::mem::take(&mut *value)).map_err(|flaw| {
+                drop(Zeroizing::new(flaw.into_bytes()));
+                Error::from(Code::CrySwap)
+            })?;
+            open.insert((*name).clone(), Pii::new(value));
         }
         Ok(open)
     }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!   opening ──► frame ──► active half ─┐ the halves change places          ┌► entries, trail
-//!   opening ──► frame ──► (≤ 4 MiB)    ├────────────────────────► writer ──┤  taken = number
+//!   opening ──► frame ──► (≤ 16 MiB)   ├────────────────────────► writer ──┤  taken = number
 //!                         other half ──┘ free again once committed         └► one transaction
 //! ```
 //!
@@ -16,7 +16,7 @@
 //! |---|---|
 //! | 0 | `KTA open`, form (1), the journal's id (16) |
 //! | 4,096 | first half: frames, one after the other |
-//! | 4,096 + 4 MiB | second half |
+//! | 4,096 + 16 MiB | second half |
 //!
 //! A frame is its payload's length (4), its number (8), the payload, and CRC-32 of number and
 //! payload (4), big-endian. Numbers grow by one from frame to frame and never begin anew, so what
@@ -237,7 +237,7 @@ impl Leftover {
     /// The journals beside a database that no process holds.
     pub(super) fn all(database: &Path) -> std::io::Result<Vec<Self>> {
         let mut found = Vec::new();
-        for (path, _) in files(database)? {
+        for path in files(database)? {
             found.extend(Self::lock(path)?);
         }
         Ok(found)
@@ -286,19 +286,6 @@ impl Leftover {
     }
 }
 
-/// The ids of the journals that lie beside a database, dead or alive.
-pub(super) fn ids(database: &Path) -> std::io::Result<Vec<[u8; 16]>> {
-    Ok(files(database)?.into_iter().map(|(_, id)| id).collect())
-}
-
-/// Makes the removal of files last.
-pub(super) fn sync_folder(database: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder_of(database))?.sync_all()?;
-    }
-    Ok(())
-}
-
 fn folder_of(database: &Path) -> &Path {
     match database.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -306,19 +293,16 @@ fn folder_of(database: &Path) -> &Path {
     }
 }
 
-fn files(database: &Path) -> std::io::Result<Vec<(PathBuf, [u8; 16])>> {
+fn files(database: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let start = path_start(database);
     for entry in std::fs::read_dir(folder_of(database))? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
+        let name = path.file_name().map(|name| name.to_string_lossy());
         let id = name.as_deref().and_then(|name| name.strip_prefix(&start));
-        let id = id.filter(|text| text.len() == 32);
-        let id = id.and_then(|text| u128::from_str_radix(text, 16).ok());
-        if let Some(id) = id {
-            found.push((path, id.to_be_bytes()));
+        let digit = |byte: u8| byte.is_ascii_hexdigit();
+        if id.is_some_and(|id| id.len() == 32 && id.bytes().all(digit)) {
+            found.push(path);
         }
     }
     found.sort_unstable();
@@ -505,7 +489,7 @@ const START: usize = 12;
 const HEAD: u64 = 4096;
 
 /// Bytes of frames in a half; whoever finds it full waits for the writing thread.
-const HALF: usize = 4 << 20;
+const HALF: usize = 16 << 20;
 
 /// Bytes of frames at which the writing thread is told to look.
 const MUCH: usize = 1 << 20;
@@ -561,7 +545,7 @@ mod tests {
 
     /// The journal's bytes as a killed process leaves them.
     fn left(database: &Path) -> Vec<u8> {
-        let (path, _) = files(database).unwrap().remove(0);
+        let path = files(database).unwrap().remove(0);
         std::fs::read(path).unwrap()
     }
 
@@ -570,7 +554,10 @@ mod tests {
         let (_folder, database) = fresh();
         let journal = Journal::beside(database.clone());
         assert!(journal.is_settled() && journal.take().is_none());
-        assert_eq!(files(&database).unwrap(), [], "no file before it is needed");
+        assert!(
+            files(&database).unwrap().is_empty(),
+            "no file before it is needed"
+        );
         assert_eq!(journal.note(&set(10)), Noted::Tell { now: false });
         assert_eq!(journal.note(&set(11)), Noted::Written);
         assert!(!journal.is_settled());
@@ -585,7 +572,10 @@ mod tests {
         journal.settle(second);
         assert!(journal.is_settled() && journal.take().is_none());
         journal.close();
-        assert_eq!(files(&database).unwrap(), [], "nothing is left of it");
+        assert!(
+            files(&database).unwrap().is_empty(),
+            "nothing is left of it"
+        );
         assert_eq!(journal.note(&set(13)), Noted::Commit);
     }
 
@@ -638,7 +628,7 @@ mod tests {
         let journal = Journal::beside(database.clone());
         journal.note(&set(1));
         assert!(Leftover::all(&database).unwrap().is_empty());
-        assert_eq!(ids(&database).unwrap().len(), 1);
+        assert_eq!(files(&database).unwrap().len(), 1);
         drop(journal);
         let mut found = Leftover::all(&database).unwrap();
         assert!(
@@ -655,7 +645,7 @@ mod tests {
     fn a_full_half_is_committed_instead_and_a_foreign_file_is_left_alone() {
         let (folder, database) = fresh();
         std::fs::write(folder.path().join("firm.db-opened-by-somebody"), b"x").unwrap();
-        assert_eq!(files(&database).unwrap(), []);
+        assert!(files(&database).unwrap().is_empty());
         let journal = Journal::beside(database);
         let mut told = 0;
         let mut written = 0;
@@ -667,7 +657,7 @@ mod tests {
             }
             written += 1;
         }
-        assert_eq!(told, 3, "at each further mebibyte");
+        assert_eq!(told, 15, "at each further mebibyte");
         let taken = journal.take().unwrap();
         assert_eq!(taken.frames().count(), written);
         assert_eq!(journal.note(&set(2)), Noted::Tell { now: false });

@@ -48,7 +48,7 @@ use writer::Writer;
 ///   killed process. It is on disk with the next durable commit, at the latest after
 ///   [`LAG`](Self::LAG).
 /// - A bounded commit of events alone, such as the entry of an opening, is answered when it stands
-///   in a journal of this process beside the file (`FILE-opened-…`, at most 8 MiB), in the
+///   in a journal of this process beside the file (`FILE-opened-…`, at most 32 MiB), in the
 ///   operating system's hands too. The next transaction enters it into the log, at the latest
 ///   after the same lag; what a killed process left in its journal, whoever opens the store next.
 ///
@@ -79,9 +79,19 @@ pub struct SqliteOptions {
     /// The most bytes that the file may take; what does not fit is a transient fault and no
     /// half-write. Absent: as much as the disk has.
     pub quota: Option<u64>,
+    /// The most bytes of pages that each reading connection keeps in memory; there is one for each
+    /// read at a time. Absent: 16 MiB.
+    pub cache: Option<u64>,
 }
 
 impl SqliteOptions {
+    /// The same with a cache of this many bytes for each reading connection.
+    #[must_use]
+    pub const fn cache(mut self, bytes: u64) -> Self {
+        self.cache = Some(bytes);
+        self
+    }
+
     /// The same with a quota in bytes.
     #[must_use]
     pub const fn quota(mut self, bytes: u64) -> Self {
@@ -114,7 +124,7 @@ impl SqliteStore {
         adopt(&db, &path)?;
         check_logs(&db)?;
         let writer = Writer::start(db, Journal::beside(path.clone()))?;
-        let readers = Readers::of(&FORM, path.clone());
+        let readers = Readers::of(&FORM, path.clone(), options.cache);
         Ok(Self {
             inner: Arc::new(Inner {
                 path,
@@ -330,22 +340,7 @@ fn adopt(db: &Connection, path: &Path) -> Result<()> {
         step.commit().map_err(&told)?;
         leftover.remove().map_err(unreadable)?;
     }
-    // How far a journal was taken in must be known for as long as it may come back.
-    journal::sync_folder(path).map_err(unreadable)?;
-    let step = Transaction::new_unchecked(db, TransactionBehavior::Immediate).map_err(&told)?;
-    let sql = "SELECT id FROM journal";
-    let known = || -> rusqlite::Result<Vec<[u8; 16]>> {
-        step.prepare(sql)?
-            .query_map([], |row| row.get(0))?
-            .collect()
-    };
-    let known = known().map_err(&told)?;
-    let there = journal::ids(path).map_err(unreadable)?;
-    for id in known.iter().filter(|id| !there.contains(id)) {
-        step.execute("DELETE FROM journal WHERE id = ?1", [id])
-            .map_err(&told)?;
-    }
-    step.commit().map_err(told)
+    Ok(())
 }
 
 /// Whether each firm's log ends where its firm says.

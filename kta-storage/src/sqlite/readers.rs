@@ -13,14 +13,16 @@ use super::open::Form;
 pub(crate) struct Readers {
     form: &'static Form,
     path: PathBuf,
+    cache: Option<u64>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(crate) const fn of(form: &'static Form, path: PathBuf) -> Self {
+    pub(crate) const fn of(form: &'static Form, path: PathBuf, cache: Option<u64>) -> Self {
         Self {
             form,
             path,
+            cache,
             idle: Mutex::new(Vec::new()),
         }
     }
@@ -32,7 +34,7 @@ impl Readers {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let db = idle.map_or_else(|| self.form.open_reader(&self.path), Ok)?;
+        let db = idle.map_or_else(|| self.form.open_reader(&self.path, self.cache), Ok)?;
         let outcome = read(&db);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE && db.is_autocommit() {
