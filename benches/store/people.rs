@@ -23,7 +23,7 @@ pub(crate) const FIELDS: [(&str, FieldKind); 10] = [
 ];
 
 /// How many people one matter has, and so one permit covers.
-pub(crate) const IN_MATTER: usize = 20;
+pub(crate) const IN_MATTER: usize = 5;
 
 /// The schema of the ten fields: all of one category, the e-mail address indexed.
 pub(crate) fn schema() -> Schema {

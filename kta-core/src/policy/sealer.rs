@@ -3,7 +3,7 @@
 mod reseal;
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -78,29 +78,38 @@ impl Sealer {
     ) -> Result<Record> {
         let person = self.keys.kept_key(form.key.subject).await?;
         let key = person.record_key(form.key.record);
-        let mut sealed = BTreeMap::new();
-        let mut envelopes = Vec::with_capacity(fields.len());
-        for (name, value) in fields.iter() {
+        let mut covered = BTreeSet::new();
+        let mut classifications = Vec::with_capacity(fields.len());
+        for (name, _) in fields.iter() {
             let spec = form.schema.field(name).ok_or_else(|| {
                 Error::from(Refusal::new(Code::SynUnmapped).about("field", name.label().clone()))
             })?;
             let mut classification = spec.classification;
             classification.minor |= form.minor;
-            covers(permit, form.key.subject, classification.category)?;
-            let context = form.context(name.as_str());
-            let envelope = key.seal(&context, value.bare().as_bytes(), &*self.entropy)?;
+            if covered.insert(classification.category) {
+                covers(permit, form.key.subject, classification.category)?;
+            }
+            classifications.push(classification);
+        }
+        let values = fields.iter().map(|(name, value)| {
+            let value = value.bare().as_bytes();
+            (form.context(name.as_str()), value)
+        });
+        let envelopes = key.seal_all(&values.collect::<Vec<_>>(), &*self.entropy)?;
+        let names = || fields.iter().map(|(name, _)| name);
+        let listed = names().zip(&envelopes);
+        let listed = listed.map(|(name, envelope)| (name.as_str(), form.revision, envelope));
+        let header = RecordHeader::seal(&key, form.revision, listed)?;
+        let sealed = names().zip(classifications).zip(envelopes);
+        let sealed = sealed.map(|((name, classification), envelope)| {
             let field = SealedField {
                 classification,
                 revision: form.revision,
-                sealed: Sealed::from_bytes(envelope.as_bytes().to_vec()),
+                sealed: Sealed::from_bytes(envelope.into_bytes()),
             };
-            sealed.insert(name.clone(), field);
-            envelopes.push((name.clone(), envelope));
-        }
-        let listed = envelopes
-            .iter()
-            .map(|(name, envelope)| (name.as_str(), form.revision, envelope));
-        let header = RecordHeader::seal(&key, form.revision, listed)?;
+            (name.clone(), field)
+        });
+        let sealed = sealed.collect();
         Ok(Record {
             key: form.key,
             matter: form.matter,
@@ -200,7 +209,7 @@ impl Sealer {
         schema: &Schema,
         fields: &Fields,
     ) -> Result<Vec<(FieldName, IndexTag)>> {
-        let key = self.keys.index_key().await?;
+        let key = self.keys.kept_index_key().await?;
         let mut tags = Vec::new();
         for (name, value) in fields.iter() {
             let Some(spec) = schema.field(name).filter(|spec| spec.indexed) else {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::super::index::IndexKey;
 use super::super::keys::SubjectKey;
 use super::Hierarchy;
 use crate::error::Result;
@@ -26,6 +27,7 @@ pub(super) struct Kept(RwLock<OfRevision>);
 struct OfRevision {
     revision: Option<u64>,
     keys: HashMap<SubjectId, Arc<SubjectKey>>,
+    index: Option<Arc<IndexKey>>,
 }
 
 impl Kept {
@@ -39,10 +41,7 @@ impl Kept {
     /// Keeps a key that was read at this revision.
     fn keep(&self, revision: u64, key: &Arc<SubjectKey>) {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.revision < Some(revision) {
-            kept.keys.clear();
-            kept.revision = Some(revision);
-        }
+        kept.follow(revision);
         // What was read before the last change may be what that change removed.
         if kept.revision == Some(revision) {
             if kept.keys.len() >= KEPT {
@@ -52,12 +51,25 @@ impl Kept {
         }
     }
 
-    /// Wipes what is of another revision.
+    fn find_index(&self, revision: u64) -> Option<Arc<IndexKey>> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let current = kept.revision == Some(revision);
+        current.then(|| kept.index.clone()).flatten()
+    }
+
+    /// Keeps the newest index key as it was read at this revision.
+    fn keep_index(&self, revision: u64, key: &Arc<IndexKey>) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.follow(revision);
+        if kept.revision == Some(revision) {
+            kept.index = Some(Arc::clone(key));
+        }
+    }
+
+    /// Wipes what is of an earlier revision.
     fn only(&self, revision: u64) {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.revision.is_some_and(|of| of < revision) {
-            *kept = OfRevision::default();
-        }
+        kept.follow(revision);
     }
 
     pub(super) fn forget(&self) {
@@ -65,7 +77,35 @@ impl Kept {
     }
 }
 
+impl OfRevision {
+    fn follow(&mut self, revision: u64) {
+        if self.revision < Some(revision) {
+            *self = Self {
+                revision: Some(revision),
+                ..Self::default()
+            };
+        }
+    }
+}
+
 impl Hierarchy {
+    /// The newest index key, kept for the next time while the table does not change.
+    ///
+    /// # Errors
+    /// As [`index_key`](Self::index_key).
+    pub(crate) async fn kept_index_key(&self) -> Result<Arc<IndexKey>> {
+        if let Some(revision) = self.table.revision(self.tenant).await? {
+            if let Some(key) = self.kept.find_index(revision) {
+                return Ok(key);
+            }
+            self.kept.only(revision);
+        }
+        let (revision, key) = self.read_index_key().await?;
+        let key = Arc::new(key);
+        self.kept.keep_index(revision, &key);
+        Ok(key)
+    }
+
     /// The person's key, kept for the next time while the table does not change.
     ///
     /// # Errors

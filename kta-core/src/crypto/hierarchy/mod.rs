@@ -213,9 +213,15 @@ impl Hierarchy {
     /// # Errors
     /// Faults of the ports.
     pub async fn index_key(&self) -> Result<IndexKey> {
+        self.read_index_key().await.map(|(_, key)| key)
+    }
+
+    /// The newest index key, and the revision of the table that has it.
+    async fn read_index_key(&self) -> Result<(u64, IndexKey)> {
         reread!(self, &[], |head, _rows| {
             let newest = head.index.last().ok_or_else(|| corrupt("index"))?.epoch;
-            self.index_key_in(&head, newest).await
+            let key = self.index_key_in(&head, newest).await?;
+            Ok((head.revision, key))
         })
     }
 
