@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::Connection;
 
 use crate::values::{COLUMNS, PURPOSES, key, of};
 
 /// A database of people in plain columns, with a unique index on the e-mail address and one on
 /// the purpose.
-pub(crate) struct Plain(pub(crate) Connection);
+pub(crate) struct Plain {
+    db: Connection,
+    select: String,
+}
 
 impl Plain {
     /// Makes it; `synchronous` as SQLite writes it, `cache` in kibibytes.
@@ -23,7 +26,8 @@ impl Plain {
              CREATE INDEX person_by_purpose ON person (purpose);"
         ))
         .unwrap();
-        Self(db)
+        let select = format!("SELECT {COLUMNS} FROM person WHERE id = ?1");
+        Self { db, select }
     }
 
     fn open(path: &Path, cache: i64) -> Connection {
@@ -33,18 +37,13 @@ impl Plain {
         db
     }
 
-    /// One more connection for reading.
-    pub(crate) fn reader(path: &Path, cache: i64) -> Self {
-        Self(Self::open(path, cache))
-    }
-
     /// Puts people, as one transaction.
     pub(crate) fn put(&self, people: impl Iterator<Item = usize>) {
-        self.0.execute_batch("BEGIN IMMEDIATE").unwrap();
+        self.db.execute_batch("BEGIN IMMEDIATE").unwrap();
         {
             let sql =
                 "INSERT INTO person VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-            let mut insert = self.0.prepare_cached(sql).unwrap();
+            let mut insert = self.db.prepare_cached(sql).unwrap();
             for number in people {
                 insert.raw_bind_parameter(1, key(number)).unwrap();
                 insert
@@ -56,13 +55,13 @@ impl Plain {
                 insert.raw_execute().unwrap();
             }
         }
-        self.0.execute_batch("COMMIT").unwrap();
+        self.db.execute_batch("COMMIT").unwrap();
     }
 
     /// Writes the log home, so that reading finds the pages in the file.
     pub(crate) fn settle(&self) {
         let busy: bool = self
-            .0
+            .db
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
             .unwrap();
         assert!(!busy);
@@ -70,19 +69,9 @@ impl Plain {
 
     /// A person's ten values by the row's key.
     pub(crate) fn get(&self, number: usize) -> [String; 10] {
-        self.read("id", [key(number)])
-    }
-
-    /// A person's ten values by the e-mail address.
-    pub(crate) fn find(&self, email: &str) -> [String; 10] {
-        self.read("email", [email])
-    }
-
-    fn read(&self, by: &str, wanted: [impl rusqlite::ToSql; 1]) -> [String; 10] {
-        let sql = format!("SELECT {COLUMNS} FROM person WHERE {by} = ?1");
-        let mut statement = self.0.prepare_cached(&sql).unwrap();
+        let mut statement = self.db.prepare_cached(&self.select).unwrap();
         statement
-            .query_row(params_from_iter(wanted), |row| {
+            .query_row([key(number)], |row| {
                 let mut all: [String; 10] = Default::default();
                 for (at, value) in all.iter_mut().enumerate() {
                     *value = row.get(at)?;
