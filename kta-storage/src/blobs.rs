@@ -383,7 +383,7 @@ fn detail(error: &std::io::Error) -> &'static str {
     }
 }
 
-fn hex(bytes: &[u8; 16]) -> String {
+pub(crate) fn hex(bytes: &[u8; 16]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(32), |mut text, byte| {

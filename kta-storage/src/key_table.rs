@@ -178,6 +178,7 @@ impl fmt::Debug for SqliteKeyTable {
     }
 }
 
+/// All that is wanted, from one moment.
 fn read(db: &Connection, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
     let moment = db.unchecked_transaction().map_err(told("read"))?;
     let Some(firm) = Firm::of(&moment, tenant)? else {
@@ -500,7 +501,7 @@ fn cell_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Cell> {
 }
 
 /// A former key as it stands in its column: without the wrapped bytes, which have their own.
-fn former_body(former: &FormerKey) -> Result<Vec<u8>> {
+pub(crate) fn former_body(former: &FormerKey) -> Result<Vec<u8>> {
     match former.state {
         FormerState::Dropped(_) => to_json(former),
         FormerState::Kept(_) => to_json(&FormerKey {
@@ -510,7 +511,7 @@ fn former_body(former: &FormerKey) -> Result<Vec<u8>> {
     }
 }
 
-fn former_key(body: &[u8], wrapped: Option<Vec<u8>>) -> serde_json::Result<FormerKey> {
+pub(crate) fn former_key(body: &[u8], wrapped: Option<Vec<u8>>) -> serde_json::Result<FormerKey> {
     let mut former: FormerKey = serde_json::from_slice(body)?;
     if let (FormerState::Kept(empty), Some(bytes)) = (&mut former.state, wrapped) {
         *empty = WrappedKey::from_bytes(bytes);

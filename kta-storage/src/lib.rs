@@ -4,11 +4,24 @@
 mod anchor;
 mod blobs;
 mod clock;
+mod fixity;
+mod form;
 mod key_table;
+#[cfg(feature = "object-store")]
+mod object;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod row;
+mod rules;
 mod sqlite;
 
 pub use anchor::AnchorFile;
 pub use blobs::DiskBlobs;
 pub use clock::SystemClock;
+pub use fixity::Fixity;
 pub use key_table::SqliteKeyTable;
+#[cfg(feature = "object-store")]
+pub use object::{AzureConfig, ObjectBlobs, S3Config};
+#[cfg(feature = "postgres")]
+pub use postgres::{PgKeyTable, PgOptions, PgOwner, PgStore};
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -1,4 +1,5 @@
-//! The SQLite store and the one in memory give the same answers to the same random history.
+//! The stores of this crate and the one in memory give the same answers to the same random
+//! history.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -38,6 +39,28 @@ proptest! {
             let sqlite = SqliteStore::open(folder.join("firm.db")).unwrap();
             prop_assert_eq!(state(&memory, &rows).await, state(&sqlite, &rows).await);
             std::fs::remove_dir_all(folder).unwrap();
+            Ok(())
+        })?;
+    }
+}
+
+#[cfg(feature = "postgres")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_store_on_a_server_answers_like_the_one_in_memory(history in prop::collection::vec(step(), 1..25)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let rows = Samples::of("agreement");
+            let memory = MemoryStore::new();
+            let server = common::cluster::Cluster::shared().by_socket("kta_app", "kta");
+            let server = kta_storage::PgStore::open(&server).await.unwrap();
+            for step in history {
+                let (one, other) = (play(&memory, &rows, &step).await, play(&server, &rows, &step).await);
+                prop_assert_eq!(one, other, "{:?}", step);
+            }
+            prop_assert_eq!(state(&memory, &rows).await, state(&server, &rows).await);
             Ok(())
         })?;
     }

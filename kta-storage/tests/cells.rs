@@ -124,7 +124,7 @@ async fn a_wrapped_key_stands_in_the_file_once_and_a_replaced_one_nowhere() {
     let mut town = Town::at(&file).await;
     let mut ever = HashSet::new();
     let mut looks = 0;
-    for round in 0..60 {
+    for round in 0..45 {
         let many = 1 + town.roll(70);
         town.enroll(many).await;
         ever.extend(town.wrapped().await);
@@ -164,7 +164,7 @@ async fn a_wrapped_key_stands_in_the_file_once_and_a_replaced_one_nowhere() {
         }
     }
     assert!(
-        looks > 10 && ever.len() > 2_000,
+        looks > 8 && ever.len() > 1_500,
         "{looks} looks, {} keys",
         ever.len()
     );
@@ -264,10 +264,14 @@ fn version_three(new: &Path, file: &Path, rows: &BTreeMap<TenantId, KeyRows>) {
 
 /// How often each of these stands in the files of a folder.
 fn count(folder: &Path, wanted: &HashSet<[u8; 16]>) -> HashMap<[u8; 16], usize> {
+    // Most windows are turned away by their last two bytes.
+    let end = |one: &[u8]| usize::from(u16::from_be_bytes([one[14], one[15]]));
+    let mut ends = vec![false; 1 << 16];
+    wanted.iter().for_each(|one| ends[end(one)] = true);
     let mut counted = HashMap::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let bytes = std::fs::read(entry.path()).unwrap();
-        for window in bytes.windows(16) {
+        for window in bytes.windows(16).filter(|window| ends[end(window)]) {
             let window: [u8; 16] = window.try_into().unwrap();
             if wanted.contains(&window) {
                 *counted.entry(window).or_insert(0) += 1;

@@ -1,72 +1,163 @@
-//! A writing process is killed at random moments: what it was told is kept, what is half is not
-//! there.
+//! A working process is killed at random moments: what it was told is kept, what is half is not
+//! there, no copy is unknown, and no permit was given without its entry.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use kta_core::audit::{Entry, Label, Log};
+use kta_core::conformance::Desk;
 use kta_core::conformance::store::Samples;
-use kta_core::id::{RecordId, TenantId};
-use kta_core::pii::RecordKey;
-use kta_core::ports::store::{Change, ChangeSet, Durability, Expected};
+use kta_core::id::{PlacementId, RecordId, TenantId};
+use kta_core::memory::{RulesPolicy, SeededEntropy};
+use kta_core::pii::{Category, Placement, RecordKey};
+use kta_core::policy::{Act, Gate, Purpose, Role};
+use kta_core::ports::store::{
+    Change, ChangeSet, Durability, Expected, PlacementQuery, RecordBy, RecordQuery,
+};
 use kta_core::ports::{Ledger as _, Store as _};
-use kta_storage::SqliteStore;
+use kta_storage::{SqliteStore, SystemClock};
 
-/// How often the process is killed.
-const ROUNDS: u64 = 25;
+/// How often a process is killed on each file.
+const ROUNDS: u64 = 64;
+const FILES: u64 = 8;
 const FILE: &str = "KTA_STORAGE_CRASH_FILE";
 
 #[tokio::test]
 async fn a_killed_process_loses_nothing_it_was_told_and_leaves_no_half_commit() {
-    let file = common::folder("crash").join("firm.db");
-    let mut told = BTreeSet::new();
-    for round in 0..ROUNDS {
-        told.append(&mut run_and_kill(&file, round));
-        let store = SqliteStore::open(&file).unwrap();
-        store.check().await.unwrap();
-        let mut log = Log::new("crash.example");
-        let mut written = BTreeSet::new();
-        for entry in store.entries(rows().tenant, 0, usize::MAX).await.unwrap() {
-            // `append` refuses a gap, a repetition and a step back in time.
-            log.append(&entry).unwrap();
-            let entry = Entry::parse(&entry).unwrap();
-            let number = entry.event.facts[&Label::fixed("number")]
-                .to_string()
-                .parse()
-                .unwrap();
-            assert!(written.insert(number), "one commit, one entry");
-        }
-        assert_eq!(log.size(), store.size(rows().tenant).await.unwrap());
-        let lost: Vec<_> = told.difference(&written).collect();
-        assert!(lost.is_empty(), "round {round} lost {lost:?}");
-        for number in &written {
-            assert!(
-                store.record(&key(*number)).await.unwrap().is_some(),
-                "an entry without its record"
-            );
-        }
-        assert_eq!(
-            records(&store).await,
-            written.len(),
-            "a record without its entry"
-        );
+    // Files of their own, so that none grows long: each is read whole at each opening.
+    let (mut rounds, mut commits, mut permits) = (0, 0, 0);
+    for _ in 0..FILES {
+        let file = common::folder("crash").join("firm.db");
+        let told = killed_again_and_again(&file).await;
+        rounds += told.rounds;
+        commits += told.commits.len();
+        permits += told.permits.len();
+        std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
     }
+    println!("{rounds} rounds at work, {commits} commits, {permits} permits");
     assert!(
-        told.len() > 100,
-        "the process was killed before it did anything: {}",
-        told.len()
+        rounds > FILES * ROUNDS / 3 && permits > 50,
+        "killed before it did anything: {rounds} rounds, {commits} commits, {permits} permits"
     );
 }
 
-/// Runs the child until a random moment; gives the numbers of the commits it was answered.
-fn run_and_kill(file: &std::path::Path, round: u64) -> BTreeSet<u64> {
+async fn killed_again_and_again(file: &Path) -> Told {
+    let (mut told, mut seen) = (Told::default(), Seen::new());
+    for round in 0..ROUNDS {
+        let before = told.commits.len() + told.permits.len();
+        run_and_kill(file, round, &mut told);
+        let busy = told.commits.len() + told.permits.len() > before;
+        let store = SqliteStore::open(file).unwrap();
+        seen.look(&store).await;
+        let lost: Vec<_> = told.commits.difference(&seen.commits).collect();
+        assert!(lost.is_empty(), "round {round} lost {lost:?}");
+        let unknown: Vec<_> = told.permits.difference(&seen.permits).collect();
+        assert!(
+            unknown.is_empty(),
+            "round {round}: no entry for {unknown:?}"
+        );
+        // Every row, every page: often enough, and at the end.
+        if round % 25 == 24 || round + 1 == ROUNDS {
+            store.check().await.unwrap();
+            seen.nothing_else(&store).await;
+        }
+        told.rounds += u64::from(busy);
+    }
+    let mut afresh = Seen::new();
+    afresh.look(&SqliteStore::open(file).unwrap()).await;
+    assert_eq!(afresh.log.root(), seen.log.root(), "nothing was rewritten");
+    told
+}
+
+/// What the process was answered before it died.
+#[derive(Default)]
+struct Told {
+    commits: BTreeSet<u64>,
+    permits: BTreeSet<String>,
+    /// Rounds in which it was answered anything.
+    rounds: u64,
+}
+
+/// What the file holds, read on from where the last look ended.
+struct Seen {
+    log: Log,
+    commits: BTreeSet<u64>,
+    permits: BTreeSet<String>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self {
+            log: Log::new("crash.example"),
+            commits: BTreeSet::new(),
+            permits: BTreeSet::new(),
+        }
+    }
+
+    /// Reads the new entries; each new commit has its record and its placement.
+    async fn look(&mut self, store: &SqliteStore) {
+        let tenant = rows().tenant;
+        assert!(store.size(tenant).await.unwrap() >= self.log.size());
+        let entries = store.entries(tenant, self.log.size(), usize::MAX).await;
+        for bytes in entries.unwrap() {
+            // `append` refuses a gap, a repetition and a step back in time.
+            self.log.append(&bytes).unwrap();
+            let event = Entry::parse(&bytes).unwrap().event;
+            if let Some(number) = event.facts.get(&Label::fixed("number")) {
+                let number = number.to_string().parse().unwrap();
+                assert!(self.commits.insert(number), "one commit, one entry");
+                let record = store.record(&key(number)).await.unwrap();
+                assert!(record.is_some(), "an entry without its record");
+            }
+            self.permits.extend(event.permit.map(|id| id.to_string()));
+        }
+        assert_eq!(self.log.size(), store.size(tenant).await.unwrap());
+    }
+
+    /// There is no record without its entry, and none of which the register knows no copy.
+    async fn nothing_else(&self, store: &SqliteStore) {
+        let query = RecordQuery {
+            tenant: rows().tenant,
+            by: RecordBy::Subject(rows().subject(1)),
+            after: None,
+            limit: usize::MAX,
+        };
+        let records = store.records(&query).await.unwrap();
+        assert_eq!(
+            records.len(),
+            self.commits.len(),
+            "a record without its entry"
+        );
+        let query = PlacementQuery::of(rows().tenant, rows().subject(1));
+        let known: BTreeMap<_, _> = store
+            .placements(&query)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|placement| (placement.id, placement))
+            .collect();
+        assert_eq!(
+            known.len(),
+            self.commits.len(),
+            "a placement without its entry"
+        );
+        for number in &self.commits {
+            assert!(known.contains_key(&copy(*number).id), "a copy nobody knows");
+        }
+    }
+}
+
+/// Runs the child until a random moment, and takes down what it was answered.
+fn run_and_kill(file: &Path, round: u64, told: &mut Told) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "the_process_that_is_killed",
@@ -79,32 +170,39 @@ fn run_and_kill(file: &std::path::Path, round: u64) -> BTreeSet<u64> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // From the first answer on, up to a quarter of a second.
-    let first = lines.by_ref().map_while(Result::ok).find_map(number_of);
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let mut take = |line: String| {
+        if let Some(number) = told_in(&line, "told ") {
+            told.commits.insert(number.parse().unwrap());
+        } else if let Some(permit) = told_in(&line, "permit ") {
+            told.permits.insert(permit.to_owned());
+        }
+    };
+    let mut random = RandomState::new().build_hasher();
+    random.write_u64(round);
+    // Most are killed at work; every fourth perhaps while it opens the file, which it does again
+    // and again after others that were killed.
+    let most = if round % 4 == 3 {
+        20_000
+    } else {
+        let first = lines.by_ref().find(|line| line.contains("told "));
+        first.into_iter().for_each(&mut take);
+        8_000
+    };
     let killer = std::thread::spawn(move || {
-        let mut random = RandomState::new().build_hasher();
-        random.write_u64(round);
-        std::thread::sleep(Duration::from_micros(random.finish() % 250_000));
+        std::thread::sleep(Duration::from_micros(random.finish() % most));
         child.kill().unwrap();
         child.wait().unwrap();
     });
-    let told = first
-        .into_iter()
-        .chain(lines.map_while(Result::ok).filter_map(number_of))
-        .collect();
+    lines.for_each(take);
     killer.join().unwrap();
-    told
 }
 
-fn number_of(line: impl AsRef<str>) -> Option<u64> {
-    // The last line may have been cut: it counts only with its end.
-    line.as_ref()
-        .split_once("told ")?
-        .1
-        .strip_suffix(" .")?
-        .parse()
-        .ok()
+/// The last line may have been cut: it counts only with its end.
+fn told_in<'l>(line: &'l str, what: &str) -> Option<&'l str> {
+    line.split_once(what)?.1.strip_suffix(" .")
 }
 
 #[test]
@@ -120,7 +218,8 @@ fn the_process_that_is_killed() {
     runtime.block_on(async {
         let store = SqliteStore::open(file).unwrap();
         let begin = store.size(rows().tenant).await.unwrap();
-        let workers: Vec<_> = (0..8)
+        let gate = Arc::new(gate(&store));
+        let mut workers: Vec<_> = (0..8)
             .map(|worker| {
                 let store = store.clone();
                 tokio::spawn(async move {
@@ -133,18 +232,54 @@ fn the_process_that_is_killed() {
                 })
             })
             .collect();
+        workers.extend((0..2).map(|_| {
+            let gate = gate.clone();
+            tokio::spawn(async move {
+                let desk = Desk::of(rows().tenant);
+                loop {
+                    let actor = desk.actor(Role::Paralegal);
+                    let session = gate.session(actor, Role::Paralegal, Purpose::Representation);
+                    let scope = desk.scope(desk.beneficiary(), Category::Identity);
+                    let permit = session.permit(Act::Open, scope).await.unwrap();
+                    writeln!(std::io::stdout().lock(), "permit {} .", permit.id()).unwrap();
+                }
+            })
+        }));
         for worker in workers {
             worker.await.unwrap();
         }
     });
 }
 
+/// A firm's ordinary gate over the store.
+fn gate(store: &SqliteStore) -> Gate {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seed = u64::try_from(since.unwrap().as_nanos() % u128::from(u64::MAX)).unwrap();
+    let gate = Gate::new(
+        rows().tenant,
+        Arc::new(RulesPolicy::new()),
+        Arc::new(store.clone()),
+        Arc::new(SystemClock),
+        Arc::new(SeededEntropy::new(seed)),
+    );
+    let desk = Desk::of(rows().tenant);
+    let directory = desk.gate().directory(Clone::clone);
+    gate.amend_directory(|own| *own = directory);
+    gate
+}
+
+/// A record, its placement and its entry.
 fn set(number: u64) -> ChangeSet {
     let rows = rows();
     let mut record = rows.record(1, 1, 1);
     record.key = key(number);
+    // Short rows: the file is read whole at each opening.
+    record
+        .fields
+        .retain(|_, field| field.sealed.as_bytes().len() < 1_000);
     let mut set = rows
         .set(0)
+        .with(Change::PutPlacement(copy(number)))
         .with(Change::PutRecord {
             record,
             index: vec![rows.tag(1)],
@@ -157,16 +292,11 @@ fn set(number: u64) -> ChangeSet {
     set
 }
 
-async fn records(store: &SqliteStore) -> usize {
-    use kta_core::ports::store::{RecordBy, RecordQuery};
-    let by = RecordBy::Subject(rows().subject(1));
-    let query = RecordQuery {
-        tenant: rows().tenant,
-        by,
-        after: None,
-        limit: usize::MAX,
-    };
-    store.records(&query).await.unwrap().len()
+fn copy(number: u64) -> Placement {
+    Placement {
+        id: PlacementId::derived(&[&number.to_be_bytes()]),
+        ..rows().placement(1, 1, "kta-store")
+    }
 }
 
 fn rows() -> Samples {

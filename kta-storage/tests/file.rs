@@ -257,6 +257,103 @@ async fn an_older_copy_of_the_store_put_back_is_a_fork() {
     assert_eq!(open(&file).await.unwrap().size(), 9);
 }
 
+#[tokio::test]
+async fn a_log_is_resumed_where_the_anchor_was_kept_and_an_older_copy_is_a_fork_there_too() {
+    let folder = common::folder("resumed");
+    let (file, old) = (folder.join("firm.db"), folder.join("older.db"));
+    let anchor = AnchorFile::at(folder.join("firm.anchor"));
+    let tenant = rows().tenant;
+    fill(&file, 5).await;
+    std::fs::copy(&file, &old).unwrap();
+    fill(&file, 3).await;
+    let resume = async |file: &Path| {
+        let store = Counting(SqliteStore::open(file).unwrap(), 0.into());
+        let log = anchor
+            .resume_log(&store, tenant, "firm.example", None)
+            .await;
+        log.map(|log| (log, store.1.into_inner()))
+    };
+    // Nothing kept: the whole log.
+    let (log, read) = resume(&file).await.unwrap();
+    assert_eq!((log.size(), read), (8, 8));
+    let last = SqliteStore::open(&file)
+        .unwrap()
+        .entries(tenant, 7, 1)
+        .await
+        .unwrap();
+    anchor.keep(&log, &last[0]).unwrap();
+    assert_eq!(anchor.known().unwrap(), Some(log.anchor()));
+    // Kept: what came since, and the entry before.
+    fill(&file, 2).await;
+    let (longer, read) = resume(&file).await.unwrap();
+    assert_eq!((longer.size(), read), (10, 3));
+    let store = SqliteStore::open(&file).unwrap();
+    let whole = anchor.open_log(&store, tenant, "firm.example", None).await;
+    assert_eq!(whole.unwrap(), longer);
+    drop(store);
+    // An older copy, and one that was written on beyond it.
+    assert_eq!(code(resume(&old).await), Code::AudFork);
+    fill(&old, 9).await;
+    assert_eq!(code(resume(&old).await), Code::AudFork);
+    // Nor does it go back, or believe a state of another length.
+    let mut five = kta_core::audit::Log::new("firm.example");
+    let entries = SqliteStore::open(&file)
+        .unwrap()
+        .entries(tenant, 0, 5)
+        .await
+        .unwrap();
+    for entry in &entries {
+        five.append(entry).unwrap();
+    }
+    assert_eq!(code(anchor.keep(&five, &entries[4])), Code::AudFork);
+    let text = std::fs::read_to_string(folder.join("firm.anchor")).unwrap();
+    let (line, state) = text.split_once('\n').unwrap();
+    for bad in [
+        format!("{line}\n{}\n", &state[2..]),
+        format!("{line}\nzz {state}\n"),
+    ] {
+        std::fs::write(folder.join("firm.anchor"), bad).unwrap();
+        assert_eq!(kind(resume(&file).await), FaultKind::Corrupt);
+    }
+    std::fs::write(folder.join("firm.anchor"), text).unwrap();
+    // Without the state it is an anchor still.
+    anchor.advance(longer.anchor()).unwrap();
+    assert_eq!(resume(&file).await.unwrap().1, 10);
+}
+
+/// Counts the entries that are read.
+#[derive(Debug)]
+struct Counting(SqliteStore, std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl kta_core::ports::Ledger for Counting {
+    async fn size(&self, tenant: TenantId) -> kta_core::Result<u64> {
+        self.0.size(tenant).await
+    }
+
+    async fn entries(
+        &self,
+        tenant: TenantId,
+        from: u64,
+        limit: usize,
+    ) -> kta_core::Result<Vec<Vec<u8>>> {
+        let entries = self.0.entries(tenant, from, limit).await?;
+        self.1
+            .fetch_add(entries.len(), std::sync::atomic::Ordering::SeqCst);
+        Ok(entries)
+    }
+
+    async fn trail(
+        &self,
+        tenant: TenantId,
+        subject: kta_core::id::SubjectId,
+        from: kta_core::time::Timestamp,
+        to: kta_core::time::Timestamp,
+    ) -> kta_core::Result<Vec<u64>> {
+        self.0.trail(tenant, subject, from, to).await
+    }
+}
+
 #[test]
 fn an_anchor_never_goes_back_and_a_damaged_one_is_not_believed() {
     let file = common::folder("anchor").join("firm.anchor");

@@ -10,19 +10,19 @@ use std::sync::Arc;
 use kta_core::conformance::Desk;
 use kta_core::conformance::store::Samples;
 use kta_core::crypto::Hierarchy;
-use kta_core::id::{DocumentId, IdempotencyKey, PlacementId, RecordId};
+use kta_core::id::{DocumentId, IdempotencyKey, RecordId};
 use kta_core::memory::{MemoryKms, SeededEntropy};
 use kta_core::pii::placement::CopyOf;
-use kta_core::pii::{
-    Category, Fields, Placement, PlacementKind, PlacementState, Record, RecordKey, Schema,
-};
+use kta_core::pii::{Category, Fields, Placement, PlacementKind, Record, RecordKey, Schema};
 use kta_core::policy::{Act, Form, Role, Sealer};
 use kta_core::ports::blobs::BlobId;
-use kta_core::ports::store::{Change, ChangeSet, Expected};
-use kta_core::ports::{Blobs as _, Erase, Probe, Store as _};
+use kta_core::ports::store::{Change, ChangeSet};
+use kta_core::ports::{Blobs as _, Erase, Store as _};
 use kta_core::retention::Hold;
 use kta_core::{Code, FaultKind};
 use kta_storage::{DiskBlobs, SqliteKeyTable, SqliteStore};
+
+use common::erasing::{erase, found, placement, probe, put};
 
 const CANARIES: [&str; 4] = [
     "Testa Canaria",
@@ -331,72 +331,6 @@ fn of_beneficiary(desk: &Desk, rows: &Samples, number: u8) -> Record {
     record.header = vec![0; 150];
     kta_core::time::Entropy::fill(&entropy, &mut record.header);
     record
-}
-
-async fn put(store: &SqliteStore, desk: &Desk, record: &Record) {
-    let rows = Samples {
-        tenant: desk.tenant(),
-    };
-    let index = vec![rows.tag(1), rows.tag(2)];
-    let put = Change::PutRecord {
-        record: record.clone(),
-        index,
-        expected: Expected::Absent,
-    };
-    store
-        .commit(ChangeSet::new(desk.tenant(), desk.now()).with(put))
-        .await
-        .unwrap();
-}
-
-async fn erase(
-    eraser: &dyn Erase,
-    desk: &Desk,
-    copy: &Placement,
-) -> kta_core::Result<kta_core::ports::Erased> {
-    let session = desk.session(Role::ServiceDestroy);
-    let scope = desk.scope(desk.beneficiary(), Category::Case);
-    let permit = session.permit(Act::Destroy, scope).await.unwrap();
-    eraser
-        .erase(
-            copy,
-            IdempotencyKey::derived("erase", &[copy.id.as_bytes()]),
-            &permit,
-        )
-        .await
-}
-
-async fn probe(eraser: &dyn Erase, desk: &Desk, copy: &Placement) -> Probe {
-    let session = desk.session(Role::ServiceDestroy);
-    let scope = desk.scope(desk.beneficiary(), Category::Case);
-    let permit = session.permit(Act::Probe, scope).await.unwrap();
-    eraser.probe(copy, &permit).await.unwrap()
-}
-
-fn found(probe: &Probe) -> Vec<&str> {
-    let mut what: Vec<_> = probe
-        .residues
-        .iter()
-        .map(|residue| residue.what.as_str())
-        .collect();
-    what.sort_unstable();
-    what
-}
-
-fn placement(desk: &Desk, kind: PlacementKind, record: RecordId) -> Placement {
-    Placement {
-        tenant: desk.tenant(),
-        id: PlacementId::derived(&[record.as_bytes()]),
-        subject: desk.beneficiary(),
-        matter: Some(desk.matter()),
-        system: Placement::STORE,
-        kind,
-        of: CopyOf::Record(record),
-        category: Category::Case,
-        locator: None,
-        state: PlacementState::Present,
-        since: desk.now(),
-    }
 }
 
 fn placement_of(desk: &Desk, number: u8) -> Placement {

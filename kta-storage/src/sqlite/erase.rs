@@ -11,6 +11,7 @@ use kta_core::{Port, Result};
 
 use super::readers::aside;
 use super::{SqliteStore, change, query, scrub};
+use crate::rules;
 
 /// Erases records with their index entries, or index entries alone, and the bytes they stood in.
 ///
@@ -40,9 +41,9 @@ impl Erase for SqliteStore {
         self.inner
             .writer
             .write("erase", Durability::Durable, move |db| {
-                let firm = change::Firm::of(db, copy.tenant)?;
+                let mut firm = change::Firm::of(db, copy.tenant)?;
                 if whole {
-                    if let Some(row) = firm.remove_record(&key)? {
+                    if let Some(row) = rules::remove(&mut firm, &key)? {
                         firm.keep_marks(&copy, &row)?;
                     }
                 } else {

@@ -4,19 +4,14 @@
 use kta_core::{Error, Fault, FaultKind, Port};
 use rusqlite::ErrorCode;
 
+pub(crate) use crate::form::corrupt;
+
 /// Turns an error of SQLite in `operation` of `port` into a fault.
 pub(crate) fn broken(port: Port, operation: &'static str) -> impl Fn(rusqlite::Error) -> Error {
     move |error| {
         let (kind, detail) = judge(&error);
         Fault::new(kind, port, operation).because(detail).into()
     }
-}
-
-/// A stored row that is not what was written.
-pub(crate) fn corrupt(port: Port, operation: &'static str) -> Error {
-    Fault::new(FaultKind::Corrupt, port, operation)
-        .because("a stored row cannot be read")
-        .into()
 }
 
 fn judge(error: &rusqlite::Error) -> (FaultKind, &'static str) {

@@ -243,6 +243,11 @@ impl Leftover {
         Ok(found)
     }
 
+    /// Whether any journal lies beside a database, dead or alive.
+    pub(super) fn any(database: &Path) -> std::io::Result<bool> {
+        files(database).map(|found| !found.is_empty())
+    }
+
     fn lock(path: PathBuf) -> std::io::Result<Option<Self>> {
         let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => file,

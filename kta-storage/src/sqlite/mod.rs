@@ -1,5 +1,6 @@
 //! The firm's own memory in one SQLite file.
 
+mod backup;
 mod change;
 mod erase;
 pub(crate) mod fault;
@@ -7,7 +8,6 @@ mod journal;
 pub(crate) mod open;
 mod query;
 pub(crate) mod readers;
-mod row;
 pub(crate) mod scrub;
 mod writer;
 
@@ -158,40 +158,7 @@ impl SqliteStore {
     /// # Errors
     /// [`Corrupt`](FaultKind::Corrupt) when something is wrong.
     pub async fn check(&self) -> Result<()> {
-        self.read_aside("check", |db| {
-            let told = broken(Port::Store, "check");
-            let sql = "PRAGMA integrity_check(1)";
-            let verdict: String = db.query_row(sql, [], |row| row.get(0)).map_err(told)?;
-            if verdict == "ok" {
-                Ok(())
-            } else {
-                Err(FORM.corrupt("the file is damaged"))
-            }
-        })
-        .await
-    }
-
-    /// Writes a copy of the store, as of one moment and without what was removed, into a new
-    /// file. Keep it apart from the key table's: it opens nothing by itself.
-    ///
-    /// # Errors
-    /// A fault when the file is there already or cannot be written.
-    pub async fn back_up(&self, to: impl AsRef<Path>) -> Result<()> {
-        let to = to.as_ref().to_path_buf();
-        if to.exists() {
-            let fault = Fault::new(FaultKind::Misconfigured, Port::Store, "back up");
-            return Err(fault.because("the file is there already").into());
-        }
-        self.inner.writer.settle("back up").await?;
-        self.inner
-            .writer
-            .between("back up", move |db| {
-                let to = to.to_string_lossy();
-                db.execute("VACUUM INTO ?1", [to])
-                    .map(drop)
-                    .map_err(broken(Port::Store, "back up"))
-            })
-            .await
+        self.read_aside("check", |db| FORM.check(db)).await
     }
 
     /// Reads a few rows at once: they are nearly always in memory, and going to another thread
@@ -235,12 +202,24 @@ impl Store for SqliteStore {
     }
 
     async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>> {
+        if query.limit <= FEW {
+            return self.read_here(|db| query::records(db, query));
+        }
         let query = query.clone();
         self.read_aside("records", move |db| query::records(db, &query))
             .await
     }
 
     async fn placements(&self, query: &PlacementQuery) -> Result<Vec<Placement>> {
+        // Hardly anybody has many copies: those who have are read once more, from the start.
+        let few = PlacementQuery {
+            limit: query.limit.min(FEW),
+            ..query.clone()
+        };
+        let found = self.read_here(|db| query::placements(db, &few))?;
+        if found.len() < FEW || query.limit <= FEW {
+            return Ok(found);
+        }
         let query = query.clone();
         self.read_aside("placements", move |db| query::placements(db, &query))
             .await
@@ -356,6 +335,9 @@ fn check_logs(db: &Connection) -> Result<()> {
         Err(FORM.corrupt("a log does not end where its firm says"))
     }
 }
+
+/// So many rows are read where the caller is: it takes less than going to another thread does.
+const FEW: usize = 64;
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kta_core::{Error, Fault, FaultKind, Port, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::broken;
@@ -35,6 +36,7 @@ impl Form {
         let db = Connection::open_with_flags(path, flags).map_err(self.broken())?;
         let set_up = || {
             db.busy_timeout(PATIENCE)?;
+            keep_plans(&db)?;
             db.pragma_update(None, "query_only", true)?;
             let cache = cache.map(|bytes| -i64::try_from(bytes >> 10).unwrap_or(i64::MAX));
             db.pragma_update(None, "cache_size", cache.unwrap_or(READER_CACHE))?;
@@ -46,8 +48,26 @@ impl Form {
         Ok(db)
     }
 
+    /// Reads the whole file: each page, each index.
+    pub(crate) fn check(&self, db: &Connection) -> Result<()> {
+        let sql = "PRAGMA integrity_check(1)";
+        let verdict: String = db
+            .query_row(sql, [], |row| row.get(0))
+            .map_err(broken(self.port, "check"))?;
+        if verdict == "ok" {
+            Ok(())
+        } else {
+            Err(self.corrupt("the file is damaged"))
+        }
+    }
+
     fn set_up(&self, db: &mut Connection, quota: Option<u64>) -> rusqlite::Result<Result<()>> {
         db.busy_timeout(PATIENCE)?;
+        keep_plans(db)?;
+        // Otherwise SQLite would read, and fail at the first commit.
+        if db.is_readonly("main")? {
+            return Ok(Err(self.misconfigured("the file cannot be written")));
+        }
         // Read before anything is written: a foreign file stays as it was.
         if let Err(error) = self.recognise(db)? {
             return Ok(Err(error));
@@ -139,8 +159,15 @@ impl Form {
     }
 }
 
+/// Lets a prepared statement keep its plan (the query planner stability guarantee). Without it
+/// SQLite plans anew whatever has a bound `LIMIT`, each time that it runs.
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
+}
+
 /// Makes the file if it is not there, readable for its owner only.
-fn touch(path: &Path) -> std::io::Result<()> {
+pub(super) fn touch(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
@@ -167,3 +194,47 @@ const HOME_AT: u32 = 8192;
 
 /// To how many bytes the write-ahead log is cut back once it is written home.
 const JOURNAL_LIMIT: i64 = 64 << 20;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "CREATE TABLE migration (version INTEGER PRIMARY KEY, made_by TEXT);
+        CREATE TABLE kept (what TEXT)";
+
+    fn form(migrations: &'static [&'static str]) -> Form {
+        Form {
+            application: 7,
+            migrations,
+            port: Port::Store,
+        }
+    }
+
+    #[test]
+    fn a_migration_that_breaks_off_leaves_the_version_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("firm.db");
+        let db = form(&[FIRST]).open(&file, None).unwrap();
+        db.execute("INSERT INTO kept VALUES ('one')", []).unwrap();
+        drop(db);
+        let broken = form(&[
+            FIRST,
+            "ALTER TABLE kept ADD COLUMN more TEXT; CREATE TABLE kept (x)",
+        ]);
+        assert!(broken.open(&file, None).is_err());
+        let told = |db: &Connection| -> (u32, i64, String) {
+            let version = db.pragma_query_value(None, "user_version", |row| row.get(0));
+            let columns = "SELECT count(*) FROM pragma_table_info('kept')";
+            let columns = db.query_row(columns, [], |row| row.get(0));
+            let what = db.query_row("SELECT what FROM kept", [], |row| row.get(0));
+            (version.unwrap(), columns.unwrap(), what.unwrap())
+        };
+        let db = form(&[FIRST]).open(&file, None).unwrap();
+        assert_eq!(told(&db), (1, 1, "one".to_owned()));
+        drop(db);
+        let mended = form(&[FIRST, "ALTER TABLE kept ADD COLUMN more TEXT"]);
+        let db = mended.open(&file, None).unwrap();
+        assert_eq!(told(&db), (2, 2, "one".to_owned()));
+    }
+}

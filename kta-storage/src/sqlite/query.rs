@@ -8,12 +8,13 @@ use kta_core::ports::store::{
 };
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
-use kta_core::{Error, Port, Result};
+use kta_core::{Port, Result};
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, named_params, params};
 
-use super::fault::{broken, corrupt};
-use super::row::read_fields;
+use super::fault::broken;
+use crate::form::{json, limit, millis, millis_from, state_name, state_of};
+use crate::row::read_fields;
 
 pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>> {
     let sql = "SELECT subject, record, matter, revision, schema, class, header, fields FROM record
@@ -247,14 +248,12 @@ pub(super) fn trail(
     from: Timestamp,
     to: Timestamp,
 ) -> Result<Vec<u64>> {
-    // Entries are dated to the millisecond: the first one not before `from` is the one above.
-    let whole = Timestamp::from_timestamp_millis(from.timestamp_millis()) == Some(from);
-    let from = millis(from) + i64::from(!whole);
     let sql = "SELECT seq FROM trail WHERE firm = (SELECT no FROM firm WHERE tenant = ?1)
         AND subject = ?2 AND at >= ?3 AND at <= ?4 ORDER BY seq";
     let find = || -> rusqlite::Result<Vec<u64>> {
         let mut statement = db.prepare_cached(sql)?;
-        let wanted = params![tenant.as_bytes(), subject.as_bytes(), from, millis(to)];
+        let (from, to) = (millis_from(from), millis(to));
+        let wanted = params![tenant.as_bytes(), subject.as_bytes(), from, to];
         statement
             .query_map(wanted, |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?
             .collect()
@@ -399,43 +398,6 @@ fn label(row: &Row<'_>, column: usize) -> rusqlite::Result<Label> {
 
 fn unreadable(column: usize, error: FromSqlError) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
-}
-
-pub(super) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|_| corrupt(Port::Store, "read"))
-}
-
-pub(super) const fn state_name(state: JobState) -> &'static str {
-    match state {
-        JobState::Dead => "dead",
-        JobState::Done => "done",
-        JobState::Leased => "leased",
-        JobState::Waiting => "waiting",
-    }
-}
-
-fn state_of(name: &str) -> Option<JobState> {
-    let all = [
-        JobState::Dead,
-        JobState::Done,
-        JobState::Leased,
-        JobState::Waiting,
-    ];
-    all.into_iter().find(|state| state_name(*state) == name)
-}
-
-/// Milliseconds since 1970; every instant has them.
-pub(super) const fn millis(at: Timestamp) -> i64 {
-    at.timestamp_millis()
-}
-
-/// Microseconds since 1970; every instant has them.
-pub(super) const fn micros(at: Timestamp) -> i64 {
-    at.timestamp_micros()
-}
-
-pub(super) fn limit(most: usize) -> i64 {
-    i64::try_from(most).unwrap_or(i64::MAX)
 }
 
 /// Where an entry stands in the table of all firms' logs.

@@ -1,6 +1,11 @@
-//! Folders for tests: one for each call, in the build's own place.
+//! What several tests need; first folders: one for each call, in the build's own place.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+#[cfg(feature = "postgres")]
+pub mod cluster;
+pub mod erasing;
+pub mod killed;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -29,8 +29,9 @@ pub use backend::{Backend, Instructions, Softness, TUNED, backend, built_with, i
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use aes::Aes256Enc;
 use aes_gcm_siv::aead::{AeadInOut as _, KeyInit as _};
-use aes_gcm_siv::{Aes256GcmSiv, Key, Nonce, Tag};
+use aes_gcm_siv::{AesGcmSiv, Key, Nonce, Tag};
 
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::refusal::Code;
@@ -91,12 +92,16 @@ impl Aead for AesGcmSiv256 {
     }
 
     fn keyed(&self, key: &[u8; 32]) -> Box<dyn Keyed> {
-        let key = <&Key<Aes256GcmSiv>>::from(key);
-        Box::new(Expanded(Aes256GcmSiv::new(key)))
+        let key = <&Key<Encrypting>>::from(key);
+        Box::new(Expanded(Encrypting::new(key)))
     }
 }
 
-struct Expanded(Aes256GcmSiv);
+/// GCM-SIV only ever encrypts blocks: a cipher that could decrypt them would expand a second
+/// schedule for each message, and wipe it.
+type Encrypting = AesGcmSiv<Aes256Enc>;
+
+struct Expanded(Encrypting);
 
 impl Keyed for Expanded {
     fn seal_in_place(
@@ -285,7 +290,7 @@ mod tests {
         let mut key = [0; 32];
         Counted::new(3).fill(&mut key);
         // Clearing a vector drops in place and keeps the allocation; an assignment would overwrite.
-        let mut slot = vec![Expanded(Aes256GcmSiv::new((&key).into()))];
+        let mut slot = vec![Expanded(Encrypting::new((&key).into()))];
         let (address, size) = (slot.as_ptr() as usize, size_of_val(&*slot));
         let holds_key = |memory: &[u8]| memory.windows(16).any(|part| part == &key[..16]);
         let Some(before) = memory_at(address, size) else {

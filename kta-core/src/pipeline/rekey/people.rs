@@ -46,7 +46,7 @@ impl Work<'_> {
                 // How far it is stays as it was: should this be all, the person is done again.
                 self.commit().await?;
             }
-            if found.len() < BATCH {
+            if found.len() < PAGE {
                 break;
             }
             after = found.last().map(|record| record.key.record);
@@ -126,7 +126,7 @@ impl Work<'_> {
                 .iter()
                 .filter(|record| !is_of(record, rotation.generation));
             left += others.count() as u64;
-            if found.len() < BATCH {
+            if found.len() < PAGE {
                 break;
             }
             after = found.last().map(|record| record.key.record);
@@ -150,7 +150,7 @@ impl Work<'_> {
             tenant: self.house.tenant(),
             by: RecordBy::Subject(subject),
             after,
-            limit: BATCH,
+            limit: PAGE,
         };
         self.house.doors.store.records(&query).await
     }
@@ -270,3 +270,5 @@ fn is_absent(error: &Error) -> bool {
 
 /// Where sealed bytes name their key, in values, headers and contents alike.
 const GENERATION: core::ops::Range<usize> = 2..6;
+/// Records that are read together: hardly anybody has more.
+const PAGE: usize = 64;

@@ -17,7 +17,7 @@ use kta_core::crypto::IndexTag;
 use kta_core::pii::{Category, Classification, FieldName, Sealed, SealedField};
 
 /// Writes sealed fields.
-pub(super) fn write_fields(fields: &BTreeMap<FieldName, SealedField>) -> Vec<u8> {
+pub(crate) fn write_fields(fields: &BTreeMap<FieldName, SealedField>) -> Vec<u8> {
     let length = fields
         .values()
         .map(|field| field.sealed.as_bytes().len() + 64)
@@ -49,7 +49,7 @@ pub(super) fn write_fields(fields: &BTreeMap<FieldName, SealedField>) -> Vec<u8>
 }
 
 /// Reads sealed fields; `None` for anything that [`write_fields`] does not write.
-pub(super) fn read_fields(bytes: &[u8]) -> Option<BTreeMap<FieldName, SealedField>> {
+pub(crate) fn read_fields(bytes: &[u8]) -> Option<BTreeMap<FieldName, SealedField>> {
     let mut rest = bytes.strip_prefix(&[FORM])?;
     let mut fields = BTreeMap::new();
     for _ in 0..read_number(&mut rest)? {
@@ -82,7 +82,7 @@ pub(super) fn read_fields(bytes: &[u8]) -> Option<BTreeMap<FieldName, SealedFiel
 }
 
 /// Writes index tags.
-pub(super) fn write_tags<'t>(
+pub(crate) fn write_tags<'t>(
     tags: impl ExactSizeIterator<Item = &'t (FieldName, IndexTag)>,
 ) -> Vec<u8> {
     let mut out = vec![FORM];
@@ -95,7 +95,7 @@ pub(super) fn write_tags<'t>(
 }
 
 /// Reads index tags; `None` for anything that [`write_tags`] does not write.
-pub(super) fn read_tags(bytes: &[u8]) -> Option<Vec<(FieldName, IndexTag)>> {
+pub(crate) fn read_tags(bytes: &[u8]) -> Option<Vec<(FieldName, IndexTag)>> {
     let mut rest = bytes.strip_prefix(&[FORM])?;
     let mut tags = Vec::new();
     for _ in 0..read_number(&mut rest)? {
@@ -108,7 +108,7 @@ pub(super) fn read_tags(bytes: &[u8]) -> Option<Vec<(FieldName, IndexTag)>> {
 /// What a probe recognises a removed row by: of each sealed value 16 bytes of its salt, of every
 /// second kibibyte and of its end; of the header the end of its MAC. Several, because a value may
 /// be split where a page ends; none of what is alike in other people's rows.
-pub(super) fn marks_of(fields: &BTreeMap<FieldName, SealedField>, header: &[u8]) -> Vec<u128> {
+pub(crate) fn marks_of(fields: &BTreeMap<FieldName, SealedField>, header: &[u8]) -> Vec<u128> {
     let mut marks: Vec<[u8; 16]> = header.last_chunk().copied().into_iter().collect();
     for bytes in fields.values().map(|field| field.sealed.as_bytes()) {
         let inner = (LEAD..bytes.len())
