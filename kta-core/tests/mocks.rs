@@ -89,7 +89,7 @@ async fn an_opening_that_cannot_be_logged_shows_no_value() {
         .in_sequence(&mut order)
         .returning(|_| {
             Ok(Committed {
-                first: 0,
+                first: Some(0),
                 entries: 1,
             })
         });

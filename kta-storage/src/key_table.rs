@@ -2,6 +2,7 @@
 
 mod cell;
 mod gone;
+mod stamp;
 
 use core::fmt;
 use std::path::{Path, PathBuf};
@@ -23,9 +24,10 @@ use serde::de::DeserializeOwned;
 
 use crate::sqlite::fault::{broken, corrupt};
 use crate::sqlite::open::Form;
-use crate::sqlite::readers::aside;
+use crate::sqlite::readers::{Readers, aside};
 use cell::Cell;
 use gone::{Gone, Owed};
+use stamp::Stamp;
 
 /// A [`KeyTable`] in one SQLite file, apart from the records. Clones are handles to one table.
 ///
@@ -50,6 +52,8 @@ pub struct SqliteKeyTable {
 struct Inner {
     path: PathBuf,
     db: Mutex<Connection>,
+    readers: Readers,
+    stamp: Stamp,
 }
 
 impl SqliteKeyTable {
@@ -69,7 +73,12 @@ impl SqliteKeyTable {
         }
         let db = Mutex::new(db);
         Ok(Self {
-            inner: Arc::new(Inner { path, db }),
+            inner: Arc::new(Inner {
+                readers: Readers::of(&FORM, path.clone(), None),
+                stamp: Stamp::of(&path),
+                path,
+                db,
+            }),
         })
     }
 
@@ -91,16 +100,36 @@ impl SqliteKeyTable {
 #[async_trait]
 impl KeyTable for SqliteKeyTable {
     async fn read(&self, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
-        // A person's rows are read where the caller is, unless a commit is at work: it takes less
-        // than going to another thread does.
-        if let [_] = wanted
-            && let Ok(mut db) = self.inner.db.try_lock()
-        {
-            return read(&mut db, tenant, wanted);
+        let rows = |wanted: &Wanted| !matches!(wanted, Wanted::Children(_));
+        if wanted.len() <= FEW && wanted.iter().all(rows) {
+            // Nearly always in memory: going to another thread would take longer.
+            return self.inner.readers.read(|db| read(db, tenant, wanted));
         }
-        let wanted = wanted.to_vec();
-        self.with("read", move |db, _| read(db, tenant, &wanted))
-            .await
+        let (inner, wanted) = (Arc::clone(&self.inner), wanted.to_vec());
+        aside(Port::KeyTable, "read", move || {
+            inner.readers.read(|db| read(db, tenant, &wanted))
+        })
+        .await
+    }
+
+    async fn revision(&self, tenant: TenantId) -> Result<Option<u64>> {
+        let stamp = self.inner.stamp.now();
+        if let Some(revision) = self.inner.stamp.known(tenant, stamp) {
+            return Ok(Some(revision));
+        }
+        let revision = self.inner.readers.read(|db| {
+            let find = || -> rusqlite::Result<Option<i64>> {
+                db.prepare_cached("SELECT revision FROM head WHERE tenant = ?1")?
+                    .query_row([tenant.as_bytes()], |row| row.get(0))
+                    .optional()
+            };
+            let found = find().map_err(told("revision"))?;
+            Ok(found.map(i64::cast_unsigned))
+        })?;
+        if let Some(revision) = revision {
+            self.inner.stamp.keep(tenant, stamp, revision);
+        }
+        Ok(revision)
     }
 
     async fn commit(&self, change: KeyChange) -> Result<u64> {
@@ -150,8 +179,8 @@ impl fmt::Debug for SqliteKeyTable {
 }
 
 /// All that is wanted, from one moment.
-fn read(db: &mut Connection, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
-    let moment = db.transaction().map_err(told("read"))?;
+fn read(db: &Connection, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows> {
+    let moment = db.unchecked_transaction().map_err(told("read"))?;
     let Some(firm) = Firm::of(&moment, tenant)? else {
         return Ok(KeyRows::default());
     };
@@ -168,6 +197,9 @@ fn read(db: &mut Connection, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyR
     }
     Ok(found)
 }
+
+/// How many rows are read without going to another thread.
+const FEW: usize = 8;
 
 fn apply(db: &Connection, change: &KeyChange, gone: &mut Gone) -> Result<u64> {
     let known = Firm::of(db, change.tenant)?;

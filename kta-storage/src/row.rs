@@ -10,7 +10,8 @@
 //!
 //! Names and byte strings stand behind their length. Lengths and numbers are LEB128.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use kta_core::crypto::IndexTag;
 use kta_core::pii::{Category, Classification, FieldName, Sealed, SealedField};
@@ -154,8 +155,27 @@ fn read_bytes<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
 }
 
 fn read_name(rest: &mut &[u8]) -> Option<FieldName> {
-    FieldName::new(core::str::from_utf8(read_bytes(rest)?).ok()?).ok()
+    let bytes = read_bytes(rest)?;
+    NAMES.with_borrow_mut(|names| {
+        // Schemas have few names, and every row has them: a name is checked and made once.
+        if let Some(name) = names.get(bytes) {
+            return Some(name.clone());
+        }
+        let name = FieldName::new(core::str::from_utf8(bytes).ok()?).ok()?;
+        if names.len() >= KNOWN_NAMES {
+            names.clear();
+        }
+        names.insert(bytes.into(), name.clone());
+        Some(name)
+    })
 }
+
+thread_local! {
+    static NAMES: RefCell<HashMap<Box<[u8]>, FieldName>> = RefCell::default();
+}
+
+/// How many names a thread remembers.
+const KNOWN_NAMES: usize = 1024;
 
 const fn category_byte(category: Category) -> u8 {
     match category {

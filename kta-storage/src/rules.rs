@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use chrono::SubsecRound as _;
 use kta_core::audit::tiles::LONGEST_ENTRY;
-use kta_core::audit::{Event, Label};
+use kta_core::audit::{Entry, Event, Label};
 use kta_core::crypto::IndexTag;
 use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, SubjectId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
@@ -103,7 +104,7 @@ pub(crate) fn commit(rows: &mut impl Rows, change: &ChangeSet) -> Result<Committ
         rows.append(entry)?;
     }
     Ok(Committed {
-        first,
+        first: Some(first),
         entries: rows.log_end().size - first,
     })
 }
@@ -198,18 +199,29 @@ pub(crate) fn file(rows: &mut impl Rows, sheet: &Sheet, expected: Expected) -> R
 }
 
 fn entry(event: &Event, seq: u64, now: Timestamp) -> Result<NewEntry> {
-    let entry = event.clone().into_entry(seq, now);
-    let bytes = entry.canonical();
-    if bytes.is_empty() || bytes.len() > LONGEST_ENTRY {
+    noticed(&event.body(), event.names(), seq, now)
+}
+
+/// The entry over an event's body, which names these persons.
+pub(crate) fn noticed(
+    body: &[u8],
+    names: BTreeSet<SubjectId>,
+    seq: u64,
+    now: Timestamp,
+) -> Result<NewEntry> {
+    // As the entry has it: to the millisecond.
+    let at = now.trunc_subsecs(3);
+    let bytes = Entry::assembled(seq, at, body);
+    if body.is_empty() || bytes.len() > LONGEST_ENTRY {
         return Err(Refusal::new(Code::AudDown)
             .about("length", bytes.len())
             .into());
     }
     Ok(NewEntry {
         seq,
-        at: entry.at,
+        at,
         bytes,
-        names: event.names(),
+        names,
     })
 }
 

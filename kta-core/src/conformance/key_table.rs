@@ -42,6 +42,7 @@ pub async fn an_unknown_tenant_has_nothing(port: &dyn KeyTable) {
         KeyRows::default()
     );
     assert_eq!(port.copies(TENANT).await.unwrap(), []);
+    assert_eq!(port.revision(TENANT).await.unwrap(), None);
 }
 
 /// What a commit wrote is read back as it was, with the revision set.
@@ -93,6 +94,10 @@ pub async fn the_revision_grows_by_one_with_each_commit(port: &dyn KeyTable) {
     for step in 1..=3 {
         let answered = port.commit(next(port).await).await.unwrap();
         assert_eq!(answered, first + step);
+        // Asked twice: what is kept of the first answer must not outlive a commit.
+        for _ in 0..2 {
+            assert_eq!(port.revision(TENANT).await.unwrap(), Some(answered));
+        }
         assert_eq!(head(port).await.revision, answered);
     }
 }

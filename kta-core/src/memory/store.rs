@@ -379,7 +379,7 @@ impl Firm {
             });
         }
         Ok(Committed {
-            first,
+            first: Some(first),
             entries: self.entries.len() as u64 - first,
         })
     }

@@ -4,8 +4,10 @@ mod reseal;
 mod set;
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use crate::audit::{Event, Outcome};
 use crate::crypto::index::{NameForms, Normal};
@@ -75,31 +77,40 @@ impl Sealer {
         fields: &Fields,
         permit: &Permit<'_>,
     ) -> Result<Record> {
-        let person = self.keys.subject_key(form.key.subject).await?;
+        let person = self.keys.kept_key(form.key.subject).await?;
         let key = person.record_key(form.key.record);
-        let mut sealed = BTreeMap::new();
-        let mut envelopes = Vec::with_capacity(fields.len());
-        for (name, value) in fields.iter() {
+        let mut covered = BTreeSet::new();
+        let mut classifications = Vec::with_capacity(fields.len());
+        for (name, _) in fields.iter() {
             let spec = form.schema.field(name).ok_or_else(|| {
                 Error::from(Refusal::new(Code::SynUnmapped).about("field", name.label().clone()))
             })?;
             let mut classification = spec.classification;
             classification.minor |= form.minor;
-            covers(permit, form.key.subject, classification.category)?;
-            let context = form.context(name.as_str());
-            let envelope = key.seal(&context, value.bare().as_bytes(), &*self.entropy)?;
+            if covered.insert(classification.category) {
+                covers(permit, form.key.subject, classification.category)?;
+            }
+            classifications.push(classification);
+        }
+        let values = fields.iter().map(|(name, value)| {
+            let value = value.bare().as_bytes();
+            (form.context(name.as_str()), value)
+        });
+        let envelopes = key.seal_all(&values.collect::<Vec<_>>(), &*self.entropy)?;
+        let names = || fields.iter().map(|(name, _)| name);
+        let listed = names().zip(&envelopes);
+        let listed = listed.map(|(name, envelope)| (name.as_str(), form.revision, envelope));
+        let header = RecordHeader::seal(&key, form.revision, listed)?;
+        let sealed = names().zip(classifications).zip(envelopes);
+        let sealed = sealed.map(|((name, classification), envelope)| {
             let field = SealedField {
                 classification,
                 revision: form.revision,
-                sealed: Sealed::from_bytes(envelope.as_bytes().to_vec()),
+                sealed: Sealed::from_bytes(envelope.into_bytes()),
             };
-            sealed.insert(name.clone(), field);
-            envelopes.push((name.clone(), envelope));
-        }
-        let listed = envelopes
-            .iter()
-            .map(|(name, envelope)| (name.as_str(), form.revision, envelope));
-        let header = RecordHeader::seal(&key, form.revision, listed)?;
+            (name.clone(), field)
+        });
+        let sealed = sealed.collect();
         Ok(Record {
             key: form.key,
             matter: form.matter,
@@ -140,61 +151,53 @@ impl Sealer {
         permit: &Permit<'_>,
     ) -> Result<Fields> {
         let subject = record.key.subject;
-        let fields: Vec<_> = record
-            .fields
-            .iter()
-            .filter(|(_, field)| wanted(field))
-            .collect();
-        let mut categories = std::collections::BTreeSet::new();
-        for (_, field) in &fields {
-            covers(permit, subject, field.classification.category)?;
-            categories.insert(field.classification.category);
+        let mut counts = BTreeMap::<Category, usize>::new();
+        let mut stored = Vec::with_capacity(record.fields.len());
+        for (name, field) in &record.fields {
+            let opened = wanted(field);
+            if opened {
+                *counts.entry(field.classification.category).or_default() += 1;
+            }
+            let envelope = Envelope::parse(field.sealed.as_bytes())?;
+            stored.push((name, field.revision, envelope, opened));
+        }
+        for category in counts.keys() {
+            covers(permit, subject, *category)?;
         }
         permit.require_purpose(record).await?;
-        let person = self.keys.subject_key(subject).await?;
+        let person = self.keys.kept_key(subject).await?;
         let key = person.record_key(record.key.record);
-        let mut envelopes = BTreeMap::new();
-        for (name, field) in &record.fields {
-            envelopes.insert(
-                name,
-                (field.revision, Envelope::parse(field.sealed.as_bytes())?),
-            );
-        }
-        let listed = envelopes
+        let listed = stored
             .iter()
-            .map(|(name, (revision, envelope))| (name.as_str(), *revision, envelope));
+            .map(|(name, revision, envelope, _)| (name.as_str(), *revision, envelope));
         RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
-        let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
-        let events = categories
-            .iter()
-            .map(|category| {
-                let count = fields
-                    .iter()
-                    .filter(|(_, f)| f.classification.category == *category)
-                    .count();
-                opened(event.clone(), *category)
-                    .with("record", record.key.record)
-                    .with("revision", record.revision)
-                    .with("fields", count)
-            })
-            .collect();
-        permit.log_opening(events).await?;
+        let event = |(category, count): (&Category, &usize)| {
+            let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
+            opened(event, *category)
+                .with("record", record.key.record)
+                .with("revision", record.revision)
+                .with("fields", *count)
+        };
+        permit
+            .log_opening(counts.iter().map(event).collect())
+            .await?;
         let mut open = Fields::new();
-        for (name, field) in fields {
+        for (name, revision, envelope, _) in stored.iter().filter(|(.., opened)| *opened) {
             let context = SealContext {
                 tenant: record.key.tenant,
                 subject,
                 matter: record.matter,
                 record: record.key.record,
                 field: name.as_str(),
-                revision: field.revision,
+                revision: *revision,
             };
-            let Some((_, envelope)) = envelopes.get(name) else {
-                continue;
-            };
-            let value = key.open(&context, envelope)?;
-            let value = core::str::from_utf8(&value).map_err(|_| Error::from(Code::CrySwap))?;
-            open.insert(name.clone(), Pii::new(value.to_owned()));
+            let mut value = key.open(&context, envelope)?;
+            // The bytes go on as they are: what is not text is wiped with the error.
+            let value = String::from_utf8(core::mem::take(&mut *value)).map_err(|flaw| {
+                drop(Zeroizing::new(flaw.into_bytes()));
+                Error::from(Code::CrySwap)
+            })?;
+            open.insert((*name).clone(), Pii::new(value));
         }
         Ok(open)
     }
@@ -210,7 +213,7 @@ impl Sealer {
         schema: &Schema,
         fields: &Fields,
     ) -> Result<Vec<(FieldName, IndexTag)>> {
-        let key = self.keys.index_key().await?;
+        let key = self.keys.kept_index_key().await?;
         let mut tags = Vec::new();
         for (name, value) in fields.iter() {
             let Some(spec) = schema.field(name).filter(|spec| spec.indexed) else {
@@ -288,7 +291,7 @@ impl Sealer {
         permit: &Permit<'_>,
     ) -> Result<ContentStream> {
         covers(permit, place.subject, place.category)?;
-        let person = self.keys.subject_key(place.subject).await?;
+        let person = self.keys.kept_key(place.subject).await?;
         let key = person.record_key(place.record());
         let sealed = crypto::segments::seal(
             &key,
@@ -312,7 +315,7 @@ impl Sealer {
         permit: &Permit<'_>,
     ) -> Result<Content> {
         covers(permit, place.subject, place.category)?;
-        let person = self.keys.subject_key(place.subject).await?;
+        let person = self.keys.kept_key(place.subject).await?;
         let event = permit
             .event(Act::Open, Outcome::Done)
             .of_subject(place.subject);

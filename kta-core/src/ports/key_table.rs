@@ -23,6 +23,7 @@ use crate::time::Timestamp;
 ///
 /// # Behavior
 /// - `read` answers all that was wanted from one moment: no commit shows in half of it.
+/// - `revision` answers that of the last commit that was answered, whoever made it.
 /// - An unknown tenant reads as no head and no rows; one tenant's rows never show in another's.
 /// - `Wanted::Subject` gives the person's row with every branch above it, or the tombstone.
 /// - `Wanted::Children` gives exactly the rows whose parent is the node: branches, or, below
@@ -48,6 +49,17 @@ pub trait KeyTable: fmt::Debug + Send + Sync {
     /// # Errors
     /// Faults of the store.
     async fn read(&self, tenant: TenantId, wanted: &[Wanted]) -> Result<KeyRows>;
+
+    /// The revision of one tenant's rows, `None` for an unknown tenant: for whoever keeps what was
+    /// read and asks before each use whether it is still so. An adapter that can answer without
+    /// reading the head does.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    async fn revision(&self, tenant: TenantId) -> Result<Option<u64>> {
+        let rows = self.read(tenant, &[]).await?;
+        Ok(rows.head.map(|head| head.revision))
+    }
 
     /// Changes rows of one tenant and answers the new revision.
     ///

@@ -28,6 +28,8 @@ use crate::time::Timestamp;
 ///   tenant; an entry is never older than the one before it.
 /// - A durable change set survives a crash of the machine once `commit` has returned; a bounded
 ///   one survives a killed process, and a crash of the machine after the stated lag.
+/// - A bounded change set of events alone may be numbered after it was answered, but before any
+///   change set that is committed later; whoever asks the log afterwards finds its entries there.
 /// - What was removed is not found, and its index tags find nothing.
 /// - A tenant sees nothing of another.
 /// - A hold is never altered or dated back: it is placed, and it is released once; the store
@@ -261,8 +263,9 @@ pub enum Durability {
 /// What a commit did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// Number of the first entry it wrote, and of the next entry when it wrote none.
-    pub first: u64,
+    /// Number of the first entry it wrote, and of the next entry when it wrote none. Absent for
+    /// a bounded change set of events alone that the store numbers later.
+    pub first: Option<u64>,
     /// How many entries it wrote.
     pub entries: u64,
 }

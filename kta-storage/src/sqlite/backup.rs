@@ -32,6 +32,7 @@ impl SqliteStore {
                 .map_err(broken(Port::Store, BACK_UP))?;
             part.put_in_place(&to, BACK_UP)
         };
+        self.inner.writer.settle(BACK_UP).await?;
         self.inner.writer.between(BACK_UP, write).await
     }
 

@@ -14,6 +14,7 @@ use kta_core::{Code, Error, Port, Result};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fault::{broken, corrupt};
+use super::journal::Payload;
 use super::query;
 use crate::class::Place;
 use crate::form::{integer, json, limit, micros, millis, state_name, to_json};
@@ -36,6 +37,54 @@ pub(super) fn commit(db: &Connection, change: &ChangeSet) -> Result<Committed> {
     }
     Ok(done)
 }
+
+/// Enters the frames of a journal that the log has not taken yet.
+pub(super) fn enter<'f>(
+    db: &Connection,
+    journal: &[u8; 16],
+    frames: impl Iterator<Item = (u64, &'f [u8])>,
+) -> Result<()> {
+    let known = || -> rusqlite::Result<Option<i64>> {
+        db.prepare_cached("SELECT taken FROM journal WHERE id = ?1")?
+            .query_row([journal], |row| row.get(0))
+            .optional()
+    };
+    let known = known().map_err(told())?.map_or(0, i64::cast_unsigned);
+    let (mut last, mut current) = (known, None);
+    let mut trail = Vec::new();
+    for (number, payload) in frames.filter(|(number, _)| *number > known) {
+        let payload = Payload::read(payload).ok_or_else(|| corrupt(Port::Store, "commit"))?;
+        let tenant = TenantId::from_bytes(payload.tenant);
+        let mut firm = match current.take() {
+            Some((of, firm)) if of == tenant => firm,
+            other => {
+                other.map_or(Ok(()), |(_, firm): (_, Firm<'_>)| firm.keep_log())?;
+                Firm::of(db, tenant)?
+            }
+        };
+        firm.take_in(&payload, &mut trail)?;
+        current = Some((tenant, firm));
+        last = number;
+    }
+    let Some((_, firm)) = current else {
+        return Ok(());
+    };
+    firm.keep_log()?;
+    // In the order of the index: neighbours stand on one page.
+    trail.sort_unstable();
+    for (no, subject, seq, at) in trail {
+        firm.execute(TRAIL, params![no, subject, seq, at])?;
+    }
+    let sql = "INSERT INTO journal (id, taken) VALUES (?1, ?2)
+        ON CONFLICT (id) DO UPDATE SET taken = excluded.taken";
+    firm.execute(sql, params![journal, integer(last)?])
+        .map(drop)
+}
+
+/// A row of the trail: firm, person, number and time of the entry.
+type TrailRow = (i64, [u8; 16], i64, i64);
+
+const TRAIL: &str = "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)";
 
 impl<'c> Firm<'c> {
     /// The firm of this tenant, entered if it is new.
@@ -79,6 +128,22 @@ impl<'c> Firm<'c> {
         let size = u64::try_from(size).map_err(|_| unreadable())?;
         let end = LogEnd { size, at: last_at };
         Ok(Some(Self { db, no, end }))
+    }
+
+    /// Enters events of a journal, and notes whom they name.
+    fn take_in(&mut self, payload: &Payload<'_>, trail: &mut Vec<TrailRow>) -> Result<()> {
+        let at = Timestamp::from_timestamp_millis(payload.millis);
+        let at = at.ok_or_else(|| corrupt(Port::Store, "commit"))?;
+        let now = self.end.at.map_or(at, |last| last.max(at));
+        for event in &payload.events {
+            let names = BTreeSet::new();
+            let entry = rules::noticed(event.body, names, self.end.size, now)?;
+            let (seq, at) = (integer(entry.seq)?, millis(entry.at));
+            let named = event.names.iter();
+            trail.extend(named.map(|subject| (self.no, *subject, seq, at)));
+            self.append(entry)?;
+        }
+        Ok(())
     }
 
     fn keep_log(&self) -> Result<()> {
@@ -212,10 +277,8 @@ impl Rows for Firm<'_> {
             params![query::place(self.no, seq), entry.bytes],
         )?;
         for subject in entry.names {
-            self.execute(
-                "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)",
-                params![self.no, subject.as_bytes(), seq, millis(entry.at)],
-            )?;
+            let at = millis(entry.at);
+            self.execute(TRAIL, params![self.no, subject.as_bytes(), seq, at])?;
         }
         self.end = LogEnd {
             size: entry.seq + 1,

@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod erase;
 pub(crate) mod fault;
+mod journal;
 pub(crate) mod open;
 mod query;
 pub(crate) mod readers;
@@ -26,9 +27,10 @@ use kta_core::ports::store::{
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
 use kta_core::{Fault, FaultKind, Port, Result};
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use fault::broken;
+use journal::{Journal, Leftover};
 use open::Form;
 use readers::{Readers, aside};
 use writer::Writer;
@@ -46,6 +48,10 @@ use writer::Writer;
 ///   write-ahead log and so in the operating system's hands (`synchronous=NORMAL`): it survives a
 ///   killed process. It is on disk with the next durable commit, at the latest after
 ///   [`LAG`](Self::LAG).
+/// - A bounded commit of events alone, such as the entry of an opening, is answered when it stands
+///   in a journal of this process beside the file (`FILE-opened-…`, at most 32 MiB), in the
+///   operating system's hands too. The next transaction enters it into the log, at the latest
+///   after the same lag; what a killed process left in its journal, whoever opens the store next.
 ///
 /// # Erasure
 /// `secure_delete` overwrites what is removed, and [`Erase`](kta_core::ports::Erase) empties the
@@ -74,9 +80,19 @@ pub struct SqliteOptions {
     /// The most bytes that the file may take; what does not fit is a transient fault and no
     /// half-write. Absent: as much as the disk has.
     pub quota: Option<u64>,
+    /// The most bytes of pages that each reading connection keeps in memory; there is one for each
+    /// read at a time. Absent: 16 MiB.
+    pub cache: Option<u64>,
 }
 
 impl SqliteOptions {
+    /// The same with a cache of this many bytes for each reading connection.
+    #[must_use]
+    pub const fn cache(mut self, bytes: u64) -> Self {
+        self.cache = Some(bytes);
+        self
+    }
+
     /// The same with a quota in bytes.
     #[must_use]
     pub const fn quota(mut self, bytes: u64) -> Self {
@@ -106,9 +122,10 @@ impl SqliteStore {
     pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let db = FORM.open(&path, options.quota)?;
+        adopt(&db, &path)?;
         check_logs(&db)?;
-        let writer = Writer::start(db)?;
-        let readers = Readers::of(&FORM, path.clone());
+        let writer = Writer::start(db, Journal::beside(path.clone()))?;
+        let readers = Readers::of(&FORM, path.clone(), options.cache);
         Ok(Self {
             inner: Arc::new(Inner {
                 path,
@@ -130,6 +147,7 @@ impl SqliteStore {
     /// [`Unavailable`](FaultKind::Unavailable) when readers of a past state stand in the way for
     /// seconds; faults of the disk.
     pub async fn checkpoint(&self) -> Result<()> {
+        self.inner.writer.settle("checkpoint").await?;
         self.inner
             .writer
             .between("checkpoint", scrub::empty_log)
@@ -168,6 +186,14 @@ impl Store for SqliteStore {
     async fn commit(&self, change: ChangeSet) -> Result<Committed> {
         change.check()?;
         let durability = change.durability;
+        let alone = change.changes.is_empty() && !change.events.is_empty();
+        if alone && durability == Durability::Bounded && self.inner.writer.note(&change) {
+            let entries = change.events.len() as u64;
+            return Ok(Committed {
+                first: None,
+                entries,
+            });
+        }
         self.inner
             .writer
             .write("commit", durability, move |db| change::commit(db, &change))
@@ -252,10 +278,12 @@ impl Jobs for SqliteStore {
 #[async_trait]
 impl Ledger for SqliteStore {
     async fn size(&self, tenant: TenantId) -> Result<u64> {
+        self.inner.writer.settle("size").await?;
         self.read_here(|db| query::size(db, tenant))
     }
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
+        self.inner.writer.settle("entries").await?;
         self.read_aside("entries", move |db| query::entries(db, tenant, from, limit))
             .await
     }
@@ -267,6 +295,7 @@ impl Ledger for SqliteStore {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<u64>> {
+        self.inner.writer.settle("trail").await?;
         self.read_aside("trail", move |db| {
             query::trail(db, tenant, subject, from, to)
         })
@@ -278,6 +307,22 @@ impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SqliteStore")
     }
+}
+
+/// Enters what processes that were killed left in their journals.
+fn adopt(db: &Connection, path: &Path) -> Result<()> {
+    let told = broken(Port::Store, "open");
+    let unreadable = |_| {
+        let fault = Fault::new(FaultKind::Unavailable, Port::Store, "open");
+        kta_core::Error::from(fault.because("a journal beside the file cannot be read"))
+    };
+    for leftover in Leftover::all(path).map_err(unreadable)? {
+        let step = Transaction::new_unchecked(db, TransactionBehavior::Immediate).map_err(&told)?;
+        change::enter(&step, &leftover.id, leftover.frames())?;
+        step.commit().map_err(&told)?;
+        leftover.remove().map_err(unreadable)?;
+    }
+    Ok(())
 }
 
 /// Whether each firm's log ends where its firm says.
@@ -299,6 +344,10 @@ const FEW: usize = 64;
 
 static FORM: Form = Form {
     application: i32::from_be_bytes(*b"KTAs"),
-    migrations: &[include_str!("schema.sql"), include_str!("classes.sql")],
+    migrations: &[
+        include_str!("schema.sql"),
+        include_str!("journal.sql"),
+        include_str!("classes.sql"),
+    ],
     port: Port::Store,
 };

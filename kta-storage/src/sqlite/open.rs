@@ -31,14 +31,15 @@ impl Form {
     }
 
     /// Opens the file for reading only.
-    pub(crate) fn open_reader(&self, path: &Path) -> Result<Connection> {
+    pub(crate) fn open_reader(&self, path: &Path, cache: Option<u64>) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(self.broken())?;
         let set_up = || {
             db.busy_timeout(PATIENCE)?;
             keep_plans(&db)?;
             db.pragma_update(None, "query_only", true)?;
-            db.pragma_update(None, "cache_size", READER_CACHE)?;
+            let cache = cache.map(|bytes| -i64::try_from(bytes >> 10).unwrap_or(i64::MAX));
+            db.pragma_update(None, "cache_size", cache.unwrap_or(READER_CACHE))?;
             db.pragma_update(None, "temp_store", "MEMORY")?;
             db.set_prepared_statement_cache_capacity(64);
             Ok(())
@@ -78,6 +79,7 @@ impl Form {
         db.pragma_update(None, "cell_size_check", true)?;
         db.pragma_update(None, "cache_size", WRITER_CACHE)?;
         db.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT)?;
+        db.pragma_update(None, "wal_autocheckpoint", HOME_AT)?;
         db.pragma_update(None, "fullfsync", true)?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.set_prepared_statement_cache_capacity(128);
@@ -185,6 +187,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Kibibytes of cache, as SQLite wants them: negative.
 const WRITER_CACHE: i64 = -64 * 1024;
 const READER_CACHE: i64 = -16 * 1024;
+
+/// At how many pages the write-ahead log is written home: each page then goes home once for many
+/// commits, and the disk is waited for that much less often.
+const HOME_AT: u32 = 8192;
 
 /// To how many bytes the write-ahead log is cut back once it is written home.
 const JOURNAL_LIMIT: i64 = 64 << 20;

@@ -10,29 +10,31 @@ use rusqlite::Connection;
 use super::open::Form;
 
 /// A pool of read-only connections; a reader never waits for the writer nor for another reader.
-pub(super) struct Readers {
+pub(crate) struct Readers {
     form: &'static Form,
     path: PathBuf,
+    cache: Option<u64>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) const fn of(form: &'static Form, path: PathBuf) -> Self {
+    pub(crate) const fn of(form: &'static Form, path: PathBuf, cache: Option<u64>) -> Self {
         Self {
             form,
             path,
+            cache,
             idle: Mutex::new(Vec::new()),
         }
     }
 
     /// Reads on a connection that nobody else uses meanwhile.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let idle = self
             .idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let db = idle.map_or_else(|| self.form.open_reader(&self.path), Ok)?;
+        let db = idle.map_or_else(|| self.form.open_reader(&self.path, self.cache), Ok)?;
         let outcome = read(&db);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE && db.is_autocommit() {

@@ -11,18 +11,23 @@
 //! a durable one is synchronised to disk before anybody in it is answered; one of bounded ones
 //! only is answered when it is in the operating system's hands, and carried to disk by the next
 //! durable batch or after [`LAG`], whatever comes first.
+//!
+//! Bounded events alone do not come this way: they are answered when they stand in the
+//! [journal](super::journal), and every transaction first enters what stands there.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kta_core::ports::store::Durability;
+use kta_core::ports::store::{ChangeSet, Durability};
 use kta_core::{Error, Fault, FaultKind, Port, Result};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::change;
 use super::fault::broken;
+use super::journal::{Journal, Noted, Taken};
 
 /// After how long a bounded commit is on disk at the latest, as long as the machine runs.
 pub(super) const LAG: Duration = Duration::from_secs(1);
@@ -31,14 +36,17 @@ pub(super) const LAG: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: Option<Sender<Queued>>,
+    journal: Arc<Journal>,
     room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     /// Starts the thread on its connection.
-    pub(super) fn start(db: Connection) -> Result<Self> {
+    pub(super) fn start(db: Connection, journal: Journal) -> Result<Self> {
         let (queue, waiting) = channel();
+        let journal = Arc::new(journal);
+        let own = Arc::clone(&journal);
         let thread = std::thread::Builder::new()
             .name("kta-store".into())
             .spawn(move || {
@@ -48,6 +56,8 @@ impl Writer {
                     unsynced: None,
                     sync: Sync::Full,
                     failed: false,
+                    journal: own,
+                    taken: None,
                 }
                 .run()
             })
@@ -55,6 +65,7 @@ impl Writer {
         let room = Arc::new(Semaphore::new(ROOM));
         Ok(Self {
             queue: Some(queue),
+            journal,
             room,
             thread: Some(thread),
         })
@@ -80,6 +91,30 @@ impl Writer {
         answer.await.map_err(|_| lost(operation))?
     }
 
+    /// Writes bounded events into the journal; `false` when they must be committed instead.
+    pub(super) fn note(&self, change: &ChangeSet) -> bool {
+        match self.journal.note(change) {
+            Noted::Commit => false,
+            Noted::Written => true,
+            Noted::Tell { now } => {
+                // A thread that is not there any more leaves them to whoever opens the store next.
+                if let Some(queue) = &self.queue {
+                    let work = Work::Look { now };
+                    drop(queue.send(Queued { work, _room: None }));
+                }
+                true
+            }
+        }
+    }
+
+    /// Waits until the log has all that was noted before.
+    pub(super) async fn settle(&self, operation: &'static str) -> Result<()> {
+        if self.journal.is_settled() {
+            return Ok(());
+        }
+        self.write(operation, Durability::Bounded, |_| Ok(())).await
+    }
+
     /// Runs `work` between transactions, on the writer's connection.
     pub(super) async fn between<T: Send + 'static>(
         &self,
@@ -100,7 +135,10 @@ impl Writer {
             .map_err(|_| closed())?;
         let queue = self.queue.as_ref().ok_or_else(closed)?;
         queue
-            .send(Queued { work, _room: room })
+            .send(Queued {
+                work,
+                _room: Some(room),
+            })
             .map_err(|_| closed())
     }
 }
@@ -118,7 +156,7 @@ impl Drop for Writer {
 
 struct Queued {
     work: Work,
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum Work {
@@ -126,6 +164,10 @@ enum Work {
     Inside {
         durability: Durability,
         task: Box<dyn Step>,
+    },
+    /// There is something in the journal.
+    Look {
+        now: bool,
     },
 }
 
@@ -176,6 +218,9 @@ struct Thread {
     sync: Sync,
     /// Whether the disk failed under a commit: nothing is written any more.
     failed: bool,
+    journal: Arc<Journal>,
+    /// What was taken from the journal and is not committed yet.
+    taken: Option<Taken>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -189,7 +234,7 @@ impl Thread {
         while let Some(first) = self.next() {
             let mut batch = Vec::new();
             let mut queued = Some(first);
-            let mut between = None;
+            let (mut between, mut look) = (None, false);
             while let Some(Queued { work, _room }) = queued.take() {
                 match work {
                     Work::Inside { durability, task } => batch.push((durability, task, _room)),
@@ -197,10 +242,14 @@ impl Thread {
                         between = Some(task);
                         break;
                     }
+                    Work::Look { now } => look |= self.looked(now),
                 }
                 if batch.len() < BATCH {
                     queued = self.waiting.try_recv().ok();
                 }
+            }
+            if look && batch.is_empty() {
+                self.carry();
             }
             self.write(batch);
             if let Some(task) = between {
@@ -208,6 +257,15 @@ impl Thread {
             }
         }
         self.tick();
+        if self.taken.is_none() {
+            self.journal.close();
+        }
+    }
+
+    /// Notes that the journal is not empty; whether to look at once.
+    fn looked(&mut self, now: bool) -> bool {
+        self.unsynced.get_or_insert_with(Instant::now);
+        now
     }
 
     /// Waits for work, and carries bounded commits to disk when none comes for too long.
@@ -229,7 +287,7 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, mut batch: Vec<(Durability, Box<dyn Step>, OwnedSemaphorePermit)>) {
+    fn write(&mut self, mut batch: Vec<(Durability, Box<dyn Step>, Option<OwnedSemaphorePermit>)>) {
         if batch.is_empty() {
             return;
         }
@@ -280,9 +338,19 @@ impl Thread {
             self.sync = sync;
         }
         self.db.execute_batch("BEGIN IMMEDIATE").map_err(&told)?;
+        // What was answered before comes before, in the log too.
+        self.taken = self.taken.take().or_else(|| self.journal.take());
+        let mut entered = false;
+        if let Some(taken) = &self.taken {
+            if let Err(error) = change::enter(&self.db, &taken.id, taken.frames()) {
+                self.roll_back();
+                return Err(error);
+            }
+            entered = true;
+        }
         match steps(&self.db) {
-            Ok(true) => {}
-            Ok(false) => return self.db.execute_batch("ROLLBACK").map_err(told),
+            Ok(kept) if kept || entered => {}
+            Ok(_) => return self.db.execute_batch("ROLLBACK").map_err(told),
             Err(error) => {
                 self.roll_back();
                 return Err(told(error));
@@ -297,8 +365,13 @@ impl Thread {
             }
             return Err(told(error));
         }
+        if let Some(taken) = self.taken.take() {
+            self.journal.settle(taken);
+        }
         match sync {
-            Sync::Full => self.unsynced = None,
+            Sync::Full if self.journal.is_settled() => self.unsynced = None,
+            // What was noted meanwhile waits from now on.
+            Sync::Full => self.unsynced = Some(Instant::now()),
             Sync::Normal => drop(self.unsynced.get_or_insert_with(Instant::now)),
         }
         Ok(())
@@ -309,6 +382,12 @@ impl Thread {
             // What cannot be rolled back is, when the connection or the process ends.
             drop(self.db.execute_batch("ROLLBACK"));
         }
+    }
+
+    /// Enters what is in the journal, without waiting for the disk.
+    fn carry(&mut self) {
+        // Failing, it is tried again with the next transaction, at the latest after the lag.
+        drop(self.transact(Sync::Normal, |_| Ok(false)));
     }
 
     /// Carries bounded commits to disk: a synchronised commit takes all before it along.

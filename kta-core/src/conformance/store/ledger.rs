@@ -7,6 +7,7 @@ use super::samples::{Samples, at};
 use crate::Code;
 use crate::audit::{Entry, Label, Log};
 use crate::conformance::code;
+use crate::ports::store::Durability;
 
 /// Every event becomes one entry, in order, numbered from 0 without gaps.
 pub async fn events_become_entries_numbered_without_gaps(port: &dyn Firm) {
@@ -19,7 +20,7 @@ pub async fn events_become_entries_numbered_without_gaps(port: &dyn Firm) {
         let done = port.commit(change).await.unwrap();
         assert_eq!(
             (done.first, done.entries),
-            (set * set.saturating_sub(1) / 2, set)
+            (Some(set * set.saturating_sub(1) / 2), set)
         );
     }
     let said: Vec<_> = parsed(port, &rows)
@@ -62,6 +63,49 @@ pub async fn concurrent_commits_leave_no_gap(port: &dyn Firm) {
                 .iter()
                 .all(|entry| fact(entry, "set") == fact(&three[0], "set"))
         );
+    }
+}
+
+/// Bounded events are in the log for whoever asks, however they are asked for, and stand before
+/// everything that is committed after them.
+pub async fn bounded_events_stand_in_the_log_in_their_order(port: &dyn Firm) {
+    let rows = Samples::of("bounded events");
+    let (mut said, mut bounded) = (Vec::new(), 0);
+    for number in 0..24_u64 {
+        let event = rows.event(Some(1)).with("number", number);
+        let mut set = rows.set(i64::try_from(number).unwrap()).event(event);
+        if number % 5 != 4 {
+            set.durability = Durability::Bounded;
+            bounded += 1;
+        }
+        if number % 7 == 6 {
+            set = set.event(rows.event(None).with("number", number));
+            said.push(number.to_string());
+        }
+        said.push(number.to_string());
+        let (before, events) = (set.durability, set.events.len() as u64);
+        let done = port.commit(set).await.unwrap();
+        assert_eq!(done.entries, events);
+        let first = said.len() as u64 - events;
+        assert!(done.first == Some(first) || done.first.is_none() && before == Durability::Bounded);
+        // Asked for now and then only, so that several are on their way at once.
+        match number {
+            3 => assert_eq!(port.size(rows.tenant).await.unwrap(), said.len() as u64),
+            8 => assert_eq!(parsed(port, &rows).await.len(), said.len()),
+            15 => {
+                let person = rows.subject(1);
+                let trail = port.trail(rows.tenant, person, at(0), at(99)).await;
+                assert_eq!(trail.unwrap().len(), 16);
+            }
+            _ => {}
+        }
+    }
+    let entries = parsed(port, &rows).await;
+    let found: Vec<_> = entries.iter().map(|entry| fact(entry, "number")).collect();
+    assert_eq!((found, bounded), (said, 20));
+    let mut log = Log::new("kit.example");
+    for entry in &entries {
+        log.append(&entry.canonical()).unwrap();
     }
 }
 

@@ -76,6 +76,7 @@ conformance_cases! {$
     settling_a_job_that_is_not_there_is_not_found,
     events_become_entries_numbered_without_gaps,
     concurrent_commits_leave_no_gap,
+    bounded_events_stand_in_the_log_in_their_order,
     an_entry_is_never_older_than_the_one_before,
     entries_come_back_byte_for_byte,
     entries_past_the_end_are_empty,

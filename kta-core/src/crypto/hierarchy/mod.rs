@@ -31,6 +31,7 @@ macro_rules! reread {
 
 mod census;
 mod evidence;
+mod kept;
 mod rotate;
 mod tree;
 mod turn;
@@ -54,13 +55,16 @@ use crate::ports::key_table::{
 use crate::ports::kms::{KekState, Kms};
 use crate::refusal::Code;
 use crate::time::{Entropy, Timestamp};
+use kept::Kept;
 use tree::{Cache, Place};
 
 /// The keys of one tenant: gives each person a key, hands it out, and destroys it.
 ///
-/// All durable state is in the [`KeyTable`] and at the [`Kms`]; a `Hierarchy` only keeps the
+/// All durable state is in the [`KeyTable`] and at the [`Kms`]; a `Hierarchy` keeps the
 /// unwrapped epoch and branch keys of the present epoch, so that handing out a person's key
-/// costs one read of the table and no call to the custodian. It never keeps people's keys.
+/// costs one read of the table and no call to the custodian. For the [`Sealer`](crate::policy::Sealer)
+/// it also keeps the keys of people, at one revision of the table only: before each use it asks
+/// the table for its revision, and any change of it, in any process, wipes them all.
 /// Several hierarchies, in several processes, may work on one table.
 ///
 /// ```
@@ -91,6 +95,7 @@ pub struct Hierarchy {
     table: Arc<dyn KeyTable>,
     entropy: Arc<dyn Entropy>,
     cache: Mutex<Cache>,
+    kept: Kept,
 }
 
 impl Hierarchy {
@@ -136,6 +141,7 @@ impl Hierarchy {
             table,
             entropy,
             cache: Mutex::default(),
+            kept: Kept::default(),
         };
         let head = keys.found(fan_out).await?;
         if let KekState::Destroyed(_) = keys.kms.state(&head.epoch.kek).await? {
@@ -181,6 +187,11 @@ impl Hierarchy {
     /// [`Code::CryErased`] when it was destroyed, [`Code::CryKey`] when the person never had
     /// one. Faults of the ports; `Corrupt` when table and custodian do not fit together.
     pub async fn subject_key(&self, subject: SubjectId) -> Result<SubjectKey> {
+        self.read_key(subject).await.map(|(_, key)| key)
+    }
+
+    /// The person's key, and the revision of the table that has it.
+    async fn read_key(&self, subject: SubjectId) -> Result<(u64, SubjectKey)> {
         reread!(self, &[Wanted::Subject(subject)], |head, rows| {
             if rows.erased.contains_key(&subject) {
                 return Err(Code::CryErased.into());
@@ -190,10 +201,10 @@ impl Hierarchy {
             let secret = tree::open_leaf(self.tenant, &branch, row)?;
             let key = SubjectKey::new(self.tenant, subject, row.generation, &secret);
             let Some((former, secret)) = tree::open_former(self.tenant, &branch, row)? else {
-                return Ok(key);
+                return Ok((head.revision, key));
             };
             let former = SubjectKey::new(self.tenant, subject, former.generation, &secret);
-            Ok(key.beside(former))
+            Ok((head.revision, key.beside(former)))
         })
     }
 
@@ -202,9 +213,15 @@ impl Hierarchy {
     /// # Errors
     /// Faults of the ports.
     pub async fn index_key(&self) -> Result<IndexKey> {
+        self.read_index_key().await.map(|(_, key)| key)
+    }
+
+    /// The newest index key, and the revision of the table that has it.
+    async fn read_index_key(&self) -> Result<(u64, IndexKey)> {
         reread!(self, &[], |head, _rows| {
             let newest = head.index.last().ok_or_else(|| corrupt("index"))?.epoch;
-            self.index_key_in(&head, newest).await
+            let key = self.index_key_in(&head, newest).await?;
+            Ok((head.revision, key))
         })
     }
 
@@ -292,6 +309,7 @@ impl Hierarchy {
     /// key takes effect here at the latest then.
     pub fn forget(&self) {
         *self.cached() = Cache::default();
+        self.kept.forget();
     }
 
     async fn head(&self) -> Result<KeyHead> {

@@ -210,3 +210,33 @@ async fn a_declared_copy_makes_the_evidence_prove_nothing_until_it_is_destroyed(
     let evidence = keys.erase(&[person(3)], now()).await.unwrap();
     assert_eq!(evidence[0].claim(), EraseClaim::Invalid);
 }
+
+#[tokio::test]
+async fn a_kept_key_ends_with_its_person_wherever_the_erasure_is_done() {
+    let firm = Firm::new(77);
+    let (here, there) = (firm.open().await.unwrap(), firm.open().await.unwrap());
+    here.enroll_all(&people(4)).await.unwrap();
+    for keys in [&here, &there] {
+        for subject in people(4) {
+            let kept = keys.kept_key(subject).await.unwrap();
+            assert!(std::sync::Arc::ptr_eq(
+                &kept,
+                &keys.kept_key(subject).await.unwrap()
+            ));
+            let read = keys.subject_key(subject).await.unwrap();
+            assert_eq!(kept.fingerprint(), read.fingerprint());
+        }
+    }
+    let held = there.kept_key(person(2)).await.unwrap();
+    here.erase(&[person(2)], now()).await.unwrap();
+    for keys in [&here, &there] {
+        let gone = keys.kept_key(person(2)).await.map(|_| ());
+        assert_eq!(code(gone), Some(Code::CryErased));
+        assert!(keys.kept_key(person(1)).await.is_ok());
+    }
+    assert_eq!(
+        std::sync::Arc::strong_count(&held),
+        1,
+        "wiped where it was kept"
+    );
+}

@@ -30,6 +30,7 @@ async fn an_erased_persons_key_is_nowhere_in_the_memory_of_the_process() {
     drop(held);
     drop(branch);
     firm.opens(&keys, person(5), &sealed).await.unwrap();
+    drop(keys.kept_key(person(5)).await.unwrap());
     keys.erase(&[person(5)], now()).await.unwrap();
     assert_eq!(wanted.found(), Some(0));
 }

@@ -1,0 +1,162 @@
+//! Filling the store, what it takes on disk, and finding one person among few and many.
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+
+use kta_core::id::RecordId;
+use kta_core::policy::Act;
+use kta_core::ports::Store as _;
+use kta_core::ports::store::{Change, Expected};
+
+use crate::figures::{Figures, Race, median, sized, target};
+use crate::firm::Firm;
+use crate::people::{IN_MATTER, key};
+use crate::plain::Plain;
+use crate::values::{at_random, of};
+
+/// A thousand records a transaction, durable, in turn; then the files.
+pub(crate) fn fill(figures: &mut Figures) {
+    let people = sized(40_000, 6_000);
+    let folder = tempfile::tempdir_in(target()).unwrap();
+    let runtime = crate::runtime();
+    let (ours, theirs) = (folder.path().join("ours"), folder.path().join("plain.db"));
+    let plain = Plain::create(&theirs, "FULL", 64 << 10);
+    let firm = runtime.block_on(Firm::open(&ours, people));
+    let session = firm.session();
+    let (mut ratios, mut with_permits) = (Vec::new(), Vec::new());
+    let (mut us, mut them) = (Vec::new(), Vec::new());
+    for first in (0..people).step_by(1000) {
+        let range = first..first + 1000;
+        let start = Instant::now();
+        let permits = runtime.block_on(firm.permits(&session, Act::Store, range.clone(), people));
+        let asked = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        runtime.block_on(firm.put(range.clone(), &permits));
+        let put = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        plain.put(range);
+        let peer = start.elapsed().as_secs_f64();
+        ratios.push(peer / put);
+        with_permits.push(peer / (put + asked));
+        us.push(put * 1e3);
+        them.push(peer * 1e3);
+    }
+    figures.at_least(
+        "bulk ingest with indexes and audit, ours ÷ plain SQLite",
+        median(ratios),
+        "of its throughput",
+        0.7,
+    );
+    figures.remark(format!(
+        "a record takes {:.1} µs to seal, index, log and keep, in plain SQLite {:.1} µs; counting the permits of its matters of {IN_MATTER}, each decided person by person and on disk, ours has {:.2} of the peer's throughput",
+        median(us), median(them), median(with_permits),
+    ));
+    runtime.block_on(firm.store.checkpoint()).unwrap();
+    plain.settle();
+    // Without the entries of the permits: the peer has nobody to ask.
+    let bytes = |path: &Path| std::fs::metadata(path).unwrap().len() as f64 / people as f64;
+    figures.at_most(
+        "bytes a record with indexes and audit, ours ÷ plain SQLite",
+        bytes(&ours.join("firm.db")) / bytes(&theirs),
+        "times",
+        1.1,
+    );
+    figures.remark(format!(
+        "{:.0} bytes a record, plain SQLite {:.0}; of ours {} are padding that hides the lengths of the ten values, 280 their nonces and tags; the key table has {:.0} more a person",
+        bytes(&ours.join("firm.db")),
+        bytes(&theirs),
+        padding(),
+        bytes(&ours.join("keys.db")),
+    ));
+}
+
+/// By the e-mail address, in a store of few and in one of many.
+pub(crate) fn search(figures: &mut Figures) {
+    let (few, many) = sized((10_000, 1_000_000), (2_000, 40_000));
+    let folder = tempfile::tempdir_in(target()).unwrap();
+    let runtime = crate::runtime();
+    let real = 1_000;
+    println!("  filling stores of {few} and {many} records");
+    let open = |name: &str, records: usize| {
+        runtime.block_on(async {
+            let firm = Firm::open(&folder.path().join(name), real).await;
+            firm.fill(real).await;
+            crowd(&firm, records - real).await;
+            firm
+        })
+    };
+    let (small, large) = (open("few", few), open("many", many));
+    let next = RefCell::new(at_random(real, 5));
+    let (here, there) = (small.session(), large.session());
+    let small_permits = runtime.block_on(small.permits(&here, Act::Open, 0..real, real));
+    let large_permits = runtime.block_on(large.permits(&there, Act::Open, 0..real, real));
+    let find = |firm: &Firm, permits: &[kta_core::policy::Permit<'_>]| {
+        runtime.block_on(async {
+            for _ in 0..16 {
+                let who = next.borrow_mut()();
+                let email = of(who)[6].clone();
+                black_box(firm.find(email, &permits[who / IN_MATTER]).await);
+            }
+        });
+    };
+    let race = Race::run(
+        sized(31, 9),
+        [&mut || find(&large, &large_permits), &mut || {
+            find(&small, &small_permits)
+        }],
+    );
+    figures.at_most(
+        &format!("exact e-mail look-up, {many} records ÷ {few}"),
+        race.ratio(0, 1),
+        "times",
+        1.5,
+    );
+    figures.remark(format!(
+        "a look-up takes {:.0} µs among {many} records: keyed tag, index, record, opening and its entry; the crowd around the {real} people who are looked for has records of one field with tags of their own, under one person's key",
+        race.seconds(0) / 16.0 * 1e6,
+    ));
+}
+
+/// Many more records, each with its own e-mail address in the index.
+async fn crowd(firm: &Firm, many: usize) {
+    let session = firm.session();
+    let permits = firm
+        .permits(&session, Act::Store, 0..IN_MATTER, 1_000)
+        .await;
+    let (pattern, _) = firm.with_email(0, of(0)[6].clone(), &permits[0]).await;
+    for first in (0..many).step_by(5_000) {
+        let mut set = firm.set();
+        for number in first..(first + 5_000).min(many) {
+            let mut record = pattern.clone();
+            record.key.subject = key(firm.tenant(), number + 1_000_000_000).subject;
+            record.key.record = RecordId::derived(&[b"crowd", &number.to_be_bytes()]);
+            let index = firm
+                .email_tags(format!("crowd.{number}@invented.example"))
+                .await;
+            set = set.with(Change::PutRecord {
+                record,
+                index,
+                expected: Expected::Absent,
+            });
+        }
+        firm.store.commit(set).await.unwrap();
+    }
+    firm.store.checkpoint().await.unwrap();
+}
+
+/// Bytes of padding in a record of ours.
+fn padding() -> usize {
+    const STEPS: [usize; 8] = [48, 96, 160, 256, 512, 1024, 2048, 4096];
+    let padded = |length: usize| {
+        STEPS
+            .into_iter()
+            .find(|step| *step > length)
+            .unwrap_or(length)
+    };
+    of(1)
+        .iter()
+        .map(|value| padded(value.len()) - value.len())
+        .sum()
+}
