@@ -64,11 +64,11 @@ pub(crate) fn fill(figures: &mut Figures) {
         1.1,
     );
     figures.remark(format!(
-        "{:.0} bytes a record, plain SQLite {:.0}; of ours {} are padding that hides the lengths of the ten values, 280 their nonces and tags; the key table has {:.0} more a person",
+        "{:.0} bytes a record, plain SQLite {:.0}; of ours {} are padding that hides the lengths of the ten values, 280 their nonces and tags; the key table has {:.0} more a person, its write-ahead log included",
         bytes(&ours.join("firm.db")),
         bytes(&theirs),
         padding(),
-        bytes(&ours.join("keys.db")),
+        bytes(&ours.join("keys.db")) + bytes(&ours.join("keys.db-wal")),
     ));
 }
 
