@@ -417,7 +417,7 @@ impl Firm {
         let event = event.with("record", key.record);
         let change = self.change().with(Change::RemoveRecord(key)).event(event);
         let committed = self.commit(change).await?;
-        books.receipts.insert(number, committed.first.into());
+        books.receipts.insert(number, committed.first);
         Ok(Answer::rows(1))
     }
 

@@ -9,7 +9,8 @@ use kta_core::id::{ActorId, Digest, TenantId};
 use kta_core::memory::MemoryKms;
 use kta_core::pii::{Category, FieldName, Fields, Matter, MatterState, Party, Pii, Record, Schema};
 use kta_core::policy::{
-    Act, Actor, Form, Gate, LawfulBasis, Permit, Purpose, Role, Scope, Sealer, Session,
+    Act, Actor, Form, Gate, LawfulBasis, Origin, Permit, PolicyClass, Purpose, Role, Scope, Sealer,
+    Session,
 };
 use kta_core::ports::Store as _;
 use kta_core::ports::store::{Change, ChangeSet, Expected, RecordBy, RecordQuery};
@@ -28,6 +29,7 @@ pub(crate) struct Firm {
     pub(crate) sealer: Sealer,
     pub(crate) schema: Schema,
     tenant: TenantId,
+    classes: Vec<Digest>,
 }
 
 impl Firm {
@@ -83,7 +85,13 @@ impl Firm {
             }
         });
         let sealer = Sealer::new(keys, entropy);
+        let classes: Vec<_> = (0..crate::values::PURPOSES).map(class).collect();
+        let interned = classes.iter().cloned().map(Change::Intern);
+        let set = interned.fold(ChangeSet::new(tenant, now), ChangeSet::with);
+        store.commit(set).await.unwrap();
+        let classes = classes.iter().map(PolicyClass::id).collect();
         Self {
+            classes,
             store,
             gate,
             sealer,
@@ -129,7 +137,7 @@ impl Firm {
             key: key(self.tenant, who),
             matter: Some(matter(who)),
             schema: &self.schema,
-            class: class(who),
+            class: self.classes[who % self.classes.len()],
             revision: 1,
             minor: false,
         };
@@ -196,7 +204,7 @@ impl Firm {
             key: key(self.tenant, who),
             matter: None,
             schema: &self.schema,
-            class: class(who),
+            class: self.classes[who % self.classes.len()],
             revision: 1,
             minor: false,
         };
@@ -255,12 +263,7 @@ impl Firm {
             .await
             .unwrap()
         {
-            let query = RecordQuery {
-                tenant: self.tenant,
-                by: RecordBy::Tag(EMAIL, tag),
-                after: None,
-                limit: 64,
-            };
+            let query = RecordQuery::all(self.tenant, RecordBy::Tag(EMAIL, tag)).page(None, 64);
             for record in self.store.records(&query).await.unwrap() {
                 // A tag is short, so others have it too; they are not this permit's business.
                 let (subject, category) = (record.key.subject, Category::Identity);
@@ -301,8 +304,16 @@ fn attorney() -> ActorId {
     ActorId::derived(&[b"an invented attorney"])
 }
 
-fn class(who: usize) -> Digest {
-    Digest::of(&[(who % crate::values::PURPOSES) as u8])
+/// As many classes as the peers have purposes.
+fn class(number: usize) -> PolicyClass {
+    PolicyClass {
+        purposes: [(Purpose::Representation, LawfulBasis::Contract)].into(),
+        ground: None,
+        origin: Origin::Direct,
+        retention: Label::new(format!("CASE.{number}")).unwrap(),
+        sharing: Default::default(),
+        objections: Default::default(),
+    }
 }
 
 /// Bytes of page cache: everything stays in memory, here as at the peers.
