@@ -60,7 +60,7 @@ fn record(criterion: &mut Criterion) {
         let sealed: Vec<_> = sealed.collect();
         let fields = sealed
             .iter()
-            .map(|(name, revision, envelope)| (*name, *revision, envelope));
+            .map(|(name, revision, envelope)| (*name, *revision, 0, envelope));
         let header = RecordHeader::seal(&key, 1, fields).unwrap();
         (sealed, header)
     };
@@ -72,7 +72,7 @@ fn record(criterion: &mut Criterion) {
         bench.iter(|| {
             let fields = sealed
                 .iter()
-                .map(|(name, revision, envelope)| (*name, *revision, envelope));
+                .map(|(name, revision, envelope)| (*name, *revision, 0, envelope));
             header.check(&key, 1, fields).unwrap();
             for (name, _, envelope) in &sealed {
                 black_box(key.open(&context(name), envelope).unwrap());

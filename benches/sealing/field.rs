@@ -58,7 +58,7 @@ fn by(provider: Provider, figures: &mut Figures) {
             .collect();
         let sealed = key.seal_all(&places, &OsEntropy).unwrap();
         let fields = names.iter().zip(&sealed);
-        let listed = fields.map(|(name, envelope)| (name.as_str(), 1, envelope));
+        let listed = fields.map(|(name, envelope)| (name.as_str(), 1, 0, envelope));
         black_box(RecordHeader::seal(&key, 1, listed).unwrap());
         black_box(sealed);
     };

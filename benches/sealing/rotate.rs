@@ -217,9 +217,10 @@ fn put(
         let envelope = key.seal(&context(&record, &name, 1), value.as_bytes(), &OsEntropy);
         sealed.push((name, envelope.unwrap()));
     }
-    let listed = sealed
-        .iter()
-        .map(|(name, envelope)| (name.as_str(), 1, envelope));
+    let listed = sealed.iter().map(|(name, envelope)| {
+        let class = schema.field(name).unwrap().classification.code();
+        (name.as_str(), 1, class, envelope)
+    });
     record.header = RecordHeader::seal(&key, 1, listed)
         .unwrap()
         .as_bytes()

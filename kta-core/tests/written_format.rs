@@ -201,8 +201,10 @@ impl<'a> Case<'a> {
             })
             .collect();
         let listed = fields.iter().zip(&sealed);
-        let listed =
-            listed.map(|(field, sealed)| (field.text("field"), field.number("revision"), sealed));
+        let listed = listed.map(|(field, sealed)| {
+            let class = u16::try_from(field.number("classification")).unwrap();
+            (field.text("field"), field.number("revision"), class, sealed)
+        });
         let made = RecordHeader::seal(&key, revision, listed.clone()).unwrap();
         self.is(made.as_bytes(), name);
         made.check(&key, revision, listed).unwrap();

@@ -183,12 +183,14 @@ def content(case):
 
 
 def header(case):
-    listed = bytes([1, 1]) + struct.pack(">IQI", case["generation"], case["record_revision"], len(case["fields"]))
+    first = bytes([1, 2]) + struct.pack(">I", case["generation"])
+    listed = struct.pack(">QI", case["record_revision"], len(case["fields"]))
     for field in sorted(case["fields"], key=lambda field: field["field"].encode()):
         name = field["field"].encode()
-        listed += struct.pack(">H", len(name)) + name + struct.pack(">Q", field["revision"]) + unhex(field["tag"])
+        listed += struct.pack(">H", len(name)) + name
+        listed += struct.pack(">QH", field["revision"], field["classification"]) + unhex(field["tag"])
     place = (part(unhex(case[k])) for k in ("tenant", "subject", "record"))
-    return listed + mac(expand(record_key(case), b"kta1 header"), *place, listed)
+    return first + mac(expand(record_key(case), b"kta1 header"), *place, first, listed)
 
 
 def wrapped(case):
@@ -261,7 +263,8 @@ def cases():
         return {"format": format_, "name": name} | case | answer(MAKERS[format_](case))
 
     def with_tag(case):
-        return {"field": case["field"], "revision": case["revision"], "tag": envelope(case)[-16:].hex()}
+        listed = {"field": case["field"], "revision": case["revision"], "classification": 0x504}
+        return listed | {"tag": envelope(case)[-16:].hex()}
 
     name = field | {"field": "name", "revision": 1, "value": b"Testa".hex(), "nonce": counted(519)}
     born = name | {"field": "born", "revision": 2, "value": b"1978".hex(), "nonce": counted(520)}

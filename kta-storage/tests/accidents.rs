@@ -316,8 +316,8 @@ async fn damage_to_any_page_is_found_at_opening_or_by_the_check() {
 const PEOPLE: u8 = 9;
 
 /// SQLite keeps no checksums of values: a page in the middle of a long one can be another, and
-/// only its bytes tell. Sealed bytes do, when they are opened; the classification beside them is
-/// not sealed, so it is left out here.
+/// only its bytes tell. Sealed bytes do when they are opened, and the record's header does for the
+/// classification beside them; nobody opens anything here, so these are left out.
 async fn only_sealed_bytes_differ(store: &SqliteStore) {
     for number in 1..=PEOPLE {
         let expected = self::record(number);

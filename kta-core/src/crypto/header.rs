@@ -2,22 +2,30 @@
 //!
 //! Sealing each field alone shows a changed or moved field; it cannot show one that is simply
 //! not there any more, nor one that was replaced, together with its revision, by an older one.
-//! The header lists the fields with their revisions and tags, under a MAC.
+//! The header is a MAC over the list of the fields with their revisions, classifications and tags.
 //!
 //! | bytes | what |
 //! | ---: | --- |
 //! | 1 | format version, `1` |
-//! | 1 | suite, `1`: HMAC-SHA256 under HKDF-SHA256 |
+//! | 1 | suite, `2`: HMAC-SHA256 under HKDF-SHA256 |
 //! | 4 | generation of the person's key, big-endian |
+//! | 32 | MAC over the length-prefixed tenant, subject and record, the bytes above, and the list |
+//!
+//! The list is not written, as whoever has the record can make it:
+//!
+//! | bytes | what |
+//! | ---: | --- |
 //! | 8 | revision of the record |
 //! | 4 | number of fields |
-//! | … | for each field, sorted by name: 2 bytes length, the name, 8 bytes revision, 16 bytes tag of the sealed value |
-//! | 32 | MAC over the length-prefixed tenant, subject and record and all bytes above |
+//! | … | for each field, sorted by name: 2 bytes length, the name, 8 bytes revision, 2 bytes [classification](crate::pii::Classification::code), 16 bytes tag of the sealed value |
+//!
+//! So a field cannot be made out to be less sensitive than it was sealed as, either: what somebody
+//! may see is decided by the category that is stored beside the value.
 //!
 //! An old record that is put back *whole*, header and all, is authentic; only its revision
 //! tells. Whoever keeps the records states the revision it expects.
 
-use super::aead::{SUITE, VERSION};
+use super::aead::VERSION;
 use super::derive::{hmac, push, same};
 use super::envelope::Envelope;
 use super::keys::RecordKey;
@@ -29,8 +37,9 @@ use core::fmt;
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecordHeader(Vec<u8>);
 
-/// A field as the header sees it: its name, its revision and its sealed value.
-pub type HeaderField<'a> = (&'a str, u64, &'a Envelope);
+/// A field as the header sees it: its name, its revision, the
+/// [code](crate::pii::Classification::code) of its classification, and its sealed value.
+pub type HeaderField<'a> = (&'a str, u64, u16, &'a Envelope);
 
 impl RecordHeader {
     /// The header of a record that has exactly these fields, in any order.
@@ -42,10 +51,8 @@ impl RecordHeader {
         revision: u64,
         fields: impl IntoIterator<Item = HeaderField<'a>>,
     ) -> Result<Self> {
-        let mut bytes = list(key, revision, fields)?;
-        let mac = mac(key, &bytes);
-        bytes.extend_from_slice(&mac);
-        Ok(Self(bytes))
+        let mac = mac(key, &list(revision, fields)?);
+        Ok(Self([&start(key)[..], &mac].concat()))
     }
 
     /// Header bytes as they were stored. [`check`](Self::check) tells whether they are right.
@@ -71,7 +78,7 @@ impl RecordHeader {
     ///
     /// # Errors
     /// [`Code::CryKey`] for an unknown version, suite or generation, [`Code::CrySwap`] when a
-    /// field is missing, added, exchanged or of another revision, when the record's revision is
+    /// field is missing, added, exchanged, of another revision or classified otherwise, when the record's revision is
     /// not `revision`, or when the header is of another record or was changed.
     pub fn check<'a>(
         &self,
@@ -86,14 +93,10 @@ impl RecordHeader {
         if self.0.get(..6).is_some_and(|written| written != start(key)) {
             return Err(Code::CryKey.into());
         }
-        let bytes = list(key, revision, fields)?;
-        let expected = mac(key, &bytes);
-        let (listed, written) = self.0.split_last_chunk::<32>().ok_or(Code::CrySwap)?;
-        // Both always run, so that the time tells nothing about which of them failed.
-        if same(listed, &bytes) & same(&expected, written) {
-            Ok(())
-        } else {
-            Err(Code::CrySwap.into())
+        let expected = mac(key, &list(revision, fields)?);
+        match self.0.get(6..) {
+            Some(written) if same(&expected, written) => Ok(()),
+            _ => Err(Code::CrySwap.into()),
         }
     }
 }
@@ -110,13 +113,10 @@ fn start(key: &RecordKey) -> [u8; 6] {
     start
 }
 
-fn list<'a>(
-    key: &RecordKey,
-    revision: u64,
-    fields: impl IntoIterator<Item = HeaderField<'a>>,
-) -> Result<Vec<u8>> {
+fn list<'a>(revision: u64, fields: impl IntoIterator<Item = HeaderField<'a>>) -> Result<Vec<u8>> {
     let fields = fields.into_iter();
-    let fields = fields.map(|(name, revision, sealed)| (name, revision, sealed.tag()));
+    let fields =
+        fields.map(|(name, revision, class, sealed)| (name, revision, class, sealed.tag()));
     let mut sorted: Vec<_> = fields.collect();
     // They nearly always come in order.
     sorted.sort_by_key(|(name, ..)| *name);
@@ -125,14 +125,14 @@ fn list<'a>(
     }
     let many = u32::try_from(sorted.len()).map_err(|_| Code::CrySwap)?;
     let mut bytes = Vec::with_capacity(64 + sorted.len() * 64);
-    bytes.extend_from_slice(&start(key));
     bytes.extend_from_slice(&revision.to_be_bytes());
     bytes.extend_from_slice(&many.to_be_bytes());
-    for (name, revision, tag) in sorted {
+    for (name, revision, class, tag) in sorted {
         let length = u16::try_from(name.len()).map_err(|_| Code::CrySwap)?;
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(&revision.to_be_bytes());
+        bytes.extend_from_slice(&class.to_be_bytes());
         bytes.extend_from_slice(&tag);
     }
     Ok(bytes)
@@ -144,8 +144,11 @@ fn mac(key: &RecordKey, bytes: &[u8]) -> [u8; 32] {
     push(&mut place, key.subject().as_bytes());
     push(&mut place, key.record().as_bytes());
     let header_key = key.prk.expand(&[b"kta1 header"]);
-    hmac(&*header_key, &[&place, bytes])
+    hmac(&*header_key, &[&place, &start(key), bytes])
 }
+
+/// A MAC over a list that is not written.
+const SUITE: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -175,27 +178,38 @@ mod tests {
             sealed(&key, "born", 2, b"1978"),
         );
         let older = sealed(&key, "born", 1, b"1977");
-        let header = RecordHeader::seal(&key, 7, [("name", 1, &name), ("born", 2, &born)]).unwrap();
+        let header =
+            RecordHeader::seal(&key, 7, [("name", 1, 7, &name), ("born", 2, 7, &born)]).unwrap();
         let refused = Err(Code::CrySwap.into());
 
         assert_eq!(
-            header.check(&key, 7, [("born", 2, &born), ("name", 1, &name)]),
+            header.check(&key, 7, [("born", 2, 7, &born), ("name", 1, 7, &name)]),
             Ok(())
         );
         assert_eq!(
-            header.check(&key, 7, [("name", 1, &name)]),
+            header.check(&key, 7, [("name", 1, 7, &name)]),
             refused,
             "missing"
         );
-        let added = [("born", 2, &born), ("name", 1, &name), ("sex", 1, &older)];
+        let added = [
+            ("born", 2, 7, &born),
+            ("name", 1, 7, &name),
+            ("sex", 1, 7, &older),
+        ];
         assert_eq!(header.check(&key, 7, added), refused, "added");
-        let exchanged = [("born", 1, &older), ("name", 1, &name)];
+        let exchanged = [("born", 1, 7, &older), ("name", 1, 7, &name)];
         assert_eq!(header.check(&key, 7, exchanged), refused, "older");
-        let renumbered = [("born", 2, &older), ("name", 1, &name)];
+        let renumbered = [("born", 2, 7, &older), ("name", 1, 7, &name)];
         assert_eq!(header.check(&key, 7, renumbered), refused, "older as newer");
-        let all = [("born", 2, &born), ("name", 1, &name)];
+        let all = [("born", 2, 7, &born), ("name", 1, 7, &name)];
         assert_eq!(header.check(&key, 8, all), refused, "whole record put back");
-        let twice = [("born", 2, &born), ("born", 2, &born)];
+        let lowered = [("born", 2, 7, &born), ("name", 1, 6, &name)];
+        assert_eq!(
+            header.check(&key, 7, lowered),
+            refused,
+            "classified otherwise"
+        );
+        let twice = [("born", 2, 7, &born), ("born", 2, 7, &born)];
         assert_eq!(header.check(&key, 7, twice), refused, "twice");
     }
 
@@ -204,13 +218,13 @@ mod tests {
         let subject = subject_key();
         let key = subject.record_key(place().record);
         let name = sealed(&key, "name", 1, b"Testa");
-        let header = RecordHeader::seal(&key, 1, [("name", 1, &name)]).unwrap();
+        let header = RecordHeader::seal(&key, 1, [("name", 1, 7, &name)]).unwrap();
         let other = subject.record_key(RecordId::from_bytes([5; 16]));
-        assert!(header.check(&other, 1, [("name", 1, &name)]).is_err());
+        assert!(header.check(&other, 1, [("name", 1, 7, &name)]).is_err());
         for position in 0..header.as_bytes().len() {
             let mut changed = header.as_bytes().to_vec();
             changed[position] ^= 1;
-            let outcome = RecordHeader::from_bytes(changed).check(&key, 1, [("name", 1, &name)]);
+            let outcome = RecordHeader::from_bytes(changed).check(&key, 1, [("name", 1, 7, &name)]);
             let expected = if position < 6 {
                 Code::CryKey
             } else {
@@ -218,7 +232,7 @@ mod tests {
             };
             assert_eq!(outcome, Err(expected.into()), "byte {position}");
             let short = RecordHeader::from_bytes(header.as_bytes()[..position].to_vec());
-            assert!(short.check(&key, 1, [("name", 1, &name)]).is_err());
+            assert!(short.check(&key, 1, [("name", 1, 7, &name)]).is_err());
         }
     }
 
@@ -226,10 +240,11 @@ mod tests {
     fn names_and_neighbours_cannot_be_confused() {
         let key = subject_key().record_key(place().record);
         let value = sealed(&key, "name", 1, b"Testa");
-        let header = RecordHeader::seal(&key, 1, [("ab", 1, &value), ("c", 1, &value)]).unwrap();
+        let header =
+            RecordHeader::seal(&key, 1, [("ab", 1, 7, &value), ("c", 1, 7, &value)]).unwrap();
         assert!(
             header
-                .check(&key, 1, [("a", 1, &value), ("bc", 1, &value)])
+                .check(&key, 1, [("a", 1, 7, &value), ("bc", 1, 7, &value)])
                 .is_err()
         );
     }

@@ -59,7 +59,8 @@ impl RecordKey {
     /// `None` when the present key sealed all of it. The record's revision stays, as nothing of
     /// what it says changed.
     ///
-    /// `place` says where the record is; its field and revision are not looked at.
+    /// `fields` are names, revisions, [codes](crate::pii::Classification::code) of classifications
+    /// and sealed values. `place` says where the record is; its field and revision are not looked at.
     ///
     /// # Errors
     /// As [`RecordHeader::check`], so that a record from which a field is missing is not given a
@@ -69,14 +70,15 @@ impl RecordKey {
         place: &SealContext<'_>,
         revision: u64,
         header: &RecordHeader,
-        fields: &[(&str, u64, Envelope)],
+        fields: &[(&str, u64, u16, Envelope)],
         entropy: &dyn Entropy,
     ) -> Result<Option<Resealed>> {
-        let listed = fields.iter().map(|(name, at, sealed)| (*name, *at, sealed));
+        let listed = fields.iter();
+        let listed = listed.map(|(name, at, class, sealed)| (*name, *at, *class, sealed));
         header.check(self, revision, listed)?;
         let mut fresh = Vec::with_capacity(fields.len());
         let mut changed = header.generation() != Some(self.generation());
-        for (field, at, sealed) in fields {
+        for (field, at, _, sealed) in fields {
             let context = SealContext {
                 field,
                 revision: *at,
@@ -90,7 +92,7 @@ impl RecordKey {
             return Ok(None);
         }
         let listed = fields.iter().zip(&fresh);
-        let listed = listed.map(|((name, at, _), sealed)| (*name, *at, sealed));
+        let listed = listed.map(|((name, at, class, _), sealed)| (*name, *at, *class, sealed));
         Ok(Some(Resealed {
             header: RecordHeader::seal(self, revision, listed)?,
             fields: fresh,
@@ -168,11 +170,12 @@ mod tests {
             key.seal(&context, b"Testa", &entropy).unwrap()
         };
         let fields = [
-            ("name", 1, seal(&old, "name", 1)),
-            ("born", 3, seal(&old, "born", 3)),
+            ("name", 1, 7, seal(&old, "name", 1)),
+            ("born", 3, 9, seal(&old, "born", 3)),
         ];
-        let list = |fields: &[(&'static str, u64, Envelope)], key: &RecordKey| {
-            let listed = fields.iter().map(|(name, at, sealed)| (*name, *at, sealed));
+        let list = |fields: &[(&'static str, u64, u16, Envelope)], key: &RecordKey| {
+            let listed = fields.iter();
+            let listed = listed.map(|(name, at, class, sealed)| (*name, *at, *class, sealed));
             RecordHeader::seal(key, 7, listed).unwrap()
         };
         let header = list(&fields, &old);
@@ -184,27 +187,27 @@ mod tests {
         let [name, born] = &moved.fields[..] else {
             panic!("two fields went in")
         };
-        let listed = [("name", 1, name), ("born", 3, born)];
+        let listed = [("name", 1, 7, name), ("born", 3, 9, born)];
         for key in [&between, &new] {
             assert_eq!(moved.header.check(key, 7, listed), Ok(()));
         }
         // A field of the generation before, put back beside the header of the present one.
-        let back = [("name", 1, &fields[0].2), ("born", 3, born)];
+        let back = [("name", 1, 7, &fields[0].3), ("born", 3, 9, born)];
         assert_eq!(
             moved.header.check(&between, 7, back),
             Err(Code::CrySwap.into())
         );
 
         // A writer amended one field after the rotation began: the rest follows.
-        let mixed = [("name", 1, name.clone()), fields[1].clone()];
+        let mixed = [("name", 1, 7, name.clone()), fields[1].clone()];
         let header = list(&mixed, &between);
         let moved = between.reseal_record(&place(), 7, &header, &mixed, &entropy);
         let moved = moved.unwrap().unwrap();
         assert_eq!(moved.fields[0], *name);
         assert_eq!(moved.fields[1].generation(), 2);
         let done = [
-            ("name", 1, moved.fields[0].clone()),
-            ("born", 3, moved.fields[1].clone()),
+            ("name", 1, 7, moved.fields[0].clone()),
+            ("born", 3, 9, moved.fields[1].clone()),
         ];
         let again = between.reseal_record(&place(), 7, &moved.header, &done, &entropy);
         assert_eq!(again, Ok(None));

@@ -4,28 +4,29 @@
 use serde::{Deserialize, Serialize};
 
 /// The firm's handling class of a piece of personal data, from the least to the most guarded
-/// within each family of duties (domain table of immigration data sets).
+/// within each family of duties (domain table of immigration data sets). The numbers are written
+/// (see [`Classification::code`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Category {
     /// Job, education, travel, finances: the substance of a case.
-    Case,
+    Case = 1,
     /// Receipt and case numbers.
-    CaseRef,
+    CaseRef = 2,
     /// Kept for the employer: I-9, LCA and PERM files.
-    EmployerRecord,
+    EmployerRecord = 3,
     /// The firm's own bookkeeping about the client.
-    FirmRecord,
+    FirmRecord = 4,
     /// Names, birth dates, passport and identity numbers.
-    Identity,
+    Identity = 5,
     /// The part of an LCA file that anybody may inspect; must hold no beneficiary data.
-    PublicFile,
+    PublicFile = 6,
     /// Health, criminal, biometric, belief: GDPR articles 9 and 10.
-    Special,
+    Special = 7,
     /// Asylum, trafficking, domestic violence: never to employer, home state or family.
-    SpecialProtected,
+    SpecialProtected = 8,
     /// In the firm's custody but not to be opened, such as a sealed medical report.
-    SpecialSealed,
+    SpecialSealed = 9,
 }
 
 impl Category {
@@ -109,10 +110,46 @@ impl Classification {
         }
     }
 
+    /// Two bytes that say all of it, for what is signed and sealed: the category's number, which
+    /// never changes, and a bit for each regime (1 article 9, 2 article
+    /// 10, 4 Israel, 8 minor).
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        let flags = self.art9 as u16
+            | (self.art10 as u16) << 1
+            | (self.il_esi as u16) << 2
+            | (self.minor as u16) << 3;
+        (self.category as u16) << 8 | flags
+    }
+
     /// The same, concerning a minor.
     #[must_use]
     pub const fn of_minor(mut self, minor: bool) -> Self {
         self.minor = minor;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_classifications_have_one_code() {
+        let mut codes = std::collections::BTreeSet::new();
+        for (number, category) in (1..).zip(Category::ALL) {
+            for bits in 0..16_u16 {
+                let of = Classification {
+                    category,
+                    art9: bits & 1 > 0,
+                    art10: bits & 2 > 0,
+                    il_esi: bits & 4 > 0,
+                    minor: bits & 8 > 0,
+                };
+                assert_eq!(of.code(), number << 8 | bits, "{of:?}");
+                assert!(codes.insert(of.code()));
+            }
+        }
+        assert_eq!(codes.len(), 144);
     }
 }

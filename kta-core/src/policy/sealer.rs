@@ -10,6 +10,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::audit::{Event, Outcome};
+use crate::crypto::header::HeaderField;
 use crate::crypto::index::{NameForms, Normal};
 use crate::crypto::{self, Envelope, Hierarchy, IndexPlan, IndexTag, RecordHeader, SealContext};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
@@ -98,8 +99,10 @@ impl Sealer {
         });
         let envelopes = key.seal_all(&values.collect::<Vec<_>>(), &*self.entropy)?;
         let names = || fields.iter().map(|(name, _)| name);
-        let listed = names().zip(&envelopes);
-        let listed = listed.map(|(name, envelope)| (name.as_str(), form.revision, envelope));
+        let listed = names().zip(&classifications).zip(&envelopes);
+        let listed = listed.map(|((name, class), envelope)| {
+            (name.as_str(), form.revision, class.code(), envelope)
+        });
         let header = RecordHeader::seal(&key, form.revision, listed)?;
         let sealed = names().zip(classifications).zip(envelopes);
         let sealed = sealed.map(|((name, classification), envelope)| {
@@ -159,7 +162,7 @@ impl Sealer {
                 *counts.entry(field.classification.category).or_default() += 1;
             }
             let envelope = Envelope::parse(field.sealed.as_bytes())?;
-            stored.push((name, field.revision, envelope, opened));
+            stored.push((name, field, envelope, opened));
         }
         for category in counts.keys() {
             covers(permit, subject, *category)?;
@@ -169,7 +172,7 @@ impl Sealer {
         let key = person.record_key(record.key.record);
         let listed = stored
             .iter()
-            .map(|(name, revision, envelope, _)| (name.as_str(), *revision, envelope));
+            .map(|(name, field, envelope, _)| listed(name, field, envelope));
         RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
         let event = |(category, count): (&Category, &usize)| {
             let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
@@ -182,14 +185,14 @@ impl Sealer {
             .log_opening(counts.iter().map(event).collect())
             .await?;
         let mut open = Fields::new();
-        for (name, revision, envelope, _) in stored.iter().filter(|(.., opened)| *opened) {
+        for (name, field, envelope, _) in stored.iter().filter(|(.., opened)| *opened) {
             let context = SealContext {
                 tenant: record.key.tenant,
                 subject,
                 matter: record.matter,
                 record: record.key.record,
                 field: name.as_str(),
-                revision: *revision,
+                revision: field.revision,
             };
             let mut value = key.open(&context, envelope)?;
             // The bytes go on as they are: what is not text is wiped with the error.
@@ -332,6 +335,12 @@ impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealer(..)")
     }
+}
+
+/// A stored field as the record's header lists it.
+fn listed<'a>(name: &'a FieldName, field: &SealedField, sealed: &'a Envelope) -> HeaderField<'a> {
+    let class = field.classification.code();
+    (name.as_str(), field.revision, class, sealed)
 }
 
 /// Of which record, at which revision, fields are sealed.

@@ -47,9 +47,10 @@ impl Sealer {
         for (name, field) in &record.fields {
             stored.push((name, field, Envelope::parse(field.sealed.as_bytes())?));
         }
-        let listed = stored
-            .iter()
-            .map(|(name, field, envelope)| (name.as_str(), field.revision, envelope));
+        let listed = stored.iter().map(|(name, field, envelope)| {
+            let class = field.classification.code();
+            (name.as_str(), field.revision, class, envelope)
+        });
         RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
 
         let revision = record.revision.saturating_add(1);
@@ -68,7 +69,7 @@ impl Sealer {
         }
         let listed = fresh
             .iter()
-            .map(|(name, _, envelope)| (name.as_str(), revision, envelope));
+            .map(|(name, class, envelope)| (name.as_str(), revision, class.code(), envelope));
         let header = RecordHeader::seal(&key, revision, listed)?;
         let fields = fresh.into_iter().map(|(name, classification, envelope)| {
             let field = SealedField {

@@ -1,6 +1,6 @@
 //! Opening a declared set at once.
 
-use super::{Sealer, covers};
+use super::{Sealer, covers, listed};
 use crate::audit::Outcome;
 use crate::crypto::{Envelope, RecordHeader, RecordKey, SealContext};
 use crate::error::{Error, Result};
@@ -59,27 +59,23 @@ impl Sealer {
 
 /// Every field of a record, after checking that none is missing or put back.
 fn opened_whole(record: &Record, key: &RecordKey) -> Result<Fields> {
-    let mut listed = Vec::with_capacity(record.fields.len());
+    let mut stored = Vec::with_capacity(record.fields.len());
     for (name, field) in &record.fields {
-        listed.push((
-            name,
-            field.revision,
-            Envelope::parse(field.sealed.as_bytes())?,
-        ));
+        stored.push((name, field, Envelope::parse(field.sealed.as_bytes())?));
     }
-    let fields = listed
+    let fields = stored
         .iter()
-        .map(|(name, revision, envelope)| (name.as_str(), *revision, envelope));
+        .map(|(name, field, envelope)| listed(name, field, envelope));
     RecordHeader::from_bytes(record.header.clone()).check(key, record.revision, fields)?;
     let mut open = Fields::new();
-    for (name, revision, envelope) in &listed {
+    for (name, field, envelope) in &stored {
         let context = SealContext {
             tenant: record.key.tenant,
             subject: record.key.subject,
             matter: record.matter,
             record: record.key.record,
             field: name.as_str(),
-            revision: *revision,
+            revision: field.revision,
         };
         let value = key.open(&context, envelope)?;
         let value = core::str::from_utf8(&value).map_err(|_| Error::from(Code::CrySwap))?;
