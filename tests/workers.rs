@@ -34,7 +34,12 @@ async fn killed_workers_lose_no_person_and_repeat_none() {
     let worker = || {
         let mut command = Command::new(&program);
         command.env(CHILD, "yes");
-        command.args(["the_process_that_is_killed", "--exact", "--ignored", "--nocapture"]);
+        command.args([
+            "the_process_that_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ]);
         command
     };
     let counted = run::watch(&task, &plan, worker, |line| println!("{line}"))

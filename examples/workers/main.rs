@@ -28,7 +28,8 @@ use kta_storage::{PgOptions, PgOwner};
 use run::{Failure, Plan, Task};
 use secrecy::SecretString;
 
-const USAGE: &str = "workers [--workers N] [--people P] [--kills K] [--lease SECONDS] [--url URL [--owner-url URL]]
+const USAGE: &str =
+    "workers [--workers N] [--people P] [--kills K] [--lease SECONDS] [--url URL [--owner-url URL]]
 --url is the role of the application; with --owner-url the tables are made first.
 Each worker must be able to reach the server.";
 
@@ -90,7 +91,7 @@ async fn boss(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-#[derive(Debug)]
+// No `Debug`: there is a password in the URLs.
 struct Options {
     plan: Plan,
     lease: Duration,

@@ -27,6 +27,7 @@ use super::Failure;
 use super::custodian::InTurns;
 
 /// A run, as its workers are told of it on their standard input.
+// No `Debug`: there is a password in the URL.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Task {
     url: String,
@@ -120,7 +121,6 @@ impl Task {
         MatterId::derived(&[self.tenant.as_bytes(), &matter.to_be_bytes()])
     }
 
-    /// The first person of each matter.
     pub(super) fn matters(&self) -> impl Iterator<Item = MatterId> {
         (0..self.people)
             .step_by(PARTIES)
@@ -251,7 +251,7 @@ pub(super) const CANARY: &str = "invented.example.org";
 
 /// The role of a connection string.
 pub fn role_in(url: &str) -> Result<String, Failure> {
-    let config: tokio_postgres::Config = url.parse()?;
+    let config: tokio_postgres::Config = url.parse().map_err(|_| "the URL cannot be read")?;
     Ok(config.get_user().ok_or("the URL names no role")?.to_owned())
 }
 

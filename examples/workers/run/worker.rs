@@ -55,7 +55,10 @@ impl Worker {
         );
         let mut directory = Directory::default();
         for register in [Register::Actors, Register::Matters] {
-            for sheet in store.sheets(&SheetQuery::all(task.tenant, register)).await? {
+            for sheet in store
+                .sheets(&SheetQuery::all(task.tenant, register))
+                .await?
+            {
                 match register {
                     Register::Actors => {
                         directory.list(serde_json::from_slice::<Actor>(&sheet.body)?);
@@ -112,11 +115,9 @@ impl Worker {
     }
 
     async fn one(&self, job: &Job) -> kta_core::Result<()> {
-        let session = self.gate.session(
-            self.task.clerk(),
-            Role::Paralegal,
-            Purpose::Representation,
-        );
+        let session =
+            self.gate
+                .session(self.task.clerk(), Role::Paralegal, Purpose::Representation);
         let session = session.through(Label::fixed("workers"));
         match self.try_one(job, &session).await {
             Err(Error::Refused(refusal)) => {
