@@ -46,6 +46,7 @@ async fn killed_workers_lose_no_person_and_repeat_none() {
         .await
         .unwrap();
     println!("{counted}");
+    assert!(counted.killed >= plan.kills / 2, "{counted}");
     // Six entries a person, and those of what was begun again.
     assert!(counted.entries >= 6 * u64::from(plan.people));
     assert!(counted.admitted >= 2 * u64::from(plan.people));

@@ -88,6 +88,11 @@ async fn boss(options: Options) -> Result<(), Failure> {
         _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
     };
     say(&counted.to_string());
+    if counted.killed < options.plan.kills {
+        return Err(
+            "everything was done before all were killed: more people, or fewer kills".into(),
+        );
+    }
     Ok(())
 }
 

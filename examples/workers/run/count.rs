@@ -81,6 +81,7 @@ impl<'t> Count<'t> {
         mut self,
         store: &PgStore,
         plan: &Plan,
+        killed: usize,
         took: Duration,
     ) -> Result<Counted, Failure> {
         self.read_on(store).await?;
@@ -105,6 +106,7 @@ impl<'t> Count<'t> {
         let again = jobs.iter().filter(|job| job.attempts > 1).count();
         Ok(Counted {
             plan: *plan,
+            killed,
             entries: self.log.size(),
             admitted: self.admitted,
             again,
@@ -150,6 +152,8 @@ impl<'t> Count<'t> {
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
     pub plan: Plan,
+    /// How many workers; fewer than planned when everything was done too soon.
+    pub killed: usize,
     /// On the log.
     pub entries: u64,
     /// Permits, with those of jobs that were done again.
@@ -162,17 +166,15 @@ pub struct Counted {
 impl fmt::Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan {
-            workers,
-            people,
-            kills,
+            workers, people, ..
         } = self.plan;
         let seconds = self.took.as_secs_f64();
         writeln!(
             f,
             "{people} people, each entered once and read once, none lost and none repeated:\n\
              counted from {} entries of the log, {} of them permits. Every record has its placement;\n\
-             no job is left or dead. {workers} workers at a time, {kills} killed, {} jobs taken over.",
-            self.entries, self.admitted, self.again
+             no job is left or dead. {workers} workers at a time, {} killed, {} jobs taken over.",
+            self.entries, self.admitted, self.killed, self.again
         )?;
         write!(
             f,
