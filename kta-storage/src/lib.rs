@@ -12,6 +12,7 @@ mod key_table;
 mod object;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod router;
 mod row;
 mod rules;
 mod sqlite;
@@ -25,4 +26,5 @@ pub use key_table::SqliteKeyTable;
 pub use object::{AzureConfig, ObjectBlobs, S3Config};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgKeyTable, PgOptions, PgOwner, PgStore};
+pub use router::{Agreed, Router, ShardMap};
 pub use sqlite::{SqliteOptions, SqliteStore};

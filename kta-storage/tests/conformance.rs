@@ -30,6 +30,30 @@ mod store_over_threads {
     );
 }
 
+mod store_behind_a_router {
+    use kta_core::audit::Label;
+    use kta_storage::{Router, ShardMap, SqliteStore};
+
+    /// Three files; each case's firms are in whichever their ids lead to.
+    async fn fresh() -> Router<SqliteStore> {
+        let names = ["one", "two", "three"].map(Label::fixed);
+        let mut stores = Vec::new();
+        for name in names.clone() {
+            let folder = crate::common::folder("routed");
+            let store = SqliteStore::open(folder.join("firm.db")).unwrap();
+            Router::mark(&name, &store).await.unwrap();
+            stores.push((name, store));
+        }
+        let map = ShardMap::over(names).unwrap();
+        Router::open(map, stores).await.unwrap()
+    }
+
+    kta_core::store_conformance!(
+        #[tokio::test]
+        fresh
+    );
+}
+
 mod key_table {
     use kta_storage::SqliteKeyTable;
 

@@ -340,7 +340,9 @@ pub async fn admin(url: &str) -> tokio_postgres::Client {
 /// A short path, because sockets have short names, which the server's own user may enter.
 fn place(name: &str) -> PathBuf {
     let mut hash = DefaultHasher::new();
-    (env!("CARGO_TARGET_TMPDIR"), user()).hash(&mut hash);
+    // Examples are built without a folder of their own.
+    let own = option_env!("CARGO_TARGET_TMPDIR").unwrap_or(env!("CARGO_MANIFEST_DIR"));
+    (own, user()).hash(&mut hash);
     let build = hash.finish() as u32;
     std::env::temp_dir().join(format!("kta-pg-{build:08x}-{name}"))
 }
