@@ -122,12 +122,7 @@ impl<'t> Count<'t> {
         let task = self.task;
         let numbers = (0..task.people).filter(|number| task.matter_of(*number) == matter);
         let expected: BTreeSet<_> = numbers.map(|number| task.record(number).record).collect();
-        let query = RecordQuery {
-            tenant: task.tenant,
-            by: RecordBy::Matter(matter),
-            after: None,
-            limit: usize::MAX,
-        };
+        let query = RecordQuery::all(task.tenant, RecordBy::Matter(matter));
         let records = store.records(&query).await?;
         let records: BTreeSet<_> = records.iter().map(|record| record.key.record).collect();
         let query = PlacementQuery::in_matter(task.tenant, matter);

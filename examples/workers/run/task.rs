@@ -261,6 +261,8 @@ pub(super) fn class() -> PolicyClass {
         ground: None,
         origin: Origin::Direct,
         retention: Label::fixed("CASE.FILE"),
+        sharing: BTreeSet::new(),
+        objections: BTreeSet::new(),
     }
 }
 

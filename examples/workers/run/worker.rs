@@ -200,12 +200,8 @@ impl Worker {
         let name = FieldName::fixed("email");
         let tags = self.sealer.search_tags(&self.schema, &name, mail);
         for tag in tags.await? {
-            let mut query = RecordQuery {
-                tenant: self.task.tenant,
-                by: RecordBy::Tag(name.clone(), tag),
-                after: None,
-                limit: 64,
-            };
+            let by = RecordBy::Tag(name.clone(), tag);
+            let mut query = RecordQuery::all(self.task.tenant, by).page(None, 64);
             loop {
                 let page = self.store.records(&query).await?;
                 let Some(last) = page.last() else { break };
