@@ -303,7 +303,7 @@ async fn what_cannot_be_read_keeps_its_key_and_stops_nobody_else() {
     let [altered, lost, unmapped, erased, sound] = cast.people;
     let records = sealed(&house, &cast).await;
     let mut broken = records[0].clone();
-    broken.header[40] ^= 1;
+    broken.header[20] ^= 1;
     put(&house, broken, Expected::Any).await;
     let mut strange = records[2].clone();
     strange.schema = Label::fixed("strange");

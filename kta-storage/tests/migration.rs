@@ -82,13 +82,14 @@ fn version_1(path: &std::path::Path, rows: &Samples) {
         .unwrap();
     db.pragma_update(None, "user_version", 1).unwrap();
     db.execute(
-        "INSERT INTO firm (no, tenant, size, last_at) VALUES (3, ?1, 1, 0)",
-        [rows.tenant.as_bytes()],
+        "INSERT INTO firm (no, tenant, size, last_at) VALUES (3, ?1, 1, ?2)",
+        params![rows.tenant.as_bytes(), rows.set(0).at.timestamp_millis()],
     )
     .unwrap();
+    let entry = rows.event(None).into_entry(0, rows.set(0).at).canonical();
     db.execute(
-        "INSERT INTO entry (place, bytes) VALUES (3 << 40, x'7b7d')",
-        [],
+        "INSERT INTO entry (place, bytes) VALUES (3 << 40, ?1)",
+        [entry],
     )
     .unwrap();
     let sheet = Sheet::of_class(&rows.class_of(1));

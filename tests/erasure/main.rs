@@ -66,7 +66,7 @@ async fn no_file_before_or_after_opens_the_person_and_everybody_else_opens() {
         assert_eq!(system.open(other).await, Ok(CANARY.to_owned()));
     }
     // A restored backup of the records: the others open, the person does not.
-    let restored = system.over_records_of(&loot.join("backup"));
+    let restored = system.over_records_of(&loot.join("backup")).await;
     for other in restored.others() {
         assert_eq!(restored.open(other).await, Ok(CANARY.to_owned()));
     }

@@ -10,7 +10,9 @@ use kta_core::conformance::Desk;
 use kta_core::conformance::store::Samples;
 use kta_core::crypto::wrap;
 use kta_core::crypto::{Hierarchy, KeyErased, SecretKey};
-use kta_core::id::{DocumentId, IdempotencyKey, PlacementId, RecordId, SubjectId, TenantId};
+use kta_core::id::{
+    Digest, DocumentId, IdempotencyKey, PlacementId, RecordId, SubjectId, TenantId,
+};
 use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{
     Category, Content, Fields, MediaType, Placement, PlacementKind, PlacementState, Record,
@@ -153,9 +155,11 @@ impl System {
     }
 
     /// The same keys over another store.
-    pub(crate) fn over_records_of(&self, backup: &Path) -> Self {
+    pub(crate) async fn over_records_of(&self, backup: &Path) -> Self {
+        let desk = Desk::of(self.desk.tenant());
+        intern(&desk).await;
         Self {
-            desk: Desk::of(self.desk.tenant()),
+            desk,
             folder: backup.to_owned(),
             kms: self.kms.clone(),
             keyring: None,
@@ -194,6 +198,14 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// The class of every record here, interned where the desk's gate looks: it has a store of its own.
+async fn intern(desk: &Desk) -> Digest {
+    let class = Samples::of("erasure").class();
+    let interned = ChangeSet::new(desk.tenant(), desk.now()).with(Change::Intern(class.clone()));
+    desk.store().commit(interned).await.unwrap();
+    class.id()
+}
+
 async fn keys_and_data(system: &System) {
     let everybody = [vec![system.desk.beneficiary()], system.others()].concat();
     system.keys.enroll_all(&everybody).await.unwrap();
@@ -211,11 +223,7 @@ async fn keys_and_data(system: &System) {
         index.len() >= 3,
         "name, passport and e-mail are found by value"
     );
-    // The gate of the desk has a store of its own.
-    let class = Samples::of("erasure").class();
-    let interned = ChangeSet::new(system.desk.tenant(), system.desk.now());
-    let interned = interned.with(Change::Intern(class.clone()));
-    system.desk.store().commit(interned).await.unwrap();
+    let class = intern(&system.desk).await;
     let session = system.desk.session(Role::Paralegal);
     for subject in everybody {
         let permit = session
@@ -226,7 +234,7 @@ async fn keys_and_data(system: &System) {
             key: record_key(system.desk.tenant(), subject),
             matter: Some(system.desk.matter()),
             schema: &schema,
-            class: class.id(),
+            class,
             revision: 1,
             minor: false,
         };
