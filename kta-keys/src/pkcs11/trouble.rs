@@ -1,5 +1,6 @@
 //! What a module's return values mean here.
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error as ModuleError, RvError};
 use kta_core::{Code, Error, Fault, FaultKind, Port};
 
@@ -125,6 +126,11 @@ impl From<Trouble> for Error {
             ModuleError::LibraryLoading(_) | ModuleError::MissingSymbol(_) => {
                 because(FaultKind::Misconfigured, "not a PKCS#11 module")
             }
+            // What was found a moment ago lacks what every object of its kind has: somebody else is
+            // writing or removing it.
+            ModuleError::Pkcs11(RvError::AttributeTypeInvalid, Function::GetAttributeValue) => {
+                because(FaultKind::Unavailable, "an object is being changed")
+            }
             ModuleError::Pkcs11(rv, _) => match rv {
                 RvError::AttributeReadOnly
                 | RvError::AttributeTypeInvalid
@@ -171,13 +177,20 @@ pub(super) const fn fault(kind: FaultKind) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use cryptoki::context::Function;
-
     use super::*;
 
     fn told(rv: RvError) -> Fault {
         let error = Error::from(Trouble::from(ModuleError::Pkcs11(rv, Function::Login)));
         *error.fault().expect("a fault")
+    }
+
+    #[test]
+    fn an_object_that_another_process_is_writing_is_worth_another_try() {
+        let missing = RvError::AttributeTypeInvalid;
+        let read = ModuleError::Pkcs11(missing, Function::GetAttributeValue);
+        let read = Error::from(Trouble::from(read));
+        assert!(read.fault().is_some_and(Fault::is_transient));
+        assert!(!told(RvError::AttributeTypeInvalid).is_transient());
     }
 
     #[test]
