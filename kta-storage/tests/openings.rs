@@ -6,9 +6,6 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kta_core::audit::{Entry, Label, Log};
@@ -18,8 +15,11 @@ use kta_core::ports::store::{ChangeSet, Durability};
 use kta_core::ports::{Ledger as _, Store as _};
 use kta_storage::SqliteStore;
 
+use common::killed::{run_and_kill, tell};
+
 /// How often the process is killed.
 const ROUNDS: u64 = 110;
+const CHILD: &str = "the_process_that_is_killed";
 const FILE: &str = "KTA_STORAGE_OPENINGS_FILE";
 
 /// Threads of the process; each logs its own numbers in order.
@@ -32,7 +32,9 @@ async fn a_killed_process_loses_no_opening_that_it_was_told_is_logged() {
     let mut log = Log::new("openings.example");
     let (mut told, mut adopted) = (0, 0);
     for round in 0..ROUNDS {
-        let answered = run_and_kill(&file, round);
+        let environment = [(FILE, file.to_str().unwrap())];
+        let answers = run_and_kill(CHILD, &environment, Duration::from_millis(12));
+        let answered: BTreeSet<u64> = answers.iter().map(|it| it.parse().unwrap()).collect();
         adopted += u64::from(journals(&folder) > 0);
         let store = SqliteStore::open(&file).unwrap();
         assert_eq!(
@@ -78,43 +80,6 @@ async fn a_killed_process_loses_no_opening_that_it_was_told_is_logged() {
     );
 }
 
-/// Runs the child until a random moment; gives the numbers that it was answered.
-fn run_and_kill(file: &std::path::Path, round: u64) -> BTreeSet<u64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "the_process_that_is_killed",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(FILE, file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = lines.by_ref().map_while(Result::ok).find_map(number_of);
-    let killer = std::thread::spawn(move || {
-        let mut random = RandomState::new().build_hasher();
-        random.write_u64(round);
-        std::thread::sleep(Duration::from_micros(random.finish() % 12_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    });
-    let told = first
-        .into_iter()
-        .chain(lines.map_while(Result::ok).filter_map(number_of))
-        .collect();
-    killer.join().unwrap();
-    told
-}
-
-fn number_of(line: impl AsRef<str>) -> Option<u64> {
-    // The last line may have been cut: it counts only with its end.
-    let (_, number) = line.as_ref().split_once("told ")?;
-    number.strip_suffix(" .")?.parse().ok()
-}
-
 #[test]
 #[ignore = "the other test runs it as a process of its own and kills it"]
 fn the_process_that_is_killed() {
@@ -141,7 +106,7 @@ fn the_process_that_is_killed() {
                             set.durability = Durability::Durable;
                         }
                         store.commit(set).await.unwrap();
-                        writeln!(std::io::stdout().lock(), "told {number} .").unwrap();
+                        tell(number);
                         if turn % 37 == 36 {
                             store.size(rows().tenant).await.unwrap();
                         }

@@ -25,13 +25,14 @@
 //! An old record that is put back *whole*, header and all, is authentic; only its revision
 //! tells. Whoever keeps the records states the revision it expects.
 
+use core::fmt;
+
 use super::aead::VERSION;
 use super::derive::{hmac, push, same};
 use super::envelope::Envelope;
 use super::keys::RecordKey;
 use crate::error::Result;
 use crate::refusal::Code;
-use core::fmt;
 
 /// The authenticated list of a record's fields.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,8 +79,8 @@ impl RecordHeader {
     ///
     /// # Errors
     /// [`Code::CryKey`] for an unknown version, suite or generation, [`Code::CrySwap`] when a
-    /// field is missing, added, exchanged, of another revision or classified otherwise, when the record's revision is
-    /// not `revision`, or when the header is of another record or was changed.
+    /// field is missing, added, exchanged, of another revision or classified otherwise, when the
+    /// record's revision is not `revision`, or when the header is of another record or was changed.
     pub fn check<'a>(
         &self,
         key: &RecordKey,
