@@ -17,8 +17,10 @@ mod token;
 mod trouble;
 
 use core::fmt;
+use core::time::Duration;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use async_trait::async_trait;
@@ -54,6 +56,9 @@ use trouble::{Answer, Trouble, fault};
 /// hangs lets the calls hang: put a timeout around them; a dropped call that had not begun is
 /// not made.
 ///
+/// Dropping the last clone waits until the session is closed and the thread has ended, for a few
+/// seconds at the most: a module that is being called while its process exits may crash it.
+///
 /// Login in PKCS#11 is per process and token, not per session: while one handle is logged in,
 /// the module lets a second one in whatever PIN it has.
 ///
@@ -68,7 +73,7 @@ use trouble::{Answer, Trouble, fault};
 /// ```
 #[derive(Clone)]
 pub struct Pkcs11Kms {
-    jobs: mpsc::Sender<Job>,
+    office: Arc<Office>,
 }
 
 /// Which token of a module.
@@ -92,21 +97,31 @@ impl Pkcs11Kms {
     pub fn open(module: impl Into<PathBuf>, token: TokenName, pin: SecretString) -> Result<Self> {
         let place = Place::new(module.into(), token, pin);
         let session = place.token().map_err(Error::from)?;
-        let mut desk = Desk {
+        let desk = Desk {
             place,
             session: Some(session),
             refused: None,
         };
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
-        thread::Builder::new()
+        let (open, closed) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new()
             .name("kta-pkcs11".to_owned())
             .spawn(move || {
+                let _open: std::sync::mpsc::Sender<()> = open;
+                let mut desk = desk;
                 while let Some(job) = waiting.blocking_recv() {
                     job(&mut desk);
                 }
             })
             .map_err(|_| fault(FaultKind::Unavailable).because("no thread for the token"))?;
-        Ok(Self { jobs })
+        let office = Office {
+            jobs: Some(jobs),
+            closed: Mutex::new(closed),
+            thread: Some(thread),
+        };
+        Ok(Self {
+            office: Arc::new(office),
+        })
     }
 
     /// Declares that the token was backed up as it is now, and who holds the backup. Until
@@ -145,7 +160,8 @@ impl Pkcs11Kms {
                 let _ = answer.send(desk.serve(&act));
             }
         });
-        self.jobs.send(job).await.map_err(|_| gone())?;
+        let jobs = self.office.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
@@ -194,6 +210,30 @@ impl Kms for Pkcs11Kms {
 impl fmt::Debug for Pkcs11Kms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pkcs11Kms").finish_non_exhaustive()
+    }
+}
+
+/// What the clones share: the way to the thread, and the thread.
+struct Office {
+    /// There until the drop.
+    jobs: Option<mpsc::Sender<Job>>,
+    /// Hangs up when the session is closed.
+    closed: Mutex<std::sync::mpsc::Receiver<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let closed = self
+            .closed
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let hung = closed.recv_timeout(CLOSING) == Err(RecvTimeoutError::Timeout);
+        // Past its last call into the module, the thread ends at once.
+        if let Some(thread) = self.thread.take().filter(|_| !hung) {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -254,6 +294,9 @@ fn turn() -> impl Drop {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How long a drop waits for a module that does not come back.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Calls that may wait for the thread; further ones wait for a place.
 const QUEUE: usize = 64;
