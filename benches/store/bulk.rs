@@ -148,7 +148,7 @@ async fn crowd(firm: &Firm, many: usize) {
 
 /// Bytes of padding in a record of ours.
 fn padding() -> usize {
-    const STEPS: [usize; 8] = [48, 96, 160, 256, 512, 1024, 2048, 4096];
+    const STEPS: [usize; 10] = [48, 96, 160, 256, 384, 512, 640, 768, 896, 1024];
     let padded = |length: usize| {
         STEPS
             .into_iter()

@@ -625,7 +625,7 @@ async fn what_is_erased_in_a_restored_store_is_in_none_of_its_files() {
         .fields
         .values()
         .find(|field| field.sealed.as_bytes().len() == 126);
-    let sealed = sealed.unwrap().sealed.as_bytes();
+    let sealed = common::ciphertext(&sealed.unwrap().sealed);
     assert!(common::in_any_file(&folder, sealed));
     let desk = Desk::of(rows().tenant);
     let placement = Placement {

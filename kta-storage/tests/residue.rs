@@ -46,7 +46,7 @@ async fn no_file_ever_holds_a_plaintext_and_no_file_holds_what_was_erased() {
     let sealed: Vec<_> = record
         .fields
         .values()
-        .map(|field| field.sealed.as_bytes())
+        .map(|field| common::ciphertext(&field.sealed))
         .collect();
     assert!(
         sealed

@@ -29,8 +29,9 @@
 //!
 //! The associated data are the canonical bytes of the [`SealContext`] and the generation. Values
 //! are padded inside the encryption with `0x80` and zeros (ISO/IEC 7816-4) to 48, 96, 160, 256,
-//! 512, 1024, 2048 or 4096 bytes, longer ones to a multiple of 4096: from the length of a sealed
-//! name or passport number nothing can be read.
+//! 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584 or 4096 bytes, longer
+//! ones to a multiple of 4096. From the length of a sealed name or passport number nothing can be
+//! read; from that of a long text, its size to within a quarter (a third to 384 bytes).
 //!
 //! Two outcomes of opening are told apart, and no more: version, suite or generation unknown
 //! (`CRY-KEY`: bring the right key or program), and everything else (`CRY-SWAP`).
@@ -281,7 +282,26 @@ pub(super) const NONCE: usize = 12;
 pub(super) const TAG: usize = 16;
 const PAD_MARK: u8 = 0x80;
 const LAST_BUCKET: usize = 4096;
-const BUCKETS: [usize; 8] = [48, 96, 160, 256, 512, 1024, 2048, LAST_BUCKET];
+const BUCKETS: [usize; 18] = [
+    48,
+    96,
+    160,
+    256,
+    384,
+    512,
+    640,
+    768,
+    896,
+    1024,
+    1280,
+    1536,
+    1792,
+    2048,
+    2560,
+    3072,
+    3584,
+    LAST_BUCKET,
+];
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,11 @@
 //!   lease  ─┘   (≤ 1024)            └ savepoint ─ lease        ┘
 //! ```
 //!
+//! Whoever was answered together tends to come back together, but not at one instant. Behind a
+//! durable batch of several the thread waits until as many are there again, for a quarter at the
+//! most of what that batch took: otherwise the first to come would go alone, and each round of
+//! callers would wait for two synchronisations. Who writes alone never waits.
+//!
 //! A change set that fails goes back to its savepoint and is answered alone. A batch that holds
 //! a durable one is synchronised to disk before anybody in it is answered; one of bounded ones
 //! only is answered when it is in the operating system's hands, and carried to disk by the next
@@ -58,6 +63,7 @@ impl Writer {
                     failed: false,
                     journal: own,
                     taken: None,
+                    company: Company::default(),
                 }
                 .run()
             })
@@ -221,6 +227,14 @@ struct Thread {
     journal: Arc<Journal>,
     /// What was taken from the journal and is not committed yet.
     taken: Option<Taken>,
+    company: Company,
+}
+
+/// The last batch, as far as it tells what to wait for.
+#[derive(Default)]
+struct Company {
+    size: usize,
+    took: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -235,6 +249,7 @@ impl Thread {
             let mut batch = Vec::new();
             let mut queued = Some(first);
             let (mut between, mut look) = (None, false);
+            let until = Instant::now() + self.company.took / 4;
             while let Some(Queued { work, _room }) = queued.take() {
                 match work {
                     Work::Inside { durability, task } => batch.push((durability, task, _room)),
@@ -244,7 +259,10 @@ impl Thread {
                     }
                     Work::Look { now } => look |= self.looked(now),
                 }
-                if batch.len() < BATCH {
+                if batch.len() < self.company.size {
+                    let left = until.saturating_duration_since(Instant::now());
+                    queued = self.waiting.recv_timeout(left).ok();
+                } else if batch.len() < BATCH {
                     queued = self.waiting.try_recv().ok();
                 }
             }
@@ -294,6 +312,7 @@ impl Thread {
         let durable = batch
             .iter()
             .any(|(durability, ..)| *durability == Durability::Durable);
+        let (size, began) = (batch.len(), Instant::now());
         let outcome = self.transact(if durable { Sync::Full } else { Sync::Normal }, |db| {
             let mut kept = false;
             for (_, step, _) in &mut batch {
@@ -315,6 +334,11 @@ impl Thread {
             }
             Ok(kept)
         });
+        // Only a disk that is waited for is worth waiting for company.
+        self.company = Company {
+            size: if durable && size > 1 { size } else { 0 },
+            took: began.elapsed().min(PATIENCE),
+        };
         for (_, step, _) in &mut batch {
             step.answer(outcome.clone());
         }
@@ -417,6 +441,9 @@ fn lost(operation: &'static str) -> Error {
 
 /// How many may wait; the next caller waits outside.
 const ROOM: usize = 1024;
+
+/// Of a batch that took longer, only so much counts when it is waited for company.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How many are committed together at most.
 const BATCH: usize = 256;

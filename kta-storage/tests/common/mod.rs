@@ -22,6 +22,11 @@ pub fn folder(name: &str) -> PathBuf {
     path
 }
 
+/// What a row has in one piece of a sealed value: what stands before it, a record's values share.
+pub fn ciphertext<T>(sealed: &kta_core::pii::Sealed<T>) -> &[u8] {
+    &sealed.as_bytes()[50..]
+}
+
 /// Whether `needle` stands in any file below `folder`.
 pub fn in_any_file(folder: &std::path::Path, needle: &[u8]) -> bool {
     std::fs::read_dir(folder).unwrap().flatten().any(|entry| {
