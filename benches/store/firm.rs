@@ -12,7 +12,7 @@ use kta_core::policy::{
     Act, Actor, Form, Gate, LawfulBasis, Origin, Permit, PolicyClass, Purpose, Role, Scope, Sealer,
     Session,
 };
-use kta_core::ports::Store as _;
+use kta_core::ports::Store;
 use kta_core::ports::store::{Change, ChangeSet, Expected, RecordBy, RecordQuery};
 use kta_core::time::{Clock as _, Entropy};
 use kta_keys::OsEntropy;
@@ -23,8 +23,8 @@ use crate::people::{IN_MATTER, fields, key, matter, schema};
 
 /// A firm on disk: the store's file, the key table's file, and a custodian in memory, because a
 /// custodian is asked once an epoch and not in anything that is timed here.
-pub(crate) struct Firm {
-    pub(crate) store: Arc<SqliteStore>,
+pub(crate) struct Firm<S = SqliteStore> {
+    pub(crate) store: Arc<S>,
     pub(crate) gate: Gate,
     pub(crate) sealer: Sealer,
     pub(crate) schema: Schema,
@@ -36,15 +36,29 @@ impl Firm {
     /// Opens one with this many people in its matters, who have keys and no records yet.
     pub(crate) async fn open(folder: &Path, people: usize) -> Self {
         std::fs::create_dir_all(folder).unwrap();
+        let options = SqliteOptions::default().cache(CACHE);
+        let store = SqliteStore::open_with(folder.join("firm.db"), &options).unwrap();
+        Self::over(store, folder, people).await
+    }
+
+    /// Fills the store with everybody.
+    pub(crate) async fn fill(&self, people: usize) {
+        self.fill_some(people, people).await;
+    }
+
+    /// Fills the store with the first of its people, and writes the log home.
+    pub(crate) async fn fill_some(&self, some: usize, people: usize) {
+        self.pour(some, people).await;
+        self.store.checkpoint().await.unwrap();
+    }
+}
+
+impl<S: Store + 'static> Firm<S> {
+    /// One over an open store, with its key table in the folder.
+    pub(crate) async fn over(store: S, folder: &Path, people: usize) -> Self {
+        let store = Arc::new(store);
         let tenant = TenantId::derived(&[b"a firm"]);
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let store = Arc::new(
-            SqliteStore::open_with(
-                folder.join("firm.db"),
-                &SqliteOptions::default().cache(CACHE),
-            )
-            .unwrap(),
-        );
         let table = Arc::new(SqliteKeyTable::open(folder.join("keys.db")).unwrap());
         let kms = Arc::new(MemoryKms::new(Arc::clone(&entropy)));
         let now = SystemClock.now();
@@ -224,13 +238,8 @@ impl Firm {
         self.sealer.tags(&self.schema, &fields).await.unwrap()
     }
 
-    /// Fills the store with everybody.
-    pub(crate) async fn fill(&self, people: usize) {
-        self.fill_some(people, people).await;
-    }
-
-    /// Fills the store with the first of its people.
-    pub(crate) async fn fill_some(&self, some: usize, people: usize) {
+    /// Puts the first of its people, a thousand a transaction.
+    pub(crate) async fn pour(&self, some: usize, people: usize) {
         let session = self.session();
         for first in (0..some).step_by(1000) {
             let range = first..(first + 1000).min(some);
@@ -239,7 +248,6 @@ impl Firm {
                 .await;
             self.put(range, &permits).await;
         }
-        self.store.checkpoint().await.unwrap();
     }
 
     /// A person's record, opened under a permit: what is timed as a read.

@@ -21,6 +21,7 @@ mod people;
 mod plain;
 mod postgres;
 mod read;
+mod served;
 mod values;
 
 use figures::Figures;

@@ -21,7 +21,11 @@ pub(crate) fn measure(
     people: usize,
 ) {
     let rows = sized(2_000, 100);
-    let server = match Server::start(rows) {
+    let server = Server::start(rows, "-c fsync=off").and_then(|server| {
+        server.fill()?;
+        Ok(server)
+    });
+    let server = match server {
         Ok(server) => server,
         Err(why) => return figures.remark(format!("no figure against PostgreSQL: {why}")),
     };
@@ -57,14 +61,15 @@ pub(crate) fn measure(
     ));
 }
 
-struct Server {
+pub(crate) struct Server {
     programs: PathBuf,
     folder: tempfile::TempDir,
     rows: usize,
 }
 
 impl Server {
-    fn start(rows: usize) -> Result<Self, &'static str> {
+    /// A server with these settings beside its usual ones.
+    pub(crate) fn start(rows: usize, settings: &str) -> Result<Self, &'static str> {
         let programs = programs().ok_or("its programs are not installed")?;
         // The socket's path must be short, and the folder another user's when we are root.
         let folder = tempfile::tempdir().map_err(|_| "no temporary folder")?;
@@ -91,7 +96,7 @@ impl Server {
             "",
         )?;
         let options = format!(
-            "-c listen_addresses='' -c unix_socket_directories='{}' -c shared_buffers=256MB -c fsync=off",
+            "-c listen_addresses='' -c unix_socket_directories='{}' -c shared_buffers=256MB {settings}",
             server.folder.path().display(),
         );
         server.run(
@@ -109,7 +114,6 @@ impl Server {
             ],
             "",
         )?;
-        server.fill()?;
         Ok(server)
     }
 
@@ -218,7 +222,8 @@ impl Server {
             .into_owned()
     }
 
-    fn socket(&self) -> String {
+    /// The folder of its socket.
+    pub(crate) fn socket(&self) -> String {
         self.folder.path().to_string_lossy().into_owned()
     }
 

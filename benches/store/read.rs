@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use kta_core::crypto::aead::Provider;
 use kta_core::policy::{Act, Permit};
+use kta_core::ports::Store;
 
 use crate::figures::{Figures, Race, median, sized, target};
 use crate::firm::Firm;
 use crate::people::{FIELDS, IN_MATTER, key};
 use crate::plain::Plain;
 use crate::values::at_random;
-use crate::{cipher, postgres};
+use crate::{cipher, postgres, served};
 
 /// Ours against plain SQLite with equal caches, SQLCipher with its own, PostgreSQL with pgcrypto;
 /// then four readers against one.
@@ -39,6 +40,7 @@ pub(crate) fn measure(figures: &mut Figures) {
     against_plain(figures, &runtime, &firm, &permits, &plain, people);
     cipher::measure(figures, &runtime, &firm, &permits, people);
     postgres::measure(figures, &runtime, &firm, &permits, people);
+    served::measure(figures);
     readers(figures, &firm, &permits, people);
 }
 
@@ -63,11 +65,7 @@ fn against_plain(
             runtime.block_on(async {
                 for _ in 0..BATCH {
                     let key = key(firm.tenant(), next.borrow_mut()());
-                    black_box(
-                        kta_core::ports::Store::record(&*firm.store, &key)
-                            .await
-                            .unwrap(),
-                    );
+                    black_box(firm.store.record(&key).await.unwrap());
                 }
             });
         };
@@ -91,9 +89,9 @@ fn against_plain(
 }
 
 /// Reads people at random.
-pub(crate) fn read(
+pub(crate) fn read<S: Store + 'static>(
     runtime: &tokio::runtime::Runtime,
-    firm: &Firm,
+    firm: &Firm<S>,
     permits: &[Permit<'_>],
     many: u32,
     mut next: impl FnMut() -> usize,

@@ -168,17 +168,19 @@ impl Inner {
                 .iter()
                 .map(|node| (node.level, node.index, node.index)),
         );
-        let second = [
-            ranges(Sql::new(NODES).id(id), &branches, true),
-            ranges(Sql::new(CHILDREN).id(id), &lowest, false),
-            Sql::plain("COMMIT"),
-        ];
+        let mut second = vec![ranges(Sql::new(NODES).id(id), &branches, true)];
+        // Most ask for people only, and an empty join is not planned as one.
+        if !lowest.is_empty() {
+            second.push(ranges(Sql::new(CHILDREN).id(id), &lowest, false));
+        }
+        second.push(Sql::plain("COMMIT"));
         let second = session.only(&second).await?;
         for row in &second[0] {
             let row = node_row(row).ok_or(Broken::unreadable())?;
             found.nodes.insert(row.node, row);
         }
-        for row in &second[1] {
+        let below = second.get(1).filter(|_| !lowest.is_empty());
+        for row in below.into_iter().flatten() {
             let row = subject_row(row).ok_or(Broken::unreadable())?;
             found.subjects.insert(row.subject, row);
         }
