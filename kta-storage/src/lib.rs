@@ -7,6 +7,7 @@ mod class;
 mod clock;
 mod fixity;
 mod form;
+mod journal;
 mod key_table;
 #[cfg(feature = "object-store")]
 mod object;

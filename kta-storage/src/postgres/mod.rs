@@ -5,6 +5,7 @@ mod fault;
 mod key_table;
 mod load;
 mod marks;
+mod openings;
 mod options;
 mod owner;
 mod query;
@@ -31,6 +32,7 @@ use kta_core::time::Timestamp;
 use kta_core::{Fault, FaultKind, Port, Result};
 
 use fault::{Broken, Next};
+use openings::Openings;
 use owner::Form;
 use retry::Backoff;
 use session::Sessions;
@@ -59,6 +61,11 @@ pub use owner::PgOwner;
 /// - A [bounded](Durability::Bounded) commit is answered when the server has it
 ///   (`synchronous_commit = off`): it survives a killed process of ours. It survives a crash of
 ///   the server after [`lag`](Self::lag).
+/// - With a [journal](PgOptions::journal), a bounded commit of events alone, such as the entry of
+///   an opening, is answered when it stands in a file of this machine: it survives a killed
+///   process of ours and a server that is away. The firm's next transaction takes it along, at the
+///   latest one of its own after a second; what a killed process left, whoever opens the store
+///   with that folder next. Until then other machines do not see it in the log.
 ///
 /// # When the server is away
 /// Transactions that the server gives up (serialisation, deadlock) and calls that lost their
@@ -96,23 +103,47 @@ impl PgStore {
     pub async fn open(options: &PgOptions) -> Result<Self> {
         let sessions = Arc::new(Sessions::of(options)?);
         let checked = owner::check(&sessions, &Form::STORE).await?;
-        let writer = Arc::new(Writer::of(Arc::clone(&sessions), checked.id));
+        let openings = options.journals().map(Openings::at);
+        let left = openings.as_ref().map_or(Ok(Vec::new()), Openings::left)?;
+        // As the server's manual has it: at most three times the delay.
+        let mut lag = Duration::from_millis(checked.delay.saturating_mul(3));
+        if openings.is_some() {
+            lag += writer::LAG;
+        }
+        let writer = Arc::new(Writer::of(Arc::clone(&sessions), checked.id, openings));
+        for (tenant, leftover) in left {
+            writer.adopt(tenant, leftover).await?;
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 sessions,
                 writer,
-                // As the server's manual has it: at most three times the delay.
-                lag: Duration::from_millis(checked.delay.saturating_mul(3)),
+                lag,
                 history: options.history_of(),
             }),
         })
     }
 
     /// After how long a bounded commit is on the server's disk at the latest, while the server
-    /// runs: three times its `wal_writer_delay`, as it was when the store was opened.
+    /// runs: three times its `wal_writer_delay`, as it was when the store was opened, and a second
+    /// more where openings are noted on this machine first.
     #[must_use]
     pub fn lag(&self) -> Duration {
         self.inner.lag
+    }
+
+    /// Waits until the log has every opening that was noted on this machine: before a process
+    /// ends, so that nobody has to open the store again for them.
+    ///
+    /// # Errors
+    /// Those of [`commit`](Store::commit).
+    pub async fn settle(&self) -> Result<()> {
+        let writer = &self.inner.writer;
+        let waiting = writer.openings.as_ref().map(Openings::waiting);
+        for tenant in waiting.into_iter().flatten() {
+            writer.settle("settle", tenant).await?;
+        }
+        Ok(())
     }
 
     async fn try_lease(
@@ -148,6 +179,15 @@ impl PgStore {
 impl Store for PgStore {
     async fn commit(&self, change: ChangeSet) -> Result<Committed> {
         change.check()?;
+        let alone = change.changes.is_empty() && !change.events.is_empty();
+        let bounded = change.durability == Durability::Bounded;
+        if alone && bounded && self.inner.writer.note(&change) {
+            let entries = change.events.len() as u64;
+            return Ok(Committed {
+                first: None,
+                entries,
+            });
+        }
         let erasure = None;
         self.inner
             .writer
@@ -209,10 +249,12 @@ impl Jobs for PgStore {
 #[async_trait]
 impl Ledger for PgStore {
     async fn size(&self, tenant: TenantId) -> Result<u64> {
+        self.inner.writer.settle("size", tenant).await?;
         query::size(&self.inner.sessions, tenant).await
     }
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
+        self.inner.writer.settle("entries", tenant).await?;
         query::entries(&self.inner.sessions, tenant, from, limit).await
     }
 
@@ -223,6 +265,7 @@ impl Ledger for PgStore {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<u64>> {
+        self.inner.writer.settle("trail", tenant).await?;
         query::trail(&self.inner.sessions, tenant, subject, from, to).await
     }
 }

@@ -2,9 +2,11 @@
 
 use core::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kta_core::id::Digest;
 use kta_core::{Error, Fault, FaultKind, Port, Result};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -31,6 +33,7 @@ pub struct PgOptions {
     patience: Duration,
     named: bool,
     history: Duration,
+    journal: Option<PathBuf>,
 }
 
 impl PgOptions {
@@ -66,6 +69,7 @@ impl PgOptions {
             patience: Duration::from_secs(10),
             named: false,
             history: Duration::from_secs(30 * 24 * 60 * 60),
+            journal: None,
         })
     }
 
@@ -116,6 +120,28 @@ impl PgOptions {
     pub const fn history(mut self, history: Duration) -> Self {
         self.history = history;
         self
+    }
+
+    /// The same with a folder of this machine for the openings of ordinary reading: bounded events
+    /// alone are answered when they stand in a file there, and entered into the log many at a time
+    /// (see [`PgStore`](super::PgStore)). The folder is there, on a local disk, stays when the
+    /// process ends, and may be shared by processes. Without one each of them is a transaction.
+    #[must_use]
+    pub fn journal(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.journal = Some(folder.into());
+        self
+    }
+
+    /// Where the journals are, under a name that tells databases apart.
+    pub(super) fn journals(&self) -> Option<PathBuf> {
+        let folder = self.journal.as_ref()?;
+        let hosts = self.config.get_hosts().iter();
+        let hosts = hosts.map(|host| format!("{host:?}"));
+        let ports = self.config.get_ports().iter().map(u16::to_string);
+        let base = self.config.get_dbname().map(str::to_owned);
+        let words: Vec<_> = hosts.chain(ports).chain(base).collect();
+        let name = Digest::of(words.join("\0").as_bytes()).to_string();
+        Some(folder.join(format!("kta-{}", name.get(..16)?)))
     }
 
     pub(super) const fn patience_of(&self) -> Duration {

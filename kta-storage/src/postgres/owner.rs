@@ -261,9 +261,10 @@ impl Form {
     pub(super) const STORE: Self = Self {
         schema: "kta",
         port: Port::Store,
-        migrations: &[include_str!("schema.sql")],
+        migrations: &[include_str!("schema.sql"), include_str!("journal.sql")],
         tables: &[
             ("firm", "SELECT, INSERT, UPDATE (size, last_at)"),
+            ("journal", "SELECT, INSERT, UPDATE (taken)"),
             ("writer", "SELECT, INSERT, UPDATE, DELETE"),
             ("entry", "SELECT, INSERT"),
             ("trail", "SELECT, INSERT"),

@@ -32,6 +32,10 @@ pub(super) fn statements(
     }
     entries(&mut all, tenant, left, end)?;
     erased(&mut all, tenant, left);
+    if let Some((Id(journal), taken)) = left.taken {
+        let sql = Sql::new(TAKEN).id(tenant.as_bytes()).id(&journal);
+        all.push(sql.int(integer(taken)?));
+    }
     Ok(all)
 }
 
@@ -303,6 +307,9 @@ fn subject_id(id: Option<SubjectId>) -> Option<Id> {
 fn matter_id(id: Option<MatterId>) -> Option<Id> {
     id.map(|id| Id(*id.as_bytes()))
 }
+
+const TAKEN: &str = "INSERT INTO kta.journal (tenant, id, taken) VALUES ($1, $2, $3)
+    ON CONFLICT (tenant, id) DO UPDATE SET taken = excluded.taken";
 
 const DELETE_TAGS: &str = "DELETE FROM kta.tag t
     USING unnest($2::text[], $3::bytea[], $4::uuid[], $5::uuid[]) AS k (field, tag, subject, record)

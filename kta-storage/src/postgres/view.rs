@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kta_core::Result;
 use kta_core::audit::Label;
 use kta_core::crypto::IndexTag;
 use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId};
@@ -21,10 +20,15 @@ use kta_core::policy::Purpose;
 use kta_core::ports::store::{Job, Register, Sheet};
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
+use kta_core::{Port, Result};
 
+use super::fault::Broken;
+use super::openings::Frames;
+use super::sql::Id;
 use crate::class::Place;
+use crate::journal::Payload;
 use crate::row::write_fields;
-use crate::rules::{LogEnd, NewEntry, Rows, Stored};
+use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
 
 /// A row of the table of classes.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,8 @@ pub(super) struct Changes {
     pub(super) sheets: BTreeMap<(Register, Label), Option<SheetRow>>,
     /// The number of the latest succession, where one was asked for or entered.
     pub(super) successions: Option<u64>,
+    /// A journal, and the number of its last frame in the log.
+    pub(super) taken: Option<(Id, u64)>,
 }
 
 impl Changes {
@@ -62,6 +68,7 @@ impl Changes {
         self.records.extend(later.records);
         self.sheets.extend(later.sheets);
         self.successions = later.successions.or(self.successions);
+        self.taken = later.taken.or(self.taken);
     }
 
     /// Whether there is nothing to write.
@@ -75,6 +82,7 @@ impl Changes {
             && self.placements.is_empty()
             && self.records.is_empty()
             && self.sheets.is_empty()
+            && self.taken.is_none()
     }
 }
 
@@ -138,6 +146,24 @@ impl<'b> View<'b> {
             own,
             end,
         }
+    }
+
+    /// Enters the events of a journal's frames that the log does not have yet; it has those to
+    /// `known`.
+    pub(super) fn enter(&mut self, frames: &Frames<'_>, known: u64) -> Result<()> {
+        for (number, payload) in frames.list.iter().filter(|(number, _)| *number > known) {
+            let unreadable = || Broken::unreadable().in_operation(Port::Store, "commit");
+            let payload = Payload::read(payload).ok_or_else(unreadable)?;
+            let at = Timestamp::from_timestamp_millis(payload.millis).ok_or_else(unreadable)?;
+            for event in &payload.events {
+                let now = self.end.at.map_or(at, |last| last.max(at));
+                let names = event.names.iter().copied().map(SubjectId::from_bytes);
+                let entry = rules::noticed(event.body, names.collect(), self.end.size, now)?;
+                self.append(entry)?;
+            }
+            self.own.taken = Some((frames.id, *number));
+        }
+        Ok(())
     }
 
     /// Takes a record's tags away and leaves the record; whether there were any.

@@ -13,7 +13,8 @@
 //! What happens when the connection goes, see marks.rs.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use kta_core::id::{PlacementId, TenantId};
 use kta_core::pii::RecordKey;
@@ -26,10 +27,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::fault::{Broken, Next};
 use super::load::Wanted;
 use super::marks::{Attempt, Failed, Marks};
+use super::openings::{self, Carried, Frames, Openings};
 use super::save;
 use super::session::{Session, Sessions};
-use super::sql::{Id, Sql};
+use super::sql::{Id, Sql, number};
 use super::view::{Changes, View};
+use crate::journal::{Leftover, Noted};
 use crate::rules;
 
 /// One unit of a batch: a change set, and an erasure before it where there is one.
@@ -88,6 +91,7 @@ pub(super) struct Writer {
     /// A firm has a queue here as long as a task writes for it.
     queues: Mutex<HashMap<TenantId, VecDeque<Queued>>>,
     room: Arc<Semaphore>,
+    pub(super) openings: Option<Openings>,
 }
 
 struct Queued {
@@ -97,8 +101,9 @@ struct Queued {
 }
 
 impl Writer {
-    pub(super) fn of(sessions: Arc<Sessions>, id: Id) -> Self {
+    pub(super) fn of(sessions: Arc<Sessions>, id: Id, openings: Option<Openings>) -> Self {
         Self {
+            openings,
             marks: Marks::of(Arc::clone(&sessions), "kta", id),
             sessions,
             queues: Mutex::default(),
@@ -149,17 +154,80 @@ impl Writer {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a batch; what became of each.
-    async fn transact(&self, tenant: TenantId, works: &[Work]) -> Vec<Result<Committed>> {
-        let attempt = || self.attempt(tenant, works);
+    /// Notes bounded events on this machine, and sees to it that the log has them after the lag;
+    /// `false` when they must be committed instead.
+    pub(super) fn note(self: &Arc<Self>, change: &ChangeSet) -> bool {
+        let (Some(openings), Ok(runtime)) = (&self.openings, Handle::try_current()) else {
+            return false;
+        };
+        match openings.note(change) {
+            Noted::Commit => return false,
+            Noted::Written => {}
+            Noted::Tell { now } => {
+                let (own, tenant) = (Arc::downgrade(self), change.tenant);
+                runtime.spawn(carry(own, tenant, now));
+            }
+        }
+        true
+    }
+
+    /// Waits until the log has all that was noted of the firm before.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        operation: &'static str,
+        tenant: TenantId,
+    ) -> Result<()> {
+        let settled = |openings: &Openings| openings.is_settled(tenant);
+        while !self.openings.as_ref().is_none_or(settled) {
+            // Empty: its transaction takes along what was noted.
+            let mut change = ChangeSet::new(tenant, Timestamp::UNIX_EPOCH);
+            change.durability = Durability::Bounded;
+            let erasure = None;
+            self.write(operation, Work { change, erasure }).await?;
+        }
+        Ok(())
+    }
+
+    /// Enters what a dead process left.
+    pub(super) async fn adopt(&self, tenant: TenantId, leftover: Leftover) -> Result<()> {
+        let frames = Frames::of(&leftover);
+        let attempt = || self.attempt(tenant, &[], Some(&frames));
         match self.marks.carry_through(tenant, attempt).await {
-            Ok(outcomes) => outcomes,
-            Err(Failed::Doubt(outcomes)) => outcomes
+            Ok(written) => written.carried?,
+            Err(Failed::Doubt(_)) => return Err(lost("open")),
+            Err(Failed::Broken(broken)) => return Err(broken.in_operation(Port::Store, "open")),
+        }
+        leftover.remove().map_err(|_| openings::unreadable())
+    }
+
+    /// Writes a batch, and before it what was noted; what became of each.
+    async fn transact(&self, tenant: TenantId, works: &[Work]) -> Vec<Result<Committed>> {
+        let carried = self.openings.as_ref().and_then(|all| all.take(tenant));
+        let frames = carried.as_ref().and_then(Carried::frames);
+        let attempt = || self.attempt(tenant, works, frames.as_ref());
+        let outcome = self.marks.carry_through(tenant, attempt).await;
+        drop(frames);
+        match outcome {
+            Ok(Written {
+                outcomes,
+                carried: Ok(()),
+            }) => {
+                if let Some(carried) = carried {
+                    carried.settle();
+                }
+                outcomes
+            }
+            Ok(Written {
+                carried: Err(error),
+                ..
+            }) => works.iter().map(|_| Err(error.clone())).collect(),
+            Err(Failed::Doubt(Written { outcomes, .. })) => outcomes
                 .into_iter()
                 .map(|outcome| outcome.and(Err(lost("commit"))))
                 .collect(),
             Err(Failed::Broken(broken)) if broken.next == Next::Nothing && works.len() > 1 => {
                 // One of them cannot be written: each by itself, so that the others are.
+                drop(carried);
                 let mut outcomes = Vec::new();
                 for work in works {
                     let alone = Box::pin(self.transact(tenant, core::slice::from_ref(work)));
@@ -174,8 +242,13 @@ impl Writer {
         }
     }
 
-    async fn attempt(&self, tenant: TenantId, works: &[Work]) -> Attempt<Outcomes> {
-        let (session, judged) = match self.judge(tenant, works).await {
+    async fn attempt(
+        &self,
+        tenant: TenantId,
+        works: &[Work],
+        frames: Option<&Frames<'_>>,
+    ) -> Attempt<Written> {
+        let (session, judged) = match self.judge(tenant, works, frames).await {
             Ok(judged) => judged,
             Err(broken) => return Attempt::Undone(broken),
         };
@@ -183,27 +256,35 @@ impl Writer {
             stored,
             left,
             end,
-            outcomes,
+            written,
         } = judged;
-        if left.is_empty() {
+        if left.is_empty() || written.carried.is_err() {
             if session.run(&[Sql::plain("ROLLBACK")]).await.is_ok() {
                 session.done();
             }
-            return Attempt::Done(outcomes);
+            return Attempt::Done(written);
         }
         let statements = match save::statements(tenant, &stored, &left, end) {
             Ok(statements) => statements,
             // A number beyond the database's: nothing was sent.
             Err(_) if works.len() > 1 => return Attempt::Undone(Broken::unreadable()),
-            Err(error) => return Attempt::Done(vec![Err(error)]),
+            Err(error) => {
+                let (outcomes, carried) = (Vec::new(), Err(error));
+                return Attempt::Done(Written { outcomes, carried });
+            }
         };
         self.marks
-            .commit(session, tenant, statements, outcomes)
+            .commit(session, tenant, statements, written)
             .await
     }
 
     /// Locks the firm, reads what the batch touches, and applies the rules.
-    async fn judge(&self, tenant: TenantId, works: &[Work]) -> Result<(Session, Judged), Broken> {
+    async fn judge(
+        &self,
+        tenant: TenantId,
+        works: &[Work],
+        frames: Option<&Frames<'_>>,
+    ) -> Result<(Session, Judged), Broken> {
         let durable = works
             .iter()
             .any(|work| work.change.durability == Durability::Durable);
@@ -215,6 +296,10 @@ impl Writer {
         let wanted = Wanted::by(works);
         let mut statements = vec![self.sessions.begin(tenant, durability)];
         statements.append(&mut wanted.statements(tenant));
+        if let Some(frames) = frames {
+            let known = "SELECT taken FROM kta.journal WHERE tenant = $1 AND id = $2";
+            statements.push(Sql::new(known).id(tenant.as_bytes()).id(&frames.id.0));
+        }
         let mut entered = false;
         loop {
             let session = self.sessions.one().await?;
@@ -232,8 +317,22 @@ impl Writer {
                 stored,
                 left: Changes::default(),
                 end,
-                outcomes: Vec::with_capacity(works.len()),
+                written: Written {
+                    outcomes: Vec::with_capacity(works.len()),
+                    carried: Ok(()),
+                },
             };
+            if let Some(frames) = frames {
+                // What was answered before comes before, in the log too.
+                let row = rows.last().and_then(|known| known.first());
+                let known = row.map(|row| number(row, 0).ok_or(Broken::unreadable()));
+                let known = known.transpose()?.unwrap_or(0);
+                let mut view = View::over(&judged.stored, &judged.left, judged.end);
+                judged.written.carried = view.enter(frames, known);
+                let View { own, end, .. } = view;
+                judged.end = end;
+                judged.left.absorb(own);
+            }
             for work in works {
                 let mut view = View::over(&judged.stored, &judged.left, judged.end);
                 let outcome = work.apply(&mut view);
@@ -242,7 +341,7 @@ impl Writer {
                     judged.end = end;
                     judged.left.absorb(own);
                 }
-                judged.outcomes.push(outcome);
+                judged.written.outcomes.push(outcome);
             }
             return Ok((session, judged));
         }
@@ -317,15 +416,40 @@ struct Judged {
     stored: Changes,
     left: Changes,
     end: rules::LogEnd,
-    outcomes: Outcomes,
+    written: Written,
 }
 
-/// What became of each change set of a batch.
-type Outcomes = Vec<Result<Committed>>;
+/// What became of a batch.
+struct Written {
+    /// Of each of its change sets.
+    outcomes: Vec<Result<Committed>>,
+    /// Of what was to be entered before them; without it nothing is written.
+    carried: Result<()>,
+}
+
+/// Sees to it that what was noted of a firm is in the log: now, or after the lag.
+async fn carry(writer: Weak<Writer>, tenant: TenantId, now: bool) {
+    let mut now = now;
+    loop {
+        if !core::mem::replace(&mut now, false) {
+            tokio::time::sleep(LAG).await;
+        }
+        // Whoever opens the store next takes it from there.
+        let Some(writer) = writer.upgrade() else {
+            return;
+        };
+        if writer.settle("carry", tenant).await.is_ok() {
+            return;
+        }
+    }
+}
 
 fn lost(operation: &'static str) -> Error {
     Fault::new(FaultKind::OutcomeUnknown, Port::Store, operation).into()
 }
+
+/// After how long the log has what was noted, as long as the server answers.
+pub(super) const LAG: Duration = Duration::from_secs(1);
 
 /// How many may wait; the next caller waits outside.
 const ROOM: usize = 1024;

@@ -14,10 +14,10 @@ use kta_core::{Code, Error, Port, Result};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fault::{broken, corrupt};
-use super::journal::Payload;
 use super::query;
 use crate::class::Place;
 use crate::form::{integer, json, limit, micros, millis, state_name, to_json};
+use crate::journal::Payload;
 use crate::row::{marks_of, read_fields, read_tags, write_fields, write_tags};
 use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
 

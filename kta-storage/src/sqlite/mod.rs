@@ -5,7 +5,6 @@ mod change;
 mod check;
 mod erase;
 pub(crate) mod fault;
-mod journal;
 pub(crate) mod open;
 mod query;
 pub(crate) mod readers;
@@ -29,8 +28,8 @@ use kta_core::time::Timestamp;
 use kta_core::{Fault, FaultKind, Port, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::journal::{Journal, Leftover};
 use fault::broken;
-use journal::{Journal, Leftover};
 use open::Form;
 use readers::{Readers, aside};
 use writer::Writer;

@@ -18,7 +18,7 @@
 //! durable batch or after [`LAG`], whatever comes first.
 //!
 //! Bounded events alone do not come this way: they are answered when they stand in the
-//! [journal](super::journal), and every transaction first enters what stands there.
+//! [journal](crate::journal), and every transaction first enters what stands there.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::change;
 use super::fault::broken;
-use super::journal::{Journal, Noted, Taken};
+use crate::journal::{Journal, Noted, Taken};
 
 /// After how long a bounded commit is on disk at the latest, as long as the machine runs.
 pub(super) const LAG: Duration = Duration::from_secs(1);

@@ -31,6 +31,21 @@ mod store_through_a_transaction_pooler {
     );
 }
 
+mod store_with_a_journal {
+    use super::{Cluster, PgStore};
+
+    async fn fresh() -> PgStore {
+        let options = Cluster::shared().options("kta_app", "kta");
+        let folder = crate::common::folder("journal");
+        PgStore::open(&options.journal(folder)).await.unwrap()
+    }
+
+    kta_core::store_conformance!(
+        #[tokio::test]
+        fresh
+    );
+}
+
 mod key_table {
     use std::sync::atomic::{AtomicU8, Ordering};
 

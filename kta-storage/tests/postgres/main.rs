@@ -9,6 +9,7 @@ mod common;
 mod conformance;
 mod crash;
 mod faults;
+mod openings;
 mod proxy;
 mod residue;
 mod walls;

@@ -1,8 +1,8 @@
 //! The journal: where bounded events stand between the answer and the log.
 //!
 //! A change set of events alone, bounded, is written with one `write` into a file beside the
-//! store and answered: it is in the operating system's hands, and a killed process does not take
-//! it along. The writing thread carries what stands there into the log, many at a time: before
+//! store (on PostgreSQL: into a folder of this machine) and answered: it is in the operating
+//! system's hands, and a killed process does not take it along. Who writes to the store carries what stands there into the log, many at a time: before
 //! anything else that it commits, when there is much, when somebody asks the log, and at the
 //! latest after the lag.
 //!
@@ -41,7 +41,7 @@ use kta_core::ports::store::ChangeSet;
 
 /// The journal of one open store.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     side: Mutex<Side>,
     /// Number of the last frame that was written, and of the last that the log has.
     written: AtomicU64,
@@ -73,7 +73,7 @@ struct Open {
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Noted {
+pub(crate) enum Noted {
     /// It stands there, and the writing thread knows of others before it.
     Written,
     /// It stands there, and the writing thread must be told: the first since it looked, or many.
@@ -87,22 +87,22 @@ pub(super) enum Noted {
 
 /// Frames that were taken out to be entered.
 #[derive(Debug)]
-pub(super) struct Taken {
-    pub(super) id: [u8; 16],
+pub(crate) struct Taken {
+    pub(crate) id: [u8; 16],
     frames: Vec<u8>,
     last: u64,
 }
 
 impl Taken {
     /// Numbers and payloads in order.
-    pub(super) fn frames(&self) -> impl Iterator<Item = (u64, &[u8])> {
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, &[u8])> {
         Frames(&self.frames)
     }
 }
 
 impl Journal {
     /// The journal of the store at this path; its file is made when something is written.
-    pub(super) const fn beside(database: PathBuf) -> Self {
+    pub(crate) const fn beside(database: PathBuf) -> Self {
         Self {
             side: Mutex::new(Side::New(database)),
             written: AtomicU64::new(0),
@@ -111,7 +111,7 @@ impl Journal {
     }
 
     /// Writes the events of a bounded change set.
-    pub(super) fn note(&self, change: &ChangeSet) -> Noted {
+    pub(crate) fn note(&self, change: &ChangeSet) -> Noted {
         let Some(mut frame) = frame_of(change) else {
             return Noted::Commit;
         };
@@ -143,12 +143,12 @@ impl Journal {
     }
 
     /// Whether the log has all that was written.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire) >= self.written.load(Ordering::Acquire)
     }
 
     /// Takes out what was written since the last time, once that is settled.
-    pub(super) fn take(&self) -> Option<Taken> {
+    pub(crate) fn take(&self) -> Option<Taken> {
         let mut side = self.locked();
         let Side::Open(open) = &mut *side else {
             return None;
@@ -167,7 +167,7 @@ impl Journal {
     }
 
     /// The log has what was taken out: its half may be written over.
-    pub(super) fn settle(&self, taken: Taken) {
+    pub(crate) fn settle(&self, taken: Taken) {
         if let Side::Open(open) = &mut *self.locked() {
             open.free = true;
             open.spare = taken.frames;
@@ -177,7 +177,7 @@ impl Journal {
     }
 
     /// Removes the file, if the log has all that is in it.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut side = self.locked();
         if let Side::Open(open) = &*side
             && self.is_settled()
@@ -226,8 +226,8 @@ impl Open {
 
 /// A dead process's journal, locked.
 #[derive(Debug)]
-pub(super) struct Leftover {
-    pub(super) id: [u8; 16],
+pub(crate) struct Leftover {
+    pub(crate) id: [u8; 16],
     path: PathBuf,
     frames: Vec<(u64, Vec<u8>)>,
     _locked: File,
@@ -235,7 +235,7 @@ pub(super) struct Leftover {
 
 impl Leftover {
     /// The journals beside a database that no process holds.
-    pub(super) fn all(database: &Path) -> std::io::Result<Vec<Self>> {
+    pub(crate) fn all(database: &Path) -> std::io::Result<Vec<Self>> {
         let mut found = Vec::new();
         for path in files(database)? {
             found.extend(Self::lock(path)?);
@@ -275,13 +275,13 @@ impl Leftover {
     }
 
     /// Numbers and payloads in order.
-    pub(super) fn frames(&self) -> impl Iterator<Item = (u64, &[u8])> {
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let each = self.frames.iter();
         each.map(|(number, payload)| (*number, &payload[..]))
     }
 
     /// The log has it all, on disk.
-    pub(super) fn remove(self) -> std::io::Result<()> {
+    pub(crate) fn remove(self) -> std::io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 }
@@ -402,21 +402,21 @@ fn finish(frame: &mut Vec<u8>, number: u64) {
 }
 
 /// Events as they stand in a payload.
-pub(super) struct Payload<'p> {
-    pub(super) tenant: [u8; 16],
-    pub(super) millis: i64,
-    pub(super) events: Vec<Noticed<'p>>,
+pub(crate) struct Payload<'p> {
+    pub(crate) tenant: [u8; 16],
+    pub(crate) millis: i64,
+    pub(crate) events: Vec<Noticed<'p>>,
 }
 
 /// One event: whom it names, and its body.
-pub(super) struct Noticed<'p> {
-    pub(super) names: &'p [[u8; 16]],
-    pub(super) body: &'p [u8],
+pub(crate) struct Noticed<'p> {
+    pub(crate) names: &'p [[u8; 16]],
+    pub(crate) body: &'p [u8],
 }
 
 impl<'p> Payload<'p> {
     /// Reads what [`frame_of`] wrote.
-    pub(super) fn read(bytes: &'p [u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &'p [u8]) -> Option<Self> {
         let (tenant, rest) = bytes.split_first_chunk::<16>()?;
         let (millis, mut rest) = rest.split_first_chunk::<8>()?;
         let mut events = Vec::with_capacity(1);

@@ -1,0 +1,165 @@
+//! Openings on their way: bounded events that stand in a file of this machine until the writer
+//! enters them into the server's log.
+//!
+//! ```text
+//!   opening ─► journal of the firm ─┬─ before the firm's next transaction, in it ─► log
+//!                                   └─ after the lag, in one of its own
+//! ```
+//!
+//! Each firm has a journal of its own ([`crate::journal`]). What of it a transaction took in
+//! stands in the same transaction, so a journal that is read again enters nothing twice: after an
+//! answer that was lost, and after the death of its process.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kta_core::id::TenantId;
+use kta_core::ports::store::ChangeSet;
+use kta_core::{Fault, FaultKind, Port, Result};
+
+use super::sql::Id;
+use crate::journal::{Journal, Leftover, Noted, Payload, Taken};
+
+/// The journals of this process.
+pub(super) struct Openings {
+    base: PathBuf,
+    open: Mutex<HashMap<TenantId, Arc<Opening>>>,
+}
+
+/// One firm's.
+struct Opening {
+    journal: Journal,
+    /// What was taken out and is not certainly in the log.
+    taken: Mutex<Option<Taken>>,
+}
+
+impl Openings {
+    /// With their files at this path, each with an ending of its own.
+    pub(super) fn at(base: PathBuf) -> Self {
+        let open = Mutex::default();
+        Self { base, open }
+    }
+
+    /// What dead processes left, each with its firm.
+    pub(super) fn left(&self) -> Result<Vec<(TenantId, Leftover)>> {
+        let mut found = Vec::new();
+        for leftover in Leftover::all(&self.base).map_err(|_| unreadable())? {
+            let first = leftover.frames().next();
+            match first.map(|(_, payload)| Payload::read(payload)) {
+                None => leftover.remove().map_err(|_| unreadable())?,
+                Some(None) => return Err(unreadable()),
+                Some(Some(payload)) => {
+                    found.push((TenantId::from_bytes(payload.tenant), leftover));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes the events of a bounded change set.
+    pub(super) fn note(&self, change: &ChangeSet) -> Noted {
+        let mut open = locked(&self.open);
+        if open.len() >= MOST && !open.contains_key(&change.tenant) {
+            return Noted::Commit;
+        }
+        let own = open.entry(change.tenant).or_insert_with(|| {
+            Arc::new(Opening {
+                journal: Journal::beside(self.base.clone()),
+                taken: Mutex::default(),
+            })
+        });
+        let own = Arc::clone(own);
+        drop(open);
+        own.journal.note(change)
+    }
+
+    /// Whether the log has all that this process noted of the firm.
+    pub(super) fn is_settled(&self, tenant: TenantId) -> bool {
+        self.of(tenant).is_none_or(|own| own.journal.is_settled())
+    }
+
+    /// The firms that wait for the writer.
+    pub(super) fn waiting(&self) -> Vec<TenantId> {
+        let open = locked(&self.open);
+        let waiting = open.iter().filter(|(_, own)| !own.journal.is_settled());
+        waiting.map(|(tenant, _)| *tenant).collect()
+    }
+
+    /// Takes out what is to be entered; dropped, it goes back.
+    pub(super) fn take(&self, tenant: TenantId) -> Option<Carried> {
+        let own = self.of(tenant)?;
+        let kept = locked(&own.taken).take();
+        let taken = Some(kept.or_else(|| own.journal.take())?);
+        Some(Carried { own, taken })
+    }
+
+    fn of(&self, tenant: TenantId) -> Option<Arc<Opening>> {
+        locked(&self.open).get(&tenant).cloned()
+    }
+}
+
+impl Drop for Openings {
+    /// A file of which the log has all is of no use any more.
+    fn drop(&mut self) {
+        for own in locked(&self.open).values() {
+            own.journal.close();
+        }
+    }
+}
+
+/// What a transaction carries into the log.
+pub(super) struct Carried {
+    own: Arc<Opening>,
+    taken: Option<Taken>,
+}
+
+impl Carried {
+    pub(super) fn frames(&self) -> Option<Frames<'_>> {
+        let taken = self.taken.as_ref()?;
+        let (id, list) = (Id(taken.id), taken.frames().collect());
+        Some(Frames { id, list })
+    }
+
+    /// The log has it.
+    pub(super) fn settle(mut self) {
+        if let Some(taken) = self.taken.take() {
+            self.own.journal.settle(taken);
+        }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if let Some(taken) = self.taken.take() {
+            *locked(&self.own.taken) = Some(taken);
+        }
+    }
+}
+
+/// Frames of one journal: their numbers and payloads, in order.
+pub(super) struct Frames<'f> {
+    pub(super) id: Id,
+    pub(super) list: Vec<(u64, &'f [u8])>,
+}
+
+impl<'f> Frames<'f> {
+    pub(super) fn of(leftover: &'f Leftover) -> Self {
+        let (id, list) = (Id(leftover.id), leftover.frames().collect());
+        Self { id, list }
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each lock guards one assignment.
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn unreadable() -> kta_core::Error {
+    Fault::new(FaultKind::Unavailable, Port::Store, "open")
+        .because("a journal of openings cannot be read")
+        .into()
+}
+
+/// So many firms have a journal in one process; the openings of further ones are transactions.
+const MOST: usize = 64;

@@ -1,0 +1,251 @@
+//! Openings that stand on this machine before the server's log has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kta_core::audit::{Entry, Label, Log};
+use kta_core::conformance::store::Samples;
+use kta_core::ports::store::{ChangeSet, Durability};
+use kta_core::ports::{Ledger as _, Store as _};
+use kta_storage::{PgOptions, PgStore};
+use secrecy::SecretString;
+
+use crate::common::cluster::Cluster;
+use crate::common::folder;
+use crate::common::killed::{run_and_kill, tell};
+use crate::faults::set;
+
+const ROUNDS: u64 = 60;
+const WORKERS: u64 = 3;
+const CHILD: &str = "openings::the_process_that_is_killed";
+const SERVER: &str = "KTA_STORAGE_OPENINGS_SERVER";
+const FOLDER: &str = "KTA_STORAGE_OPENINGS_FOLDER";
+const FIRM: &str = "KTA_STORAGE_OPENINGS_FIRM";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_loses_no_opening_that_it_was_told_is_noted() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings killed");
+    let url = cluster.url("kta_app", "kta");
+    let mut log = Log::new("openings.example");
+    let (mut told, mut adopted) = (0, 0);
+    for round in 0..ROUNDS {
+        let environment = [
+            (SERVER, url.as_str()),
+            (FOLDER, folder.to_str().unwrap()),
+            (FIRM, &rows.tenant.to_string()),
+        ];
+        let answers = tokio::task::block_in_place(|| {
+            run_and_kill(CHILD, &environment, Duration::from_millis(25))
+        });
+        adopted += u64::from(journals(&folder) > 0);
+        let store = open(&url, &folder).await;
+        assert_eq!(journals(&folder), 0, "what the dead left is taken in");
+        let mut last = BTreeMap::new();
+        let mut written = BTreeSet::new();
+        for entry in entries(&store, &rows, log.size()).await {
+            // `append` refuses a gap, a repetition and a step back in time.
+            log.append(&entry).unwrap();
+            let number = number_in(&entry);
+            assert!(written.insert(number), "round {round}: {number} twice");
+            let before = last.insert(number % WORKERS, number);
+            assert!(
+                before < Some(number),
+                "round {round}: {number} after {before:?}"
+            );
+        }
+        let answered: BTreeSet<u64> = answers.iter().map(|it| it.parse().unwrap()).collect();
+        let lost: Vec<_> = answered.difference(&written).collect();
+        assert!(lost.is_empty(), "round {round} lost {lost:?}");
+        told += answered.len();
+    }
+    let trail = open(&url, &folder).await;
+    let trail = trail
+        .trail(rows.tenant, rows.subject(1), at(0), at(9))
+        .await;
+    assert_eq!(trail.unwrap().len() as u64, log.size());
+    assert!(told > 1_000, "killed before it did anything: {told}");
+    assert!(adopted > ROUNDS / 2, "nothing was left: {adopted}");
+}
+
+#[test]
+#[ignore = "the other test runs it as a process of its own and kills it"]
+fn the_process_that_is_killed() {
+    let said = [SERVER, FOLDER, FIRM].map(std::env::var);
+    let [Ok(server), Ok(folder), Ok(firm)] = said else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let tenant = firm.parse().unwrap();
+        let rows = Samples { tenant };
+        let store = open(&server, Path::new(&folder)).await;
+        let begin = (store.size(rows.tenant).await.unwrap() + 1) * 1_000_000 * WORKERS;
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for turn in 0_u64.. {
+                        let number = begin + turn * WORKERS + worker;
+                        let mut set = opening(&rows, number);
+                        // Now and then something durable, and somebody who asks the log.
+                        if turn % 23 == 22 {
+                            set.durability = Durability::Durable;
+                        }
+                        store.commit(set).await.unwrap();
+                        tell(number);
+                        if turn % 37 == 36 {
+                            store.size(rows.tenant).await.unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn openings_are_in_the_log_after_the_lag_without_anybody_asking() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings lag");
+    let url = cluster.url("kta_app", "kta");
+    let here = open(&url, &folder).await;
+    let there = PgStore::open(&cluster.options("kta_app", "kta"))
+        .await
+        .unwrap();
+    assert!(here.lag() > there.lag());
+    here.commit(opening(&rows, 1)).await.unwrap();
+    assert_eq!(there.size(rows.tenant).await.unwrap(), 0);
+    assert_eq!(here.size(rows.tenant).await.unwrap(), 1, "its own, at once");
+    here.commit(opening(&rows, 2)).await.unwrap();
+    let begin = std::time::Instant::now();
+    while there.size(rows.tenant).await.unwrap() < 2 {
+        assert!(begin.elapsed() < here.lag() * 20, "never entered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_noted_before_a_commit_stands_before_it() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings order");
+    let url = cluster.url("kta_app", "kta");
+    let store = open(&url, &folder).await;
+    for number in [1, 2] {
+        let noted = store.commit(opening(&rows, number)).await.unwrap();
+        assert_eq!((noted.first, noted.entries), (None, 1));
+    }
+    let done = store.commit(set(&rows, 3)).await.unwrap();
+    assert_eq!((done.first, done.entries), (Some(2), 1));
+    // One that is refused takes them along, too.
+    store.commit(opening(&rows, 4)).await.unwrap();
+    store.commit(set(&rows, 3)).await.unwrap_err();
+    let there = PgStore::open(&cluster.options("kta_app", "kta"))
+        .await
+        .unwrap();
+    assert_eq!(numbers(&there, &rows).await, [1, 2, 3, 4]);
+    store.commit(opening(&rows, 5)).await.unwrap();
+    store.settle().await.unwrap();
+    assert_eq!(numbers(&there, &rows).await, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_journal_that_is_read_again_enters_nothing_twice() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings again");
+    let url = cluster.url("kta_app", "kta");
+    let store = open(&url, &folder).await;
+    for number in 0..20 {
+        store.commit(opening(&rows, number)).await.unwrap();
+    }
+    let path = files(&folder).remove(0);
+    let bytes = std::fs::read(&path).unwrap();
+    store.settle().await.unwrap();
+    drop(store);
+    assert_eq!(journals(&folder), 0, "of no use any more");
+    std::fs::write(&path, bytes).unwrap();
+    let store = open(&url, &folder).await;
+    assert_eq!(journals(&folder), 0);
+    assert_eq!(numbers(&store, &rows).await, (0..20).collect::<Vec<_>>());
+    // A journal that was cut on the way has what is whole in it; what is no journal is refused.
+    store.commit(opening(&rows, 20)).await.unwrap();
+    store.commit(opening(&rows, 21)).await.unwrap();
+    let path = files(&folder).remove(0);
+    drop(store);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+    let store = open(&url, &folder).await;
+    assert_eq!(numbers(&store, &rows).await, (0..21).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_stops_no_opening_from_being_noted() {
+    let cluster = Cluster::own("away");
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings away");
+    let url = cluster.url("kta_app", "kta");
+    let store = open(&url, &folder).await;
+    store.commit(set(&rows, 1)).await.unwrap();
+    cluster.crash();
+    for number in 2..10 {
+        store.commit(opening(&rows, number)).await.unwrap();
+    }
+    cluster.start();
+    assert_eq!(numbers(&store, &rows).await, (1..10).collect::<Vec<_>>());
+}
+
+async fn open(url: &str, folder: &Path) -> PgStore {
+    let options = PgOptions::new(&SecretString::from(url)).unwrap();
+    let options = options.patience(Duration::from_secs(20)).journal(folder);
+    PgStore::open(&options).await.unwrap()
+}
+
+fn opening(rows: &Samples, number: u64) -> ChangeSet {
+    let event = rows.event(Some(1)).with("number", number);
+    let mut set = ChangeSet::new(rows.tenant, at(0)).event(event);
+    set.durability = Durability::Bounded;
+    set
+}
+
+fn at(hour: u8) -> kta_core::time::Timestamp {
+    format!("2026-11-22T1{hour}:00:00Z").parse().unwrap()
+}
+
+async fn entries(store: &PgStore, rows: &Samples, from: u64) -> Vec<Vec<u8>> {
+    store.entries(rows.tenant, from, usize::MAX).await.unwrap()
+}
+
+async fn numbers(store: &PgStore, rows: &Samples) -> Vec<u64> {
+    entries(store, rows, 0)
+        .await
+        .iter()
+        .map(|it| number_in(it))
+        .collect()
+}
+
+fn number_in(entry: &[u8]) -> u64 {
+    let entry = Entry::parse(entry).unwrap();
+    let number = &entry.event.facts[&Label::fixed("number")];
+    number.to_string().parse().unwrap()
+}
+
+fn journals(folder: &Path) -> usize {
+    files(folder).len()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(folder).unwrap();
+    all.map(|entry| entry.unwrap().path()).collect()
+}
