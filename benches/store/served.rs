@@ -41,7 +41,8 @@ pub(crate) fn measure(figures: &mut Figures) {
     let mut peer = || {
         runtime.block_on(async {
             for _ in 0..BATCH {
-                black_box(plain.get(next.borrow_mut()()).await);
+                let who = next.borrow_mut()();
+                black_box(plain.get(who).await);
             }
         });
     };
