@@ -1,8 +1,11 @@
 //! The data subject: one natural person, and the side on which that person stands in a matter.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{SubjectId, TenantId};
+use crate::policy::Purpose;
 
 /// One natural person known to the firm. Everything that tells who it is stands in sealed
 /// records; this is only the handle they hang on.
@@ -18,6 +21,10 @@ pub struct Subject {
     /// Whether processing is restricted (GDPR article 18).
     #[serde(default)]
     pub restricted: bool,
+    /// Purposes that the person objected to (GDPR article 21): the classes of all the person's
+    /// records say so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub objections: BTreeSet<Purpose>,
 }
 
 /// The side of a matter on which a person stands. In joint representation each side sees its

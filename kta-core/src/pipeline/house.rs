@@ -178,13 +178,25 @@ pub(crate) fn file<T: Serialize>(
     })
 }
 
+/// As [`file`], over a sheet as it was read.
+pub(crate) fn file_over<T: Serialize>(over: &Sheet, what: &T) -> Result<Change> {
+    let body = serde_json::to_vec(what).map_err(|_| corrupt())?;
+    Ok(Change::File {
+        sheet: Sheet {
+            body,
+            ..over.clone()
+        },
+        expected: Expected::Revision(over.revision),
+    })
+}
+
 /// The label that names an id.
 pub(crate) fn label(id: impl fmt::Display) -> Label {
     // Every id's text form is a label.
     Label::new(id.to_string()).unwrap_or(const { Label::fixed("-") })
 }
 
-fn read<T: DeserializeOwned>(sheet: &Sheet) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(sheet: &Sheet) -> Result<T> {
     serde_json::from_slice(&sheet.body).map_err(|_| corrupt())
 }
 

@@ -1,13 +1,15 @@
 //! Under every stage: opening matters, listing actors, building walls, placing holds. Each is
 //! recorded before it has effect.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDate;
 
 use crate::audit::{Label, Outcome};
 use crate::error::Result;
 use crate::id::{ActorId, HoldId, MatterId, SubjectId};
 use crate::pii::{Category, Matter, MatterState, Party, Subject};
-use crate::pipeline::house::{House, file, label};
+use crate::pipeline::house::{House, file, file_over, label, read};
 use crate::policy::{Act, Actor, Directory, Scope, Session};
 use crate::ports::store::{Change, ChangeSet, HoldQuery, Register, SheetQuery};
 use crate::refusal::{Code, Refusal};
@@ -149,19 +151,7 @@ pub async fn open_matter(
                 }
                 _ => error,
             })?;
-        let subject = Subject {
-            tenant: house.tenant(),
-            id: *id,
-            minor: minors.contains(id),
-            restricted: false,
-        };
-        change = change.with(file(
-            Register::Subjects,
-            label(*id),
-            Some(*id),
-            Some(matter.id),
-            &subject,
-        )?);
+        change = change.with(enter_person(house, *id, &matter, minors.contains(id)).await?);
     }
     let event = permit
         .event(Act::Manage, Outcome::Done)
@@ -172,6 +162,30 @@ pub async fn open_matter(
         .gate
         .amend_directory(|directory| directory.file(matter));
     Ok(())
+}
+
+/// The sheet of a party. Of somebody who is known from another matter it stays, with what the
+/// person demanded.
+async fn enter_person(
+    house: &House,
+    id: SubjectId,
+    matter: &Matter,
+    minor: bool,
+) -> Result<Change> {
+    let query = SheetQuery::named(house.tenant(), Register::Subjects, label(id));
+    if let Some(sheet) = house.doors.store.sheets(&query).await?.first() {
+        let known: Subject = read(sheet)?;
+        return file_over(sheet, &Subject { minor, ..known });
+    }
+    let person = Subject {
+        tenant: house.tenant(),
+        id,
+        minor,
+        restricted: false,
+        objections: BTreeSet::new(),
+    };
+    let (register, matter) = (Register::Subjects, Some(matter.id));
+    file(register, label(id), Some(id), matter, &person)
 }
 
 /// Changes a matter: moves it on, notes a trigger, builds a wall.

@@ -430,6 +430,7 @@ async fn record_receipt(
         id: data.quarantine,
         minor: false,
         restricted: false,
+        objections: BTreeSet::new(),
     };
     let mut event = permit
         .event(Act::Receive, Outcome::Done)

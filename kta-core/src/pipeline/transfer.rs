@@ -17,6 +17,7 @@ use crate::pipeline::house::{House, file, label};
 use crate::pipeline::manage;
 use crate::pipeline::receipt::Receipt;
 use crate::pipeline::receive;
+use crate::pipeline::rights;
 use crate::pipeline::verify::own_copy;
 use crate::policy::{Act, Form, Permit, Scope, Session};
 use crate::ports::crm::Fetched;
@@ -114,6 +115,10 @@ pub async fn transfer(
         };
         let minor = matter.parties.get(subject) == Some(&crate::pii::Party::Child);
         let class = entered.verified().class();
+        let class = house.gate.class(class).await?;
+        let class = class.ok_or_else(|| Refusal::new(Code::RetUnclassed))?;
+        let (class, with) = rights::class_for(house, &class, *subject).await?;
+        change = with.into_iter().fold(change, ChangeSet::with);
         let form = Form {
             key,
             matter: Some(matter.id),

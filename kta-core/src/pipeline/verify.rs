@@ -20,6 +20,7 @@ use crate::pipeline::manage;
 use crate::pipeline::passport;
 use crate::pipeline::receipt::Receipt;
 use crate::pipeline::receive::{self, QUARANTINE, Received};
+use crate::pipeline::rights;
 use crate::pipeline::suppress;
 use crate::policy::{Act, ContentPlace, Form, Origin, Permit, PolicyClass, Scope, Session};
 use crate::ports::blobs::BlobId;
@@ -284,11 +285,13 @@ async fn release(
             record,
         };
         let minor = matter.parties.get(subject) == Some(&crate::pii::Party::Child);
+        let (class, with) = rights::class_for(house, &class, *subject).await?;
+        change = with.into_iter().fold(change, ChangeSet::with);
         let form = Form {
             key,
             matter: Some(matter.id),
             schema: &schema,
-            class: class.id(),
+            class,
             revision: 1,
             minor,
         };
