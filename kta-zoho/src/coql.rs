@@ -12,8 +12,27 @@ use crate::client::{Answer, Client};
 use crate::error::protocol;
 use crate::map::{KEY, MATTER, SUBJECT};
 
-/// Runs a query.
+/// Runs a query for at most two hundred rows.
 pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Answer> {
+    query_for(credits(200), client, call, text).await
+}
+
+/// What a query for so many rows costs.
+pub(crate) const fn credits(rows: usize) -> u64 {
+    match rows {
+        ..=200 => 1,
+        201..=1_000 => 2,
+        _ => 3,
+    }
+}
+
+/// Runs a query that costs `price` credits.
+pub(crate) async fn query_for(
+    price: u64,
+    client: &Client,
+    call: Call,
+    text: &str,
+) -> Result<Answer> {
     let body = json!({"select_query": text});
     let request = || {
         Ok(client
@@ -21,7 +40,7 @@ pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Ans
             .reads()
             .json(&body))
     };
-    client.answer(call, request).await
+    client.answer_for(price, call, request).await
 }
 
 /// The one record with our key: its id, and whose and for which matter it is. The CRM compares

@@ -51,6 +51,7 @@ impl Complaint {
             "ALREADY_MODIFIED" | "DUPLICATE_DATA" => fault(FaultKind::Conflict).into(),
             "MANDATORY_NOT_FOUND" => about_field(Code::RevIncomplete, field),
             "RECORD_LOCKED" | "RECORD_IN_BLUEPRINT" | "NOT_APPROVED" => Code::SynLocked.into(),
+            "RESOURCE_NOT_FOUND" => fault(FaultKind::NotFound).into(),
             "INVALID_DATA" if field.is_none_or(|name| name == "id") => {
                 fault(FaultKind::NotFound).into()
             }

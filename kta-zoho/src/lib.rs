@@ -7,16 +7,21 @@ mod audit;
 mod client;
 mod config;
 mod coql;
+mod credits;
+mod csv;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod erase;
 mod error;
 mod feed;
 mod fields;
+mod load;
 mod map;
 mod notes;
+mod oauth;
 mod records;
 mod recycle_bin;
+mod unzip;
 mod users;
 
 use core::fmt;
@@ -25,12 +30,16 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use kta_core::Result;
 use kta_core::audit::Label;
+use kta_core::policy::{Act, Permit};
 use kta_core::time::{Entropy, Timestamp};
 use kta_http::Call;
 use tokio::sync::Mutex;
 
 pub use config::{Credentials, DataCentre, ZohoConfig};
+pub use credits::Credits;
+pub use load::{Contents, Load, LoadPage, Loaded};
 pub use map::{FieldMap, MappedField};
+pub use oauth::Sign;
 
 use client::Client;
 use fields::FieldMetadata;
@@ -64,6 +73,39 @@ impl ZohoCrm {
             config: Arc::new(config),
             metadata: Arc::default(),
         })
+    }
+
+    /// The sign that stopped this adapter, if there is one: see [`Sign`].
+    #[must_use]
+    pub fn alarm(&self) -> Option<Sign> {
+        self.client.watch().alarm()
+    }
+
+    /// Lets an adapter that a [`Sign`] stopped go on, after somebody looked into it.
+    ///
+    /// # Errors
+    /// `ACL-DENY` unless the permit is for [`Act::Manage`].
+    pub fn resume(&self, permit: &Permit<'_>) -> Result<()> {
+        permit.require_act(&[Act::Manage])?;
+        self.client.watch().clear();
+        Ok(())
+    }
+
+    /// Makes the refresh token worthless, with every access token from it: the way out when it
+    /// is stolen. It works while an alarm stands.
+    ///
+    /// # Errors
+    /// `ACL-DENY` unless the permit is for [`Act::Manage`]; `Unsupported` without a refresh
+    /// token; faults of the transport.
+    pub async fn revoke(&self, permit: &Permit<'_>) -> Result<()> {
+        permit.require_act(&[Act::Manage])?;
+        self.client.accounts().revoke().await
+    }
+
+    /// What was spent of the organisation's API credits.
+    #[must_use]
+    pub fn credits(&self) -> Credits {
+        self.client.credits()
     }
 
     /// The field metadata, not older than [`METADATA_LIFE`].

@@ -21,7 +21,7 @@ pub(crate) async fn erase_all(client: &Client, call: Call, record: &str) -> Resu
         let path = [MODULE, record, "Notes"];
         let request = || {
             let request = client.request(call, Method::GET, &path)?;
-            Ok(request.query("fields", "id").query("per_page", "200"))
+            Ok(request.query("fields", "id"))
         };
         // Gone with its record means that somebody else is erasing at the same time.
         let Some(answer) = unless_gone(client.answer(call, request).await)? else {
@@ -52,7 +52,7 @@ pub(crate) async fn count(client: &Client, call: Call, record: &str) -> Result<u
 async fn erase(client: &Client, call: Call, note: &str) -> Result<()> {
     let path = ["Notes", note];
     let empty = BTreeMap::from([("Note_Title", ERASED), ("Note_Content", ERASED)]);
-    let write = Write::new(Row(empty), None);
+    let write = Write::without_trigger(Row(empty));
     let request = || Ok(client.request(call, Method::PUT, &path)?.json(&write));
     unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
     let request = || client.request(call, Method::DELETE, &path);

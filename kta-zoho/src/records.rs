@@ -302,7 +302,8 @@ impl ZohoCrm {
 pub(crate) struct Write<'a> {
     data: [Row<'a>; 1],
     /// Always sent, and empty: left out, it would run every automation of the organisation.
-    trigger: [&'static str; 0],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trigger: Option<[&'static str; 0]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate_check_fields: Option<[&'static str; 1]>,
 }
@@ -311,8 +312,17 @@ impl<'a> Write<'a> {
     pub(crate) fn new(row: Row<'a>, unique: Option<[&'static str; 1]>) -> Self {
         Self {
             data: [row],
-            trigger: [],
+            trigger: Some([]),
             duplicate_check_fields: unique,
+        }
+    }
+
+    /// For notes, whose call the vendor documents without automations.
+    pub(crate) fn without_trigger(row: Row<'a>) -> Self {
+        Self {
+            data: [row],
+            trigger: None,
+            duplicate_check_fields: None,
         }
     }
 }
@@ -370,7 +380,7 @@ fn basis_text(basis: LawfulBasis) -> &'static str {
     }
 }
 
-fn basis_of(text: &str) -> Option<LawfulBasis> {
+pub(crate) fn basis_of(text: &str) -> Option<LawfulBasis> {
     use LawfulBasis::*;
     [
         Consent,
@@ -387,7 +397,7 @@ fn basis_of(text: &str) -> Option<LawfulBasis> {
 /// Where clients are kept.
 pub(crate) const MODULE: &str = "Contacts";
 
-const READING: [Act; 7] = [
+pub(crate) const READING: [Act; 7] = [
     Act::Amend,
     Act::Enter,
     Act::Open,

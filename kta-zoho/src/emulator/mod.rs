@@ -11,6 +11,7 @@
 //! for ever, text compares without case, a restricted field reads as empty.
 
 mod attachments;
+mod bulk;
 mod clock;
 mod coql;
 mod faults;
@@ -45,7 +46,7 @@ use tokio::task::JoinHandle;
 pub use clock::EmulatorClock;
 pub use faults::{Failure, Faults};
 pub use inspect::{Holdings, Inspector};
-pub use journal::Exchange;
+pub use journal::{Exchange, Taped};
 pub use people::EmulatedUser;
 
 use journal::Journal;
@@ -167,6 +168,19 @@ impl Emulator {
         self.shared.journal.all()
     }
 
+    /// How many requests there were since the start, on both doors.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.journal.count()
+    }
+
+    /// Every exchange so far with its bodies, oldest first; empty without
+    /// [`EmulatorOptions::tape`].
+    #[must_use]
+    pub fn taped(&self) -> Vec<Taped> {
+        self.shared.journal.taped()
+    }
+
     /// Empties the journal.
     pub fn clear_journal(&self) {
         self.shared.journal.clear();
@@ -198,6 +212,8 @@ pub struct EmulatorOptions {
     /// Whether errors of record calls come bare, as real servers answer, and not in a list
     /// under `data`, as the published schemas say.
     pub bare_errors: bool,
+    /// How many records one bulk read job gives: 200 000, as the vendor says.
+    pub bulk_rows: usize,
     /// The OAuth client.
     pub client_id: String,
     /// Its secret.
@@ -209,6 +225,9 @@ pub struct EmulatorOptions {
     /// How long after a write the search index learns of it. COQL and reads by id see it at
     /// once.
     pub search_lag: Duration,
+    /// Whether whole exchanges are kept, bodies and all. Off unless asked for: it grows without
+    /// bound and holds what people are called.
+    pub tape: bool,
     /// How long an access token is good.
     pub token_lifetime: Duration,
     /// How many access tokens the accounts server gives in ten minutes: ten, as the vendor says.
@@ -223,11 +242,13 @@ impl Default for EmulatorOptions {
             api_port: 0,
             api_domain: None,
             bare_errors: false,
+            bulk_rows: 200_000,
             client_id: "1000.EMULATEDCLIENT".to_owned(),
             client_secret: "emulated-client-secret".to_owned(),
             grant_code: "1000.emulated-grant-code".to_owned(),
             refresh_token: "1000.emulated-refresh-token".to_owned(),
             search_lag: Duration::ZERO,
+            tape: false,
             token_lifetime: Duration::from_secs(3_600),
             tokens_in_ten_minutes: 10,
             zone_minutes: 120,

@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use super::faults::Failure;
-use super::journal::{Exchange, SECRET_HEADERS};
+use super::journal::{Exchange, SECRET_HEADERS, Taped};
 use super::reply::ApiError;
 use super::{
-    Shared, attachments, coql, history, listing, no_such_method, no_such_path, notes, oauth,
+    Shared, attachments, bulk, coql, history, listing, no_such_method, no_such_path, notes, oauth,
     people, records, recycle_bin, search, settings, watch,
 };
 
@@ -85,6 +85,14 @@ async fn answer(
         exchange.query.clear();
     }
     let failure = shared.faults.take(&exchange.method, &exchange.path);
+    let mut body = Body::new(body);
+    let mut sent = Bytes::new();
+    if shared.options.tape {
+        sent = axum::body::to_bytes(body, LARGEST_BODY)
+            .await
+            .unwrap_or_default();
+        body = Body::from(sent.clone());
+    }
     let early = match &failure {
         Some(Failure::DropBeforeEffect) => {
             shared.journal.arrived(exchange);
@@ -97,11 +105,11 @@ async fn answer(
     let mut response = match early {
         Some(response) => {
             // Taken in before answering, so that the sender sees the reply and not a reset.
-            let _ = axum::body::to_bytes(Body::new(body), LARGEST_BODY).await;
+            let _ = axum::body::to_bytes(body, LARGEST_BODY).await;
             response
         }
         None => {
-            let request = Request::from_parts(parts, Body::new(body));
+            let request = Request::from_parts(parts, body);
             let routed: Result<Response, Infallible> = router.oneshot(request).await;
             match routed {
                 Ok(response) => response,
@@ -119,6 +127,9 @@ async fn answer(
         }
         other => {
             exchange.status = Some(response.status().as_u16());
+            if shared.options.tape {
+                response = tape(&shared, &exchange, sent, response, other.is_some()).await;
+            }
             shared.journal.arrived(exchange);
             match other {
                 Some(Failure::TruncatedBody) => Ok(cut_off(response).await),
@@ -126,6 +137,32 @@ async fn answer(
             }
         }
     }
+}
+
+/// Keeps the whole exchange and gives the reply back.
+async fn tape(
+    shared: &Shared,
+    exchange: &Exchange,
+    sent: Bytes,
+    response: Response,
+    scripted: bool,
+) -> Response {
+    let (parts, body) = response.into_parts();
+    let replied = axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .unwrap_or_default();
+    let media = parts.headers.get(header::CONTENT_TYPE);
+    shared.journal.tape(Taped {
+        exchange: exchange.clone(),
+        sent: sent.to_vec(),
+        media: media
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned(),
+        replied: replied.to_vec(),
+        scripted,
+    });
+    Response::from_parts(parts, Body::from(replied))
 }
 
 /// The reply that a scripted failure puts in place of the real one.
@@ -277,6 +314,9 @@ pub(super) fn api_routes(shared: Arc<Shared>) -> Router {
         );
     Router::new()
         .nest("/crm/v8", v8)
+        .route("/crm/bulk/v8/read", post(bulk::start))
+        .route("/crm/bulk/v8/read/{job}", get(bulk::state))
+        .route("/crm/bulk/v8/read/{job}/result", get(bulk::result))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_JSON))

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::bulk::Job;
 use super::clock::EmulatorClock;
 use super::history::{AuditRow, Export, TimelineEntry};
 use super::listing::PageToken;
@@ -31,6 +32,7 @@ pub(super) struct World {
     pub(super) page_tokens: BTreeMap<String, PageToken>,
     pub(super) channels: Vec<Channel>,
     pub(super) exports: Vec<Export>,
+    pub(super) jobs: Vec<Job>,
     next_id: u64,
 }
 
@@ -122,6 +124,7 @@ impl World {
             page_tokens: BTreeMap::new(),
             channels: Vec::new(),
             exports: Vec::new(),
+            jobs: Vec::new(),
             next_id: FIRST_ID + 412_001,
         }
     }
