@@ -7,7 +7,7 @@ use chrono::DateTime;
 use kta_core::pii::ContentStream;
 use kta_core::time::{Entropy, Timestamp};
 use kta_core::{Error, FaultKind, Result};
-use kta_http::{Call, HttpClient, Method, Origin, Reply, Request, Retry, TokenCache};
+use kta_http::{Call, HttpClient, Lease, Method, Origin, Reply, Request, Retry, TokenCache};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -26,6 +26,12 @@ pub(crate) struct Client {
     turns: Semaphore,
     api: Origin,
     retry: Retry,
+}
+
+/// The token that a request was sent with.
+struct Held {
+    lease: Lease,
+    number: u64,
 }
 
 /// An answer that says success: 2xx or 304.
@@ -126,7 +132,7 @@ impl Client {
     pub(crate) async fn answer_once(&self, call: Call, request: Request) -> Result<Answer> {
         let (lease, reply) = self.send(ORDINARY, call, request).await?;
         if reply.status() == 401 {
-            self.tokens.refused(&lease).await;
+            self.refused(&lease).await;
         }
         read(call, reply)
             .await
@@ -152,8 +158,7 @@ impl Client {
                 return reply.stream(limit).map(Some);
             }
             if reply.status() == 401 {
-                self.tokens.refused(&lease).await;
-                self.watch.refused_early();
+                self.refused(&lease).await;
                 return Err(call.fault(FaultKind::Unavailable).with_status(401).into());
             }
             match read(call, reply).await {
@@ -170,10 +175,11 @@ impl Client {
         price: u64,
         call: Call,
         request: Request,
-    ) -> Result<(kta_http::Lease, Reply)> {
+    ) -> Result<(Held, Reply)> {
         self.watch.admit(call)?;
         self.ledger.spend(call, price)?;
         let lease = self.tokens.token().await?;
+        let number = self.watch.token();
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await.ok();
         let reply = self
@@ -181,7 +187,13 @@ impl Client {
             .send(request.credential(lease.credential()))
             .await?;
         self.ledger.told(reply.header("x-api-credits-remaining"));
-        Ok((lease, reply))
+        Ok((Held { lease, number }, reply))
+    }
+
+    /// Drops a token that was refused before its time.
+    async fn refused(&self, held: &Held) {
+        self.tokens.refused(&held.lease).await;
+        self.watch.refused_early(held.number);
     }
 
     async fn once(
@@ -198,23 +210,22 @@ impl Client {
             Err(Failed::Otherwise(error)) => return Err(error),
             Err(Failed::Complained(complaint, status)) => {
                 // Other reasons for 401, such as a missing scope, no new token mends.
-                let stale = matches!(
-                    complaint.code.as_str(),
-                    "INVALID_TOKEN" | "AUTHENTICATION_FAILURE"
-                );
-                if !(unauthorised && stale) {
+                if !(unauthorised && complaint.is_about_the_token()) {
                     return Err(complaint.into_error(call, status));
                 }
                 complaint
             }
         };
         drop(complaint);
-        self.tokens.refused(&lease).await;
-        self.watch.refused_early();
-        let (_, reply) = self.send(price, call, build()?).await?;
-        read(call, reply)
-            .await
-            .map_err(|failed| failed.into_error(call))
+        self.refused(&lease).await;
+        let (lease, reply) = self.send(price, call, build()?).await?;
+        let again = read(call, reply).await;
+        if let Err(Failed::Complained(complaint, 401)) = &again
+            && complaint.is_about_the_token()
+        {
+            self.refused(&lease).await;
+        }
+        again.map_err(|failed| failed.into_error(call))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Queries. Only ids, instants and field names of ours stand in them, so there is nothing to
-//! escape and nothing personal to leak.
+//! Queries. They go in bodies, never in addresses. Nearly all hold only ids, instants and field
+//! names of ours; the one value of a person that may stand in one goes through [`quoted`].
 
 use chrono::SecondsFormat;
 use kta_core::Result;
@@ -7,6 +7,7 @@ use kta_core::id::RecordId;
 use kta_core::time::Timestamp;
 use kta_http::{Call, Method};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::client::{Answer, Client};
 use crate::error::protocol;
@@ -41,6 +42,25 @@ pub(crate) async fn query_for(
             .json(&body))
     };
     client.answer_for(price, call, request).await
+}
+
+/// A value between quotes, so that it stays a value: quotes and backslashes are escaped. `None`
+/// for what no query can hold: control characters, and more than a thousand characters.
+pub(crate) fn quoted(value: &str) -> Option<Zeroizing<String>> {
+    let fits = value.chars().count() <= LONGEST && !value.chars().any(char::is_control);
+    if !fits || value.is_empty() {
+        return None;
+    }
+    let mut text = Zeroizing::new(String::with_capacity(2 * value.len() + 2));
+    text.push('\'');
+    for character in value.chars() {
+        if matches!(character, '\'' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('\'');
+    Some(text)
 }
 
 /// The one record with our key: its id, and whose and for which matter it is. The CRM compares
@@ -101,4 +121,22 @@ pub(crate) fn parse_instant(value: &Value) -> Option<Timestamp> {
             .ok()?
             .to_utc(),
     )
+}
+
+const LONGEST: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_leave_its_quotes() {
+        let text = |value: &str| quoted(value).map(|text| text.to_string());
+        assert_eq!(text("O'Sample").as_deref(), Some(r"'O\'Sample'"));
+        assert_eq!(text(r"\' or id > '0").as_deref(), Some(r"'\\\' or id > \'0'"));
+        assert_eq!(text("דוגמה").as_deref(), Some("'דוגמה'"));
+        for bad in ["", "a\nb", "a\0b", &"x".repeat(1_001)] {
+            assert_eq!(text(bad), None);
+        }
+    }
 }

@@ -2,10 +2,13 @@
 // The emulator writes the vendor's very wide metadata objects as one `json!` each.
 #![recursion_limit = "512"]
 
+mod access;
 mod attachments;
 mod audit;
+mod audit_chain;
 mod client;
 mod config;
+mod compare;
 mod coql;
 mod credits;
 mod csv;
@@ -15,14 +18,19 @@ mod erase;
 mod error;
 mod feed;
 mod fields;
+mod hints;
 mod load;
+mod many;
 mod map;
+mod marks;
 mod notes;
 mod oauth;
+mod reconcile;
 mod records;
 mod recycle_bin;
 mod unzip;
 mod users;
+mod value;
 
 use core::fmt;
 use std::sync::Arc;
@@ -37,9 +45,19 @@ use tokio::sync::Mutex;
 
 pub use config::{Credentials, DataCentre, ZohoConfig};
 pub use credits::Credits;
+pub use fields::Shape;
+pub use hints::{Doorbell, Heard, Subscription};
 pub use load::{Contents, Load, LoadPage, Loaded};
 pub use map::{FieldMap, MappedField};
 pub use oauth::Sign;
+pub use access::{Access, RoleAccess, UserAccess};
+pub use attachments::Attached;
+pub use audit_chain::{AuditChain, Imported};
+pub use compare::Discrepancies;
+pub use many::{Page, PageToken};
+pub use marks::Lock;
+pub use reconcile::{Known, Reconciliation, Window};
+pub use value::{ValueForm, rows_text};
 
 use client::Client;
 use fields::FieldMetadata;

@@ -36,6 +36,7 @@ use crate::feed::after_load;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
 use crate::records::{MODULE, READING, basis_of};
 use crate::unzip::Unzip;
+use crate::value::ValueForm;
 
 /// What a load brings of each record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Loaded {
     pub subject: Option<SubjectId>,
     /// The matter it is kept for, likewise.
     pub matter: Option<MatterId>,
+    /// The CRM's id of its owner.
+    pub owner: Option<Locator>,
     /// When it was last changed.
     pub modified: Timestamp,
     /// The lawful basis that the CRM shows.
@@ -299,6 +302,7 @@ impl Load {
     /// Orders the job of the present page.
     async fn order(&mut self) -> Result<String> {
         let map = self.crm.config.map.fields().iter();
+        let map = map.filter(|line| line.form != ValueForm::Rows);
         let mapped = map.map(|line| line.api_name.as_str());
         let mut fields = INDEX.to_vec();
         if self.contents == Contents::Mapped {
@@ -405,6 +409,7 @@ struct Columns {
     subject: usize,
     matter: usize,
     basis: usize,
+    owner: usize,
     mapped: Vec<(usize, usize)>,
     count: usize,
 }
@@ -418,7 +423,8 @@ impl Columns {
             position.ok_or_else(|| protocol(LOAD, "the file lacks a column"))
         };
         let lines = crm.config.map.fields().iter().enumerate();
-        let lines = lines.filter(|_| contents == Contents::Mapped);
+        let lines = lines
+            .filter(|(_, line)| contents == Contents::Mapped && line.form != ValueForm::Rows);
         Ok(Self {
             id: find("id")?,
             modified: find("Modified_Time")?,
@@ -426,6 +432,7 @@ impl Columns {
             subject: find(SUBJECT)?,
             matter: find(MATTER)?,
             basis: find(BASIS)?,
+            owner: find("Owner")?,
             mapped: lines
                 .map(|(line, mapped)| Ok((line, find(&mapped.api_name)?)))
                 .collect::<Result<_>>()?,
@@ -458,6 +465,9 @@ impl Columns {
             record: line.cell(self.key).parse().ok(),
             subject,
             matter: line.cell(self.matter).parse().ok(),
+            owner: Some(line.cell(self.owner))
+                .filter(|id| is_id(id))
+                .and_then(|id| Locator::new(id).ok()),
             modified,
             basis: basis_of(line.cell(self.basis)),
             fields,
@@ -533,7 +543,7 @@ pub(crate) const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 
 const LOAD: Call = Call::new(Port::Crm, "load");
 const LOADING: [Act; 4] = [Act::Process, Act::Retain, Act::Review, Act::Transfer];
-const INDEX: [&str; 6] = ["id", KEY, SUBJECT, MATTER, BASIS, "Modified_Time"];
+const INDEX: [&str; 7] = ["id", KEY, SUBJECT, MATTER, BASIS, "Owner", "Modified_Time"];
 const FORM: &str = "b1";
 const BULK_READ: u64 = 50;
 /// Two hundred thousand records of 16 KiB, packed.

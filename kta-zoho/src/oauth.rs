@@ -54,8 +54,10 @@ pub(crate) struct Watch(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Whether the refresh token was good once.
-    granted: bool,
+    /// How many tokens we were given: the first says that the refresh token was good.
+    granted: u64,
+    /// The last of them that was refused.
+    last_refused: u64,
     /// When we asked for tokens, the last ten minutes.
     asked: VecDeque<Instant>,
     /// When tokens were refused before their time, the last hour.
@@ -74,9 +76,10 @@ impl Watch {
 
     /// Forgets everything but that the token was good.
     pub(crate) fn clear(&self) {
-        let granted = self.seen().granted;
-        *self.seen() = Seen {
-            granted,
+        let mut seen = self.seen();
+        *seen = Seen {
+            granted: seen.granted,
+            last_refused: seen.last_refused,
             ..Seen::default()
         };
     }
@@ -89,9 +92,18 @@ impl Watch {
         }
     }
 
-    /// A token that should have been good was refused.
-    pub(crate) fn refused_early(&self) {
+    /// The number of the token that is in use.
+    pub(crate) fn token(&self) -> u64 {
+        self.seen().granted
+    }
+
+    /// A token that should have been good was refused: to however many calls, it is one.
+    pub(crate) fn refused_early(&self, token: u64) {
         let mut seen = self.seen();
+        if token <= seen.last_refused {
+            return;
+        }
+        seen.last_refused = token;
         seen.refused.push_back(Instant::now());
         while seen.refused.front().is_some_and(|at| at.elapsed() > HOUR) {
             seen.refused.pop_front();
@@ -110,16 +122,16 @@ impl Watch {
     }
 
     fn granted(&self) {
-        self.seen().granted = true;
+        self.seen().granted += 1;
     }
 
     /// What a refusal of the accounts server says about our credentials.
     fn judge(&self, answer: &NoToken) -> Option<Sign> {
         let mut seen = self.seen();
         let sign = match answer {
-            NoToken::BadGrant if seen.granted => Sign::Revoked,
+            NoToken::BadGrant if seen.granted > 0 => Sign::Revoked,
             // Ours included, ten are allowed; the one that was just refused is one more.
-            NoToken::TooMany if seen.granted && seen.asked.len() <= TOKENS => Sign::SpentElsewhere,
+            NoToken::TooMany if seen.granted > 0 && seen.asked.len() <= TOKENS => Sign::SpentElsewhere,
             _ => return None,
         };
         Some(*seen.alarm.get_or_insert(sign))
@@ -413,14 +425,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn three_tokens_refused_in_an_hour_are_an_alarm_and_one_a_day_is_none() {
         let watch = Watch::default();
-        for _ in 0..5 {
-            watch.refused_early();
+        for token in 1..=5 {
+            watch.refused_early(token);
             tokio::time::advance(HOUR + Duration::from_secs(1)).await;
         }
         assert_eq!(watch.alarm(), None);
-        for _ in 0..MOST_REFUSED {
-            watch.refused_early();
+        for token in 6..8 {
+            // Refused to forty calls at once it is one token.
+            (0..40).for_each(|_| watch.refused_early(token));
         }
+        assert_eq!(watch.alarm(), None);
+        watch.refused_early(8);
         assert_eq!(watch.alarm(), Some(Sign::PushedOut));
     }
 }

@@ -19,6 +19,7 @@ mod history;
 mod inspect;
 mod journal;
 mod listing;
+mod marks;
 mod notes;
 mod oauth;
 mod people;

@@ -23,7 +23,7 @@ use super::faults::Failure;
 use super::journal::{Exchange, SECRET_HEADERS, Taped};
 use super::reply::ApiError;
 use super::{
-    Shared, attachments, bulk, coql, history, listing, no_such_method, no_such_path, notes, oauth,
+    Shared, attachments, bulk, coql, history, listing, marks, no_such_method, no_such_path, notes, oauth,
     people, records, recycle_bin, search, settings, watch,
 };
 
@@ -94,6 +94,12 @@ async fn answer(
         body = Body::from(sent.clone());
     }
     let early = match &failure {
+        Some(Failure::Silence) => {
+            shared.journal.arrived(exchange);
+            // Longer than anybody waits; the connection ends with whoever gives up first.
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            return Err(Dropped);
+        }
         Some(Failure::DropBeforeEffect) => {
             shared.journal.arrived(exchange);
             return Err(Dropped);
@@ -133,6 +139,7 @@ async fn answer(
             shared.journal.arrived(exchange);
             match other {
                 Some(Failure::TruncatedBody) => Ok(cut_off(response).await),
+                Some(Failure::Drip) => Ok(drip(response).await),
                 _ => Ok(response),
             }
         }
@@ -198,7 +205,11 @@ fn instead(failure: &Failure) -> Option<Response> {
         Failure::WrongContentType => {
             Html("<html><body>Sign in to continue</body></html>").into_response()
         }
-        Failure::DropAfterEffect | Failure::DropBeforeEffect | Failure::TruncatedBody => {
+        Failure::DropAfterEffect
+        | Failure::DropBeforeEffect
+        | Failure::Drip
+        | Failure::Silence
+        | Failure::TruncatedBody => {
             return None;
         }
     };
@@ -240,6 +251,26 @@ async fn cut_off(response: Response) -> Response {
         }
         piece
     });
+    Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+/// The body byte by byte, half a second apart: it is always alive and never done.
+async fn drip(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let whole = axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .unwrap_or_default();
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, (whole.len() + 1_000).into());
+    let piece = move |at: usize| {
+        let byte = whole.get(at).copied().unwrap_or(b' ');
+        async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok::<Bytes, Dropped>(Bytes::from(vec![byte]))
+        }
+    };
+    let pieces = futures_util::stream::iter(0..).then(piece);
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 
@@ -296,6 +327,19 @@ pub(super) fn api_routes(shared: Arc<Shared>) -> Router {
                 .put(records::update_one)
                 .delete(records::delete_one),
         )
+        .route("/{module}/{id}/actions/add_tags", post(marks::add_tags))
+        .route(
+            "/{module}/{id}/actions/remove_tags",
+            post(marks::remove_tags),
+        )
+        .route(
+            "/{module}/{id}/Locking_Information__s",
+            get(marks::locked).post(marks::lock),
+        )
+        .route(
+            "/{module}/{id}/Locking_Information__s/{lock}",
+            delete(marks::unlock),
+        )
         .route("/{module}/{id}/__timeline", get(history::timeline))
         .route(
             "/{module}/{id}/Notes",
@@ -330,6 +374,7 @@ fn settings_routes() -> Router<Arc<Shared>> {
         .route("/modules/{module}", get(settings::one_module))
         .route("/related_lists", get(settings::related_lists))
         .route("/roles", get(people::roles))
+        .route("/data_sharing", get(people::sharing))
         .route("/profiles", get(people::profiles))
         .route("/profiles/{id}", get(people::profile))
         .route(

@@ -25,6 +25,20 @@ pub(super) struct Channel {
     expires: i64,
 }
 
+impl Channel {
+    pub(super) fn is_live(&self, id: &str, now: i64) -> bool {
+        self.id == id && self.expires > now
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+}
+
 /// `POST /actions/watch` and `PUT /actions/watch`
 pub(super) async fn enable(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let parsed: Value = match serde_json::from_slice(&body) {

@@ -1,6 +1,6 @@
 //! Everything the emulated organisation holds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
@@ -9,6 +9,7 @@ use super::bulk::Job;
 use super::clock::EmulatorClock;
 use super::history::{AuditRow, Export, TimelineEntry};
 use super::listing::PageToken;
+use super::marks::{Lock, shown_tags};
 use super::oauth::Tokens;
 use super::people::{EmulatedUser, first_users};
 use super::schema::{FIRST_ID, FieldSpec, Kind, ModuleSpec, module};
@@ -33,6 +34,13 @@ pub(super) struct World {
     pub(super) channels: Vec<Channel>,
     pub(super) exports: Vec<Export>,
     pub(super) jobs: Vec<Job>,
+    /// How far the records of a module are shared; privately unless told.
+    pub(super) sharing: BTreeMap<&'static str, &'static str>,
+    /// Permissions that somebody switched on: profile and name.
+    pub(super) permitted: HashSet<(u64, String)>,
+    /// Tags and locks of records.
+    pub(super) tags: BTreeMap<u64, BTreeSet<String>>,
+    pub(super) locks: BTreeMap<u64, Lock>,
     next_id: u64,
 }
 
@@ -125,6 +133,10 @@ impl World {
             channels: Vec::new(),
             exports: Vec::new(),
             jobs: Vec::new(),
+            sharing: BTreeMap::new(),
+            permitted: HashSet::new(),
+            tags: BTreeMap::new(),
+            locks: BTreeMap::new(),
             next_id: FIRST_ID + 412_001,
         }
     }
@@ -201,6 +213,8 @@ impl World {
                 }
                 if row.module.api_name == "Contacts" {
                     shown.insert("$stop_processing".into(), row.stopped.into());
+                    let tags = self.tags.get(&row.id).into_iter().flatten();
+                    shown.insert("Tag".into(), shown_tags(tags));
                 }
             }
         }

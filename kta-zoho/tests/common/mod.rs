@@ -77,6 +77,7 @@ impl Office {
         let role = match act {
             Act::Destroy | Act::Probe => Role::ServiceDestroy,
             Act::Transfer => Role::ServiceSync,
+            Act::Manage if scope == Scope::firm() => Role::Ciso,
             Act::Review if scope == Scope::firm() => Role::Auditor,
             _ => Role::Paralegal,
         };
@@ -134,10 +135,12 @@ impl Office {
     }
 
     pub(crate) async fn fetch(&self, locator: &Locator) -> Result<Fetched> {
-        let permit = self.permit(Act::Transfer).await;
-        self.crm
-            .fetch(self.desk.beneficiary(), locator, &permit)
-            .await
+        self.fetch_of(self.desk.beneficiary(), locator).await
+    }
+
+    pub(crate) async fn fetch_of(&self, subject: SubjectId, locator: &Locator) -> Result<Fetched> {
+        let permit = self.permit_for(subject, Act::Transfer).await;
+        self.crm.fetch(subject, locator, &permit).await
     }
 
     pub(crate) async fn amend(
