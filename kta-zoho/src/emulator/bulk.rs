@@ -192,7 +192,14 @@ pub(super) async fn result(State(shared): State<Arc<Shared>>, Path(id): Path<Str
     job.downloads.push(now);
     let (fields, module) = (job.fields.clone(), job.module);
     let archive = archive(&shared, &world, &id, module, &fields, &snapshot.rows);
-    ([(header::CONTENT_TYPE, "application/zip")], archive).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip".to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment;filename={id}.zip"),
+        ),
+    ];
+    (headers, archive).into_response()
 }
 
 /// Results are kept for a day.
@@ -253,13 +260,24 @@ fn archive(
     }
     let mut whole = encoder.finish().unwrap_or_default();
     let packed = u32::try_from(whole.len() - head).unwrap_or(u32::MAX);
+    let sums: Vec<u8> = [crc.finalize(), packed, length]
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
+        .collect();
     whole.extend(b"PK\x07\x08");
-    for sum in [crc.finalize(), packed, length] {
-        whole.extend(sum.to_le_bytes());
+    whole.extend(&sums);
+    // The directory: one file, at the beginning.
+    let directory = whole.len();
+    whole.extend(b"PK\x01\x02\x14\x00\x14\x00\x08\x08\x08\x00\x00\x00\x00\x00");
+    whole.extend(&sums);
+    whole.extend(u16::try_from(name.len()).unwrap_or_default().to_le_bytes());
+    whole.extend([0; 16]);
+    whole.extend(name.as_bytes());
+    let size = whole.len() - directory;
+    whole.extend(b"PK\x05\x06\x00\x00\x00\x00\x01\x00\x01\x00");
+    for number in [size, directory] {
+        whole.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     }
-    let directory = u32::try_from(whole.len()).unwrap_or(u32::MAX);
-    whole.extend(b"PK\x05\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00");
-    whole.extend(directory.to_le_bytes());
     whole.extend([0; 2]);
     whole
 }

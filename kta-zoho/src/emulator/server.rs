@@ -123,6 +123,8 @@ async fn answer(
             }
         }
     };
+    let count = HeaderValue::from(shared.journal.count() + 1);
+    response.headers_mut().insert("x-emulator-requests", count);
     if let Ok(date) = HeaderValue::from_str(&shared.clock.http_date()) {
         response.headers_mut().insert(header::DATE, date);
     }
