@@ -100,8 +100,14 @@ async fn synchronise(contacts: u32) -> Outcome<()> {
         }
     };
     let calls = zoho.requests();
-    say(&format!("loaded {} of {contacts} contacts in {calls} calls", register.len()));
-    require(register.len() == contacts as usize, "not everybody was loaded")?;
+    say(&format!(
+        "loaded {} of {contacts} contacts in {calls} calls",
+        register.len()
+    ));
+    require(
+        register.len() == contacts as usize,
+        "not everybody was loaded",
+    )?;
 
     // Somebody works in the CRM: a change, a deletion, a merge that leaves no event.
     let known: Vec<&Known> = register.values().collect();
@@ -138,12 +144,21 @@ async fn synchronise(contacts: u32) -> Outcome<()> {
         let mut changes = page.changes.iter();
         changes.any(|one| one.locator.as_str() == id && one.deleted == gone)
     };
-    require(told(changed, false) && told(deleted, true), "a change was lost")?;
-    say(&format!("{} changes in {} calls", page.changes.len(), zoho.requests() - before));
+    require(
+        told(changed, false) && told(deleted, true),
+        "a change was lost",
+    )?;
+    say(&format!(
+        "{} changes in {} calls",
+        page.changes.len(),
+        zoho.requests() - before
+    ));
 
     // What no event tells, both sides of the window do.
     let before = zoho.requests();
-    let found = crm.reconcile(register.values().cloned(), None, &permit).await?;
+    let found = crm
+        .reconcile(register.values().cloned(), None, &permit)
+        .await?;
     let codes: Vec<Code> = found.findings.iter().map(Refusal::code).collect();
     say(&format!(
         "reconciled: ours {} {}, theirs {} {}, {} calls, findings {codes:?}",
@@ -153,12 +168,21 @@ async fn synchronise(contacts: u32) -> Outcome<()> {
         found.theirs.root,
         zoho.requests() - before
     ));
-    require(codes == [Code::CrmVanished], "the merge was not seen, or more than it")?;
+    require(
+        codes == [Code::CrmVanished],
+        "the merge was not seen, or more than it",
+    )?;
 
     let access = crm.access(&permit).await?;
-    say(&format!("access of {} users: {}", access.users.len(), access.digest()));
+    say(&format!(
+        "access of {} users: {}",
+        access.users.len(),
+        access.digest()
+    ));
     let until = now + TimeDelta::minutes(1);
-    let taken = crm.continue_audit(chain, until, TimeDelta::hours(1), &permit).await?;
+    let taken = crm
+        .continue_audit(chain, until, TimeDelta::hours(1), &permit)
+        .await?;
     say(&format!(
         "{} rows of the vendor's log behind head {}, {} findings",
         taken.new.len(),
@@ -170,11 +194,21 @@ async fn synchronise(contacts: u32) -> Outcome<()> {
     // Somebody else uses the refresh token: everything stands still, and there is an incident.
     inspect.revoke_access_tokens();
     inspect.spend_tokens_elsewhere();
-    require(crm.access(&permit).await.is_err(), "a stolen token was not noticed")?;
-    require(crm.alarm() == Some(Sign::SpentElsewhere), "the sign is another")?;
+    require(
+        crm.access(&permit).await.is_err(),
+        "a stolen token was not noticed",
+    )?;
+    require(
+        crm.alarm() == Some(Sign::SpentElsewhere),
+        "the sign is another",
+    )?;
     let house = MemoryPorts::new(1, desk.now()).open().await?;
     let incident = incident::report(&house, None, IncidentKind::UnauthorisedRequest, None).await?;
-    say(&format!("stopped: {:?}, incident {}", crm.alarm(), incident.id));
+    say(&format!(
+        "stopped: {:?}, incident {}",
+        crm.alarm(),
+        incident.id
+    ));
     crm.revoke(&managing).await?;
     Ok(())
 }
@@ -189,7 +223,9 @@ fn fill(zoho: &Emulator, desk: &Desk, contacts: u32) -> Outcome<()> {
             "Matter_Key": desk.matter().to_string(), "Data_Processing_Basis": "Contract",
         });
         let fields = fields.as_object().cloned().unwrap_or_default();
-        zoho.inspect().plant("Contacts", fields).ok_or("no module")?;
+        zoho.inspect()
+            .plant("Contacts", fields)
+            .ok_or("no module")?;
     }
     Ok(())
 }

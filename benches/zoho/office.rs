@@ -39,7 +39,11 @@ impl Office {
     pub(crate) async fn open(contacts: u32) -> Self {
         let desk: &'static Desk = Box::leak(Box::new(Desk::new("zoho bench")));
         let mut server = Command::new(std::env::current_exe().unwrap())
-            .args([SERVE, &contacts.to_string(), &desk.beneficiary().to_string()])
+            .args([
+                SERVE,
+                &contacts.to_string(),
+                &desk.beneficiary().to_string(),
+            ])
             .arg(desk.matter().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -134,13 +138,27 @@ impl Office {
     pub(crate) async fn whole_result(&self) -> Duration {
         let began = Instant::now();
         let lines = kta_zoho::FieldMap::person();
-        let mut fields: Vec<&str> = lines.fields().iter().map(|one| one.api_name.as_str()).collect();
-        fields.extend(["KTA_Key", "Subject_Key", "Matter_Key", "Data_Processing_Basis", "Owner", "Modified_Time"]);
+        let mut fields: Vec<&str> = lines
+            .fields()
+            .iter()
+            .map(|one| one.api_name.as_str())
+            .collect();
+        fields.extend([
+            "KTA_Key",
+            "Subject_Key",
+            "Matter_Key",
+            "Data_Processing_Basis",
+            "Owner",
+            "Modified_Time",
+        ]);
         let body = json!({"query": {"module": {"api_name": "Contacts"}, "fields": fields, "page": 1}, "file_type": "csv"});
         let url = self.api.url(["crm", "bulk", "v8", "read"]).unwrap();
         let request = Request::post(CALL, url).repeatable().json(&body);
         let answer: Value = self.send(request).await.json().await.unwrap();
-        let id = answer["data"][0]["details"]["id"].as_str().unwrap().to_owned();
+        let id = answer["data"][0]["details"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         loop {
             let reply = self.get(&["crm", "bulk", "v8", "read", &id]).await;
             let answer: Value = reply.json().await.unwrap();
@@ -148,7 +166,9 @@ impl Office {
                 break;
             }
         }
-        let reply = self.get(&["crm", "bulk", "v8", "read", &id, "result"]).await;
+        let reply = self
+            .get(&["crm", "bulk", "v8", "read", &id, "result"])
+            .await;
         let mut stream = reply.stream(1 << 30).unwrap();
         while let Some(piece) = stream.next().await {
             piece.unwrap();
@@ -172,12 +192,17 @@ impl Office {
     }
 
     async fn get(&self, path: &[&str]) -> kta_http::Reply {
-        self.send(Request::get(CALL, self.api.url(path).unwrap())).await
+        self.send(Request::get(CALL, self.api.url(path).unwrap()))
+            .await
     }
 
     async fn send(&self, request: Request) -> kta_http::Reply {
         let credential = Credential::zoho(self.token.clone());
-        let reply = self.http.send(request.credential(&credential)).await.unwrap();
+        let reply = self
+            .http
+            .send(request.credential(&credential))
+            .await
+            .unwrap();
         assert!(reply.is_success(), "{}", reply.status());
         reply
     }

@@ -140,7 +140,9 @@ impl ZohoCrm {
         let path = [MODULE, at.as_str(), "Attachments"];
         let request = || {
             let request = self.client.request(call, Method::GET, &path)?;
-            Ok(request.query("fields", "id,File_Name").query("per_page", "200"))
+            Ok(request
+                .query("fields", "id,File_Name")
+                .query("per_page", "200"))
         };
         let there = self.client.answer(call, request).await?;
         for row in there.into_list(call, "data")? {

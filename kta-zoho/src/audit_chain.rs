@@ -155,7 +155,11 @@ impl AuditChain {
         let until = to.min(self.to);
         let (mut gaps, mut open): (Vec<Refusal>, Option<(Timestamp, Timestamp)>) =
             (Vec::new(), None);
-        for (at, held) in self.rows.iter().filter(|(at, _)| **at > from + blur && **at < until - blur) {
+        for (at, held) in self
+            .rows
+            .iter()
+            .filter(|(at, _)| **at > from + blur && **at < until - blur)
+        {
             for digest in held.keys() {
                 match (told.contains(&(*at, *digest)), open) {
                     (false, None) => open = Some((*at, *at)),
@@ -279,7 +283,9 @@ mod tests {
         let late = chain.import(at(0), at(11), &rows([1, 2, 3, 4])).unwrap();
         assert_eq!((late.new.len(), codes(&late)), (1, vec![Code::AudLate]));
         // Two rows of one second and content are two.
-        let twice = chain.import(at(0), at(12), &rows([1, 2, 3, 4, 11, 11])).unwrap();
+        let twice = chain
+            .import(at(0), at(12), &rows([1, 2, 3, 4, 11, 11]))
+            .unwrap();
         assert_eq!((twice.new.len(), codes(&twice)), (2, vec![]));
     }
 

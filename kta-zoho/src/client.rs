@@ -170,12 +170,7 @@ impl Client {
     }
 
     /// One exchange under the alarm, the budget and the limit of calls at a time.
-    async fn send(
-        &self,
-        price: u64,
-        call: Call,
-        request: Request,
-    ) -> Result<(Held, Reply)> {
+    async fn send(&self, price: u64, call: Call, request: Request) -> Result<(Held, Reply)> {
         self.watch.admit(call)?;
         self.ledger.spend(call, price)?;
         let lease = self.tokens.token().await?;

@@ -97,7 +97,11 @@ impl ZohoCrm {
                 .inspect(Content::of(bytes, MediaType::text()), permit)
                 .await?;
             let (special, other) = parted(&seen, special);
-            let find = |code, kind| about(code).about("field", place.clone()).about("kind", kind);
+            let find = |code, kind| {
+                about(code)
+                    .about("field", place.clone())
+                    .about("kind", kind)
+            };
             leaks.extend(other.map(|kind| find(Code::CrmLeakField, kind)));
             wrong.extend(special.map(|kind| find(Code::CrmWrongStore, kind)));
         }
@@ -111,7 +115,9 @@ impl ZohoCrm {
                 continue;
             }
             let name = one.name.expose(permit);
-            let seen = self.look_into(at, &one.locator, name, scanner, permit).await?;
+            let seen = self
+                .look_into(at, &one.locator, name, scanner, permit)
+                .await?;
             let (special, _) = parted(&seen, special);
             wrong.extend(special.map(|kind| find(Code::CrmWrongStore).about("kind", kind)));
             if seen.opaque {

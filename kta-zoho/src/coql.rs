@@ -133,7 +133,10 @@ mod tests {
     fn a_value_cannot_leave_its_quotes() {
         let text = |value: &str| quoted(value).map(|text| text.to_string());
         assert_eq!(text("O'Sample").as_deref(), Some(r"'O\'Sample'"));
-        assert_eq!(text(r"\' or id > '0").as_deref(), Some(r"'\\\' or id > \'0'"));
+        assert_eq!(
+            text(r"\' or id > '0").as_deref(),
+            Some(r"'\\\' or id > \'0'")
+        );
         assert_eq!(text("דוגמה").as_deref(), Some("'דוגמה'"));
         for bad in ["", "a\nb", "a\0b", &"x".repeat(1_001)] {
             assert_eq!(text(bad), None);

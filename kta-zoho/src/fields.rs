@@ -183,6 +183,12 @@ impl FieldMetadata {
         Ok(())
     }
 
+    /// The fields into which people can write anything.
+    pub(crate) fn free_texts(&self) -> impl Iterator<Item = &str> {
+        let free = self.fields.iter().filter(|(_, field)| field.free_text);
+        free.map(|(name, _)| name.as_str())
+    }
+
     /// Whether people can write anything they like into this field.
     pub(crate) fn is_free_text(&self, api_name: &str) -> bool {
         self.fields

@@ -133,7 +133,9 @@ impl ZohoCrm {
             .answer(SUBSCRIBE, request)
             .await?
             .into_list(SUBSCRIBE, "watch")?;
-        let ours = rows.iter().filter(|row| row["channel_id"] == channel.as_str());
+        let ours = rows
+            .iter()
+            .filter(|row| row["channel_id"] == channel.as_str());
         Ok(ours
             .filter_map(|row| parse_instant(&row["channel_expiry"]))
             .min())
@@ -329,8 +331,14 @@ mod tests {
             assert_eq!(bell.hear(&true_one, at(60)), Ok(Heard::Replayed));
         }
         assert!(!bell.due(at(60)));
-        assert_eq!(bell.hear(&message(TOKEN, 0, "2"), at(3_600)), Ok(Heard::Stale));
-        assert_eq!(bell.hear(&message(TOKEN, 3_600, "2"), at(0)), Ok(Heard::Stale));
+        assert_eq!(
+            bell.hear(&message(TOKEN, 0, "2"), at(3_600)),
+            Ok(Heard::Stale)
+        );
+        assert_eq!(
+            bell.hear(&message(TOKEN, 3_600, "2"), at(0)),
+            Ok(Heard::Stale)
+        );
         assert!(!bell.due(at(3_600)));
     }
 
@@ -357,7 +365,9 @@ mod tests {
             b"canary".to_vec(),
             b"[]".to_vec(),
             vec![b'['; 10_000],
-            json!({"token": TOKEN, "channel_id": 7}).to_string().into_bytes(),
+            json!({"token": TOKEN, "channel_id": 7})
+                .to_string()
+                .into_bytes(),
             vec![b' '; LARGEST + 1],
         ] {
             let refused = bell.hear(&bad, at(0)).unwrap_err();
@@ -377,7 +387,10 @@ mod tests {
             ("https://firm.example.com/", "short"),
             ("https://firm.example.com/", &long),
         ] {
-            assert!(Subscription::new(1, address, token.into()).is_err(), "{address}");
+            assert!(
+                Subscription::new(1, address, token.into()).is_err(),
+                "{address}"
+            );
         }
     }
 }

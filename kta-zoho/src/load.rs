@@ -423,8 +423,8 @@ impl Columns {
             position.ok_or_else(|| protocol(LOAD, "the file lacks a column"))
         };
         let lines = crm.config.map.fields().iter().enumerate();
-        let lines = lines
-            .filter(|(_, line)| contents == Contents::Mapped && line.form != ValueForm::Rows);
+        let lines =
+            lines.filter(|(_, line)| contents == Contents::Mapped && line.form != ValueForm::Rows);
         Ok(Self {
             id: find("id")?,
             modified: find("Modified_Time")?,

@@ -1,22 +1,24 @@
 //! Several records in one call: entering, listing, finding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kta_core::id::{IdempotencyKey, MatterId};
-use kta_core::pii::{Fields, FieldName, Locator, Pii};
+use kta_core::id::{IdempotencyKey, MatterId, SubjectId};
+use kta_core::pii::{FieldName, Fields, Locator, Pii};
 use kta_core::policy::{Act, Permit};
-use kta_core::ports::CrmRecord;
+use kta_core::ports::crm::Fetched;
+use kta_core::ports::{Crm as _, CrmRecord};
 use kta_core::{Code, Error, FaultKind, Port, Refusal, Result};
 use kta_http::{Call, Method};
 use serde_json::Value;
 
 use crate::ZohoCrm;
-use crate::coql::{credits, query_for, quoted, text_id};
+use crate::coql::{credits, is_id, query_for, quoted, text_id};
 use crate::error::protocol;
+use crate::fields::FieldMetadata;
 use crate::load::Loaded;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
 use crate::records::{
-    MODULE, READING, SEARCHING, basis_of, keys_of, locator, modified, take, text_of,
+    MODULE, READING, SEARCHING, basis_of, is_empty, keys_of, locator, modified, take, text_of,
 };
 use crate::value::{ValueForm, Write};
 
@@ -51,7 +53,10 @@ impl ZohoCrm {
         for record in records {
             let lines = self.lines(&record.fields)?;
             self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
-            if permit.matter().is_some_and(|matter| matter != record.matter) {
+            if permit
+                .matter()
+                .is_some_and(|matter| matter != record.matter)
+            {
                 return Err(Code::AclDeny.into());
             }
         }
@@ -215,7 +220,9 @@ impl ZohoCrm {
                 return Ok(records);
             }
         }
-        Err(Refusal::new(Code::SynSchema).about("records", records.len()).into())
+        Err(Refusal::new(Code::SynSchema)
+            .about("records", records.len())
+            .into())
     }
 
     /// The records with exactly this value in a mapped field, for telling two clients with one
@@ -259,6 +266,114 @@ impl ZohoCrm {
             .collect()
     }
 
+    /// Fetches several records, each as [`fetch`](kta_core::ports::Crm::fetch) does, a hundred in
+    /// a call: gives for each, in their order, the record or why not.
+    ///
+    /// The field metadata is asked anew behind each call in which a mapped field is empty, once
+    /// for all of its records. Where the vendor does not show in a list what a fetch must know
+    /// (whether processing is stopped; subforms), the record is fetched alone.
+    ///
+    /// # Errors
+    /// `CRM-FIELD-RESTRICTED`, `SYN-SCHEMA`; faults of the transport. What is about one record,
+    /// such as `ACL-DENY` or `NotFound`, stands in its place.
+    pub async fn fetch_many(
+        &self,
+        wanted: &[(SubjectId, Locator)],
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Result<Fetched>>> {
+        let call = Call::new(Port::Crm, "fetch many");
+        permit.require_act(&READING)?;
+        let mut fetched = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(MOST_ROWS) {
+            let (rows, metadata) = self.rows_by_id(call, some, permit).await?;
+            for (subject, at) in some {
+                let row = rows.get(at.as_str()).cloned();
+                let alone = self.has_rows()
+                    || row
+                        .as_ref()
+                        .is_some_and(|row| row.get("$stop_processing").is_none());
+                fetched.push(match alone {
+                    true => self.fetch(*subject, at, permit).await,
+                    false => self
+                        .own(call, row.into_iter().collect(), *subject, permit)
+                        .and_then(|row| self.fetched(call, *subject, at, row, &metadata, permit)),
+                });
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// These records with every field that a fetch looks at, and metadata that is not older.
+    async fn rows_by_id(
+        &self,
+        call: Call,
+        some: &[(SubjectId, Locator)],
+        permit: &Permit<'_>,
+    ) -> Result<(BTreeMap<String, Value>, FieldMetadata)> {
+        let metadata = self.metadata(call, permit.now()).await?;
+        let mapped = self.config.map.fields().iter();
+        let mapped = mapped
+            .filter(|line| line.form != ValueForm::Rows)
+            .map(|line| line.api_name.as_str());
+        let own = [
+            KEY,
+            SUBJECT,
+            MATTER,
+            BASIS,
+            "Modified_Time",
+            "$stop_processing",
+        ];
+        let names: BTreeSet<&str> = mapped.chain(own).chain(metadata.free_texts()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let ids: Vec<&str> = some
+            .iter()
+            .map(|(_, at)| at.as_str())
+            .filter(|id| is_id(id))
+            .collect();
+        let ids = ids.join(",");
+        let mut rows: BTreeMap<String, Value> = BTreeMap::new();
+        for names in names.chunks(MOST_FIELDS) {
+            let fields = names.join(",");
+            let request = || {
+                let request = self.client.request(call, Method::GET, &[MODULE])?;
+                Ok(request
+                    .query("ids", &ids)
+                    .query("fields", &fields)
+                    .query("per_page", "200"))
+            };
+            for row in self
+                .client
+                .answer(call, request)
+                .await?
+                .into_list(call, "data")?
+            {
+                let id = text_id(call, &row)?;
+                match (rows.get_mut(&id).and_then(Value::as_object_mut), row) {
+                    (Some(known), Value::Object(more)) => known.extend(more),
+                    (_, row) => {
+                        rows.insert(id, row);
+                    }
+                }
+            }
+        }
+        let lines = self.config.map.fields();
+        let missing = rows
+            .values()
+            .any(|row| lines.iter().any(|line| is_empty(&row[&line.api_name])));
+        // Empty, or withheld? Only the metadata of this moment can tell.
+        let metadata = match missing {
+            true => self.fresh_metadata(call, permit.now()).await?,
+            false => metadata,
+        };
+        metadata.admit(&self.config.map)?;
+        Ok((rows, metadata))
+    }
+
+    fn has_rows(&self) -> bool {
+        let mut lines = self.config.map.fields().iter();
+        lines.any(|line| line.form == ValueForm::Rows)
+    }
+
     /// The names that a list asks for; at most fifty, says the vendor.
     fn listed(&self) -> String {
         let mapped = self.config.map.fields().iter();
@@ -297,6 +412,8 @@ impl ZohoCrm {
 
 /// Rows of one write.
 const MOST_ROWS: usize = 100;
+/// Fields of one list.
+const MOST_FIELDS: usize = 50;
 /// Values of one `in`.
 const MOST_VALUES: usize = 50;
 /// Pages of a search, 200 each.

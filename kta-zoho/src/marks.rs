@@ -83,7 +83,10 @@ impl ZohoCrm {
         let call = Call::new(Port::Crm, "tag");
         permit.require(&MARKING, subject, Category::Case)?;
         self.row(call, subject, at, permit).await?;
-        let names: Vec<_> = tags.iter().map(|tag| json!({"name": tag.as_str()})).collect();
+        let names: Vec<_> = tags
+            .iter()
+            .map(|tag| json!({"name": tag.as_str()}))
+            .collect();
         let body = json!({"tags": names});
         let path = [MODULE, at.as_str(), "actions", action];
         let request = || {

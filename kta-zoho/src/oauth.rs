@@ -131,7 +131,9 @@ impl Watch {
         let sign = match answer {
             NoToken::BadGrant if seen.granted > 0 => Sign::Revoked,
             // Ours included, ten are allowed; the one that was just refused is one more.
-            NoToken::TooMany if seen.granted > 0 && seen.asked.len() <= TOKENS => Sign::SpentElsewhere,
+            NoToken::TooMany if seen.granted > 0 && seen.asked.len() <= TOKENS => {
+                Sign::SpentElsewhere
+            }
             _ => return None,
         };
         Some(*seen.alarm.get_or_insert(sign))

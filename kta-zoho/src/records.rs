@@ -90,7 +90,7 @@ impl Crm for ZohoCrm {
     ) -> Result<Fetched> {
         let call = Call::new(Port::Crm, "fetch");
         let lines = self.covered(&READING, subject, permit)?;
-        let mut row = self.row(call, subject, at, permit).await?;
+        let row = self.row(call, subject, at, permit).await?;
         let missing = lines.iter().any(|line| is_empty(&row[&line.api_name]));
         let metadata = match missing {
             // Empty, or withheld? Only the metadata of this moment can tell.
@@ -98,21 +98,7 @@ impl Crm for ZohoCrm {
             false => self.metadata(call, permit.now()).await?,
         };
         metadata.admit(&self.config.map)?;
-        let modified = modified(call, &row)?;
-        let basis = text_of(&row, BASIS).and_then(basis_of);
-        let stopped = row["$stop_processing"].as_bool().unwrap_or(false);
-        let fields = lines
-            .iter()
-            .filter_map(|line| Some((line.field.clone(), take(&mut row, line)?)))
-            .collect();
-        Ok(Fetched {
-            locator: at.clone(),
-            modified,
-            basis,
-            stopped,
-            fields,
-            unmapped: self.unmapped(row, &metadata),
-        })
+        self.fetched(call, subject, at, row, &metadata, permit)
     }
 
     async fn amend(
@@ -188,6 +174,34 @@ impl ZohoCrm {
         row.set(PURPOSE, record.purpose.as_str());
         row.set(BASIS, basis_text(record.basis));
         Ok(row)
+    }
+
+    /// A row as the port tells it.
+    pub(crate) fn fetched(
+        &self,
+        call: Call,
+        subject: SubjectId,
+        at: &Locator,
+        mut row: Value,
+        metadata: &FieldMetadata,
+        permit: &Permit<'_>,
+    ) -> Result<Fetched> {
+        let lines = self.covered(&READING, subject, permit)?;
+        let modified = modified(call, &row)?;
+        let basis = text_of(&row, BASIS).and_then(basis_of);
+        let stopped = row["$stop_processing"].as_bool().unwrap_or(false);
+        let fields = lines
+            .iter()
+            .filter_map(|line| Some((line.field.clone(), take(&mut row, line)?)))
+            .collect();
+        Ok(Fetched {
+            locator: at.clone(),
+            modified,
+            basis,
+            stopped,
+            fields,
+            unmapped: self.unmapped(row, metadata),
+        })
     }
 
     /// The map's lines of these fields.
@@ -268,7 +282,18 @@ impl ZohoCrm {
         subject: SubjectId,
         permit: &Permit<'_>,
     ) -> Result<Value> {
-        let mut rows = answer.into_list(call, "data")?;
+        let rows = answer.into_list(call, "data")?;
+        self.own(call, rows, subject, permit)
+    }
+
+    /// The one row, after checking that it is this person's and this matter's.
+    pub(crate) fn own(
+        &self,
+        call: Call,
+        mut rows: Vec<Value>,
+        subject: SubjectId,
+        permit: &Permit<'_>,
+    ) -> Result<Value> {
         let row = rows
             .pop()
             .ok_or_else(|| Error::from(call.fault(FaultKind::NotFound)))?;
@@ -328,7 +353,7 @@ pub(crate) fn take(row: &mut Value, line: &MappedField) -> Option<Pii<String>> {
     line.form.text(value).map(Pii::new)
 }
 
-fn is_empty(value: &Value) -> bool {
+pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),

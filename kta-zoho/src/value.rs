@@ -216,7 +216,9 @@ mod tests {
 
     #[test]
     fn choices_come_back_in_the_order_of_the_crm() {
-        let cell = ValueForm::Choices.cell("Languages", "Hebrew;  English;").unwrap();
+        let cell = ValueForm::Choices
+            .cell("Languages", "Hebrew;  English;")
+            .unwrap();
         let sent = serde_json::to_value(&cell).unwrap();
         assert_eq!(sent, json!(["Hebrew", "English"]));
         assert_eq!(

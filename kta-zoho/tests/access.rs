@@ -19,7 +19,14 @@ async fn every_widening_of_access_is_one_finding_and_a_narrowing_is_none() {
     let office = Office::open().await;
     let permit = office.firm_permit(Act::Review).await;
     let approved: Access = office.crm.access(&permit).await.unwrap();
-    assert_eq!((approved.users.len(), approved.roles.len(), approved.profiles.len()), (3, 2, 2));
+    assert_eq!(
+        (
+            approved.users.len(),
+            approved.roles.len(),
+            approved.profiles.len()
+        ),
+        (3, 2, 2)
+    );
     assert_eq!(approved.drift(&approved), []);
     let inspect = office.emulator.inspect();
     inspect.add_user(EmulatedUser {
@@ -39,10 +46,21 @@ async fn every_widening_of_access_is_one_finding_and_a_narrowing_is_none() {
     let now = office.crm.access(&permit).await.unwrap();
     let found = now.drift(&approved);
     let codes: Vec<Code> = found.iter().map(Refusal::code).collect();
-    assert_eq!(codes, [Code::AccUnlisted, Code::AccOverpriv, Code::AccOverpriv]);
-    assert!(!format!("{found:?} {now:?}").to_lowercase().contains("canary"));
+    assert_eq!(
+        codes,
+        [Code::AccUnlisted, Code::AccOverpriv, Code::AccOverpriv]
+    );
+    assert!(
+        !format!("{found:?} {now:?}")
+            .to_lowercase()
+            .contains("canary")
+    );
     // Less than was approved is no finding.
-    assert_eq!(approved.drift(&now).len(), 1, "the leaver is not on the new list");
+    assert_eq!(
+        approved.drift(&now).len(),
+        1,
+        "the leaver is not on the new list"
+    );
     let comes_back: Access = serde_json::from_str(&serde_json::to_string(&now).unwrap()).unwrap();
     assert_eq!(comes_back.digest(), now.digest());
     assert_ne!(now.digest(), approved.digest());
@@ -75,19 +93,34 @@ async fn a_day_cut_out_of_the_vendors_log_is_a_gap_with_its_bounds() {
     let end = begin + TimeDelta::hours(80);
     let mut chain = AuditChain::begin(begin - TimeDelta::hours(1));
     let day = TimeDelta::days(10);
-    let first = office.crm.continue_audit(&mut chain, end, day, &permit).await.unwrap();
+    let first = office
+        .crm
+        .continue_audit(&mut chain, end, day, &permit)
+        .await
+        .unwrap();
     assert_eq!((first.new.len(), first.findings.len()), (73, 0));
     let head = chain.head();
-    let again = office.crm.continue_audit(&mut chain, end, day, &permit).await.unwrap();
+    let again = office
+        .crm
+        .continue_audit(&mut chain, end, day, &permit)
+        .await
+        .unwrap();
     assert!(again.new.is_empty() && again.findings.is_empty());
     assert_eq!(chain.head(), head);
     // What goes into our own log says the head and counts, and no name.
     let event = chain.event(&again, &permit);
     assert!(!format!("{event:?}").contains("Sample"));
     let (from, until) = (begin + TimeDelta::hours(24), begin + TimeDelta::hours(48));
-    let cut = office.emulator.inspect().cut_audit_log(from.timestamp(), until.timestamp());
+    let cut = office
+        .emulator
+        .inspect()
+        .cut_audit_log(from.timestamp(), until.timestamp());
     assert_eq!(cut, 24);
-    let found = office.crm.continue_audit(&mut chain, end, day, &permit).await.unwrap();
+    let found = office
+        .crm
+        .continue_audit(&mut chain, end, day, &permit)
+        .await
+        .unwrap();
     let codes: Vec<Code> = found.findings.iter().map(Refusal::code).collect();
     assert_eq!(codes, [Code::AudGap]);
     let facts = found.findings[0].facts();

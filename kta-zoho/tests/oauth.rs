@@ -117,7 +117,9 @@ async fn signs_of_a_stolen_token_stop_everything_until_somebody_lets_it_go_on() 
             emulator.inspect().revoke_access_tokens();
             emulator.inspect().spend_tokens_elsewhere();
         }),
-        (Sign::Revoked, |emulator| emulator.inspect().revoke_refresh_token()),
+        (Sign::Revoked, |emulator| {
+            emulator.inspect().revoke_refresh_token()
+        }),
         (Sign::PushedOut, |emulator| {
             emulator
                 .faults()

@@ -64,7 +64,12 @@ async fn a_record_under_another_person_matter_or_owner_is_seen() {
     let other = SubjectId::derived(&[b"somebody else"]).to_string();
     office.by_hand(&known[0].locator, "Subject_Key", &other);
     office.by_hand(&known[1].locator, "Matter_Key", "");
-    assert!(office.emulator.inspect().give_to(number(&known[2].locator), 2));
+    assert!(
+        office
+            .emulator
+            .inspect()
+            .give_to(number(&known[2].locator), 2)
+    );
     let owner = office.emulator.inspect().users()[0].id.to_string();
     for one in &mut known {
         one.owner = Locator::new(&owner).ok();
@@ -85,13 +90,27 @@ async fn a_withheld_field_and_a_changed_one_are_found_before_anything_is_believe
     let text = serde_json::to_string(&before).unwrap();
     // The passport's field was longer once, and a telephone was a text.
     let altered = text
-        .replace(r#""Passport_Number":{"kind":"text","length":60"#, r#""Passport_Number":{"kind":"text","length":90"#)
+        .replace(
+            r#""Passport_Number":{"kind":"text","length":60"#,
+            r#""Passport_Number":{"kind":"text","length":90"#,
+        )
         .replace(r#""Phone":{"kind":"phone""#, r#""Phone":{"kind":"text""#);
     let altered = serde_json::from_str(&altered).unwrap();
-    let found = office.crm.reconcile(known.clone(), Some(&altered), &permit).await.unwrap();
+    let found = office
+        .crm
+        .reconcile(known.clone(), Some(&altered), &permit)
+        .await
+        .unwrap();
     assert_eq!(codes(&found), [Code::SynSchema, Code::SynSchema]);
-    office.emulator.inspect().restrict_field("Contacts", "Email");
-    let found = office.crm.reconcile(known, Some(&before), &permit).await.unwrap();
+    office
+        .emulator
+        .inspect()
+        .restrict_field("Contacts", "Email");
+    let found = office
+        .crm
+        .reconcile(known, Some(&before), &permit)
+        .await
+        .unwrap();
     assert_eq!(codes(&found), [Code::CrmFieldRestricted]);
     assert_eq!(found.ours, found.theirs);
 }
@@ -110,7 +129,9 @@ async fn forty_thousand_records_are_reconciled_by_one_job() {
             "Subject_Key": subject.to_string(), "Matter_Key": matter.to_string(),
             "Data_Processing_Basis": "Contract",
         });
-        let id = inspect.plant("Contacts", fields.as_object().unwrap().clone()).unwrap();
+        let id = inspect
+            .plant("Contacts", fields.as_object().unwrap().clone())
+            .unwrap();
         known.push(Known {
             record,
             locator: Locator::new(id.to_string()).unwrap(),
@@ -137,13 +158,20 @@ async fn a_channel_lives_a_week_is_renewed_in_time_and_its_bell_is_only_a_hint()
     let address = "https://firm.example.com/crm-bell";
     let subscription = Subscription::new(1_000_000_068_001, address, token.into()).unwrap();
     // The desk's clock and the emulator's are not the same: both begin at one instant here.
-    office.emulator.clock().freeze_at(office.desk.now().timestamp());
+    office
+        .emulator
+        .clock()
+        .freeze_at(office.desk.now().timestamp());
     let now = office.desk.now();
     let ends = office.crm.subscribe(&subscription, &permit).await.unwrap();
     assert_eq!(ends - now, TimeDelta::days(7));
     assert!(!Subscription::is_due(ends, now + TimeDelta::days(4)));
     assert!(Subscription::is_due(ends, now + TimeDelta::days(5)));
-    let until = office.crm.subscribed_until(&subscription, &permit).await.unwrap();
+    let until = office
+        .crm
+        .subscribed_until(&subscription, &permit)
+        .await
+        .unwrap();
     assert_eq!(until, Some(ends));
     // Renewed it is still one channel.
     office.crm.subscribe(&subscription, &permit).await.unwrap();
@@ -160,7 +188,9 @@ async fn a_channel_lives_a_week_is_renewed_in_time_and_its_bell_is_only_a_hint()
     assert!(bell.due(sent) && !bell.due(sent + TimeDelta::minutes(1)));
     // A thousand replays and as many forgeries cost no call at all.
     let before = office.emulator.requests();
-    let forged = String::from_utf8(message.clone()).unwrap().replace(token, "bell-canary-9876543210");
+    let forged = String::from_utf8(message.clone())
+        .unwrap()
+        .replace(token, "bell-canary-9876543210");
     for _ in 0..1_000 {
         assert_eq!(bell.hear(&message, sent), Ok(Heard::Replayed));
         let refused = bell.hear(forged.as_bytes(), sent).unwrap_err();
@@ -171,20 +201,47 @@ async fn a_channel_lives_a_week_is_renewed_in_time_and_its_bell_is_only_a_hint()
     assert!(!format!("{bell:?} {subscription:?}").contains("canary"));
 
     // A week later it has ended without a word; a hundred changes meanwhile are found by asking.
-    office.emulator.clock().advance(Duration::from_secs(8 * 86_400));
-    assert_eq!(office.crm.subscribed_until(&subscription, &permit).await.unwrap(), None);
+    office
+        .emulator
+        .clock()
+        .advance(Duration::from_secs(8 * 86_400));
+    assert_eq!(
+        office
+            .crm
+            .subscribed_until(&subscription, &permit)
+            .await
+            .unwrap(),
+        None
+    );
     let reviewing = office.firm_permit(Act::Review).await;
     let page = office.crm.changes(None, 1_000, &reviewing).await.unwrap();
     let inspect = office.emulator.inspect();
     for number in 0..100_u32 {
         let fields = json!({"Last_Name": "Sample", "KTA_Key": format!("{number:032x}")});
-        inspect.plant("Contacts", fields.as_object().unwrap().clone()).unwrap();
+        inspect
+            .plant("Contacts", fields.as_object().unwrap().clone())
+            .unwrap();
     }
-    assert_eq!(inspect.notification(1_000_000_068_001, number(&locator), "insert"), None);
-    let page = office.crm.changes(Some(&page.next), 1_000, &reviewing).await.unwrap();
+    assert_eq!(
+        inspect.notification(1_000_000_068_001, number(&locator), "insert"),
+        None
+    );
+    let page = office
+        .crm
+        .changes(Some(&page.next), 1_000, &reviewing)
+        .await
+        .unwrap();
     assert!(page.changes.len() >= 100);
-    office.crm.unsubscribe(&subscription, &permit).await.unwrap();
-    office.crm.unsubscribe(&subscription, &permit).await.unwrap();
+    office
+        .crm
+        .unsubscribe(&subscription, &permit)
+        .await
+        .unwrap();
+    office
+        .crm
+        .unsubscribe(&subscription, &permit)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -195,7 +252,10 @@ async fn a_record_is_held_against_its_review_field_by_field_and_every_difference
     let permit = office.permit(Act::Transfer).await;
     let compare = async |special: &[Label]| {
         let scanner = MemoryScanner::new();
-        let found = office.crm.compare(&reviewed, &locator, &scanner, special, &permit).await;
+        let found = office
+            .crm
+            .compare(&reviewed, &locator, &scanner, special, &permit)
+            .await;
         found.unwrap()
     };
     assert!(compare(&[]).await.is_empty());
@@ -203,11 +263,21 @@ async fn a_record_is_held_against_its_review_field_by_field_and_every_difference
     office.by_hand(&locator, "Occupation", CANARY);
     office.by_hand(&locator, "Alien_Number", "A012345678");
     office.by_hand(&locator, "Data_Processing_Basis", "Consent");
-    office.by_hand(&locator, "Description", "her number is A012345678, says ZZCANARYVALUE");
+    office.by_hand(
+        &locator,
+        "Description",
+        "her number is A012345678, says ZZCANARYVALUE",
+    );
     let inspect = office.emulator.inspect();
-    inspect.note_by_hand(number(&locator), "call", "write to family@example.org").unwrap();
-    inspect.attach_by_hand(number(&locator), "letter.txt", b"diagnosis for A012345678").unwrap();
-    inspect.attach_by_hand(number(&locator), "scan.bin", &[0, 159, 146, 150]).unwrap();
+    inspect
+        .note_by_hand(number(&locator), "call", "write to family@example.org")
+        .unwrap();
+    inspect
+        .attach_by_hand(number(&locator), "letter.txt", b"diagnosis for A012345678")
+        .unwrap();
+    inspect
+        .attach_by_hand(number(&locator), "scan.bin", &[0, 159, 146, 150])
+        .unwrap();
     let found = compare(&[]).await;
     let mut seen: BTreeMap<Code, usize> = BTreeMap::new();
     for finding in found.findings() {
@@ -230,7 +300,12 @@ async fn a_record_is_held_against_its_review_field_by_field_and_every_difference
 
     office.by_hand(&locator, "Data_Processing_Basis", "Pending");
     assert!(inspect.stop_processing(number(&locator)));
-    let codes: Vec<Code> = compare(&[]).await.findings().iter().map(Refusal::code).collect();
+    let codes: Vec<Code> = compare(&[])
+        .await
+        .findings()
+        .iter()
+        .map(Refusal::code)
+        .collect();
     assert!(codes.contains(&Code::CrmNoBasis) && codes.contains(&Code::SynLocked));
 }
 
@@ -258,7 +333,11 @@ async fn entered() -> (Office, Vec<Known>) {
 
 async fn reconcile(office: &Office, known: &[Known]) -> Reconciliation {
     let permit = office.firm_permit(Act::Review).await;
-    office.crm.reconcile(known.to_vec(), None, &permit).await.unwrap()
+    office
+        .crm
+        .reconcile(known.to_vec(), None, &permit)
+        .await
+        .unwrap()
 }
 
 fn codes(found: &Reconciliation) -> Vec<Code> {

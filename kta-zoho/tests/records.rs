@@ -19,11 +19,16 @@ use kta_zoho::emulator::{EmulatorOptions, Failure};
 use kta_zoho::{FieldMap, MappedField, ValueForm, rows_text};
 
 #[tokio::test]
-async fn a_hundred_and_twenty_records_are_entered_in_two_writes_and_entering_again_writes_nothing() {
+async fn a_hundred_and_twenty_records_are_entered_in_two_writes_and_entering_again_writes_nothing()
+{
     let office = Office::open().await;
     let records: Vec<CrmRecord> = (0..120_u32).map(|one| numbered(&office, one)).collect();
     let permit = office.permit(Act::Enter).await;
-    let first = office.crm.enter_many(&records, key("many"), &permit).await.unwrap();
+    let first = office
+        .crm
+        .enter_many(&records, key("many"), &permit)
+        .await
+        .unwrap();
     let ids: BTreeSet<String> = first
         .iter()
         .map(|outcome| outcome.as_ref().unwrap().as_str().to_owned())
@@ -31,10 +36,16 @@ async fn a_hundred_and_twenty_records_are_entered_in_two_writes_and_entering_aga
     assert_eq!(ids.len(), 120);
     let writes = || {
         let all = office.emulator.journal();
-        all.iter().filter(|one| one.path.ends_with("/upsert")).count()
+        all.iter()
+            .filter(|one| one.path.ends_with("/upsert"))
+            .count()
     };
     assert_eq!(writes(), 2);
-    let again = office.crm.enter_many(&records, key("many"), &permit).await.unwrap();
+    let again = office
+        .crm
+        .enter_many(&records, key("many"), &permit)
+        .await
+        .unwrap();
     assert_eq!(again, first);
     assert_eq!(writes(), 2);
     assert_eq!(office.emulator.inspect().automations_run(), 0);
@@ -45,22 +56,99 @@ async fn what_fails_for_one_row_does_not_touch_the_others_and_a_lost_answer_doub
     let office = Office::open().await;
     let mut records: Vec<CrmRecord> = (0..5_u32).map(|one| numbered(&office, one)).collect();
     // No such date, and nobody before the CRM said so.
-    records[2].fields.insert(FieldName::fixed("birth_date"), Pii::new("yesterday".to_owned()));
-    office.emulator.faults().next(2, "POST", "/crm/v8/Contacts/upsert", Failure::DropAfterEffect);
+    records[2].fields.insert(
+        FieldName::fixed("birth_date"),
+        Pii::new("yesterday".to_owned()),
+    );
+    office.emulator.faults().next(
+        2,
+        "POST",
+        "/crm/v8/Contacts/upsert",
+        Failure::DropAfterEffect,
+    );
     let permit = office.permit(Act::Enter).await;
-    let outcomes = office.crm.enter_many(&records, key("some"), &permit).await.unwrap();
+    let outcomes = office
+        .crm
+        .enter_many(&records, key("some"), &permit)
+        .await
+        .unwrap();
     let good: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
     assert_eq!(good, [true, true, false, true, true]);
     assert_eq!(office.emulator.inspect().ids("Contacts").len(), 4);
     // All rows failed is an answer for each row too.
     let bad = [records.swap_remove(2)];
-    let outcomes = office.crm.enter_many(&bad, key("bad"), &permit).await.unwrap();
+    let outcomes = office
+        .crm
+        .enter_many(&bad, key("bad"), &permit)
+        .await
+        .unwrap();
     assert!(outcomes[0].is_err());
     // A record that is somebody else's stays theirs.
     let mut stolen = numbered(&office, 0);
     stolen.matter = office.desk.other_matter();
-    let refused = office.crm.enter_many(&[stolen], key("stolen"), &permit).await.unwrap_err();
+    let refused = office
+        .crm
+        .enter_many(&[stolen], key("stolen"), &permit)
+        .await
+        .unwrap_err();
     assert_eq!(refused.refusal().unwrap().code(), Code::AclDeny);
+}
+
+#[tokio::test]
+async fn many_are_fetched_as_each_would_be_and_what_is_wrong_with_one_stands_in_its_place() {
+    let office = Office::open().await;
+    let [one, two] = office.desk.children();
+    let mut wanted = Vec::new();
+    for subject in [one, two] {
+        wanted.push((
+            subject,
+            office.enter_person(subject, "fetch").await.unwrap(),
+        ));
+    }
+    let inspect = office.emulator.inspect();
+    office.by_hand(&wanted[0].1, "Description", CANARY);
+    assert!(inspect.stop_processing(number(&wanted[1].1)));
+    // Somebody else's under this name, and one that is gone.
+    wanted.push((one, wanted[1].1.clone()));
+    let gone = office.enter("fetch").await.unwrap();
+    assert!(inspect.delete_by_hand(number(&gone)));
+    wanted.push((office.desk.beneficiary(), gone));
+    let subjects = [one, two, office.desk.beneficiary()];
+    let scope = Scope::over(subjects, [Category::Identity, Category::Case]);
+    let session = office.desk.session(Role::ServiceSync);
+    let permit: Permit<'_> = session
+        .permit(Act::Transfer, scope.in_matter(office.desk.matter()))
+        .await
+        .unwrap();
+    let before = office.emulator.requests();
+    let fetched = office.crm.fetch_many(&wanted, &permit).await.unwrap();
+    // The list, and whether its empty fields are withheld.
+    assert_eq!(office.emulator.requests() - before, 2);
+    for (place, (subject, at)) in wanted.iter().enumerate().take(2) {
+        let alone = office.crm.fetch(*subject, at, &permit).await.unwrap();
+        let many = fetched[place].as_ref().unwrap();
+        assert_eq!(
+            (many.modified, many.stopped),
+            (alone.modified, alone.stopped)
+        );
+        assert_eq!(
+            (many.basis, many.fields.len()),
+            (alone.basis, alone.fields.len())
+        );
+        assert_eq!(many.unmapped.len(), alone.unmapped.len());
+        for (name, value) in alone.fields.iter() {
+            let same = many.fields.field(name.as_str()).unwrap();
+            assert_eq!(same.expose(&permit), value.expose(&permit));
+        }
+    }
+    let stranger = fetched[2].as_ref().unwrap_err();
+    assert_eq!(stranger.refusal().unwrap().code(), Code::AclDeny);
+    let gone = fetched[3].as_ref().unwrap_err();
+    assert_eq!(gone.fault().unwrap().kind(), FaultKind::NotFound);
+    // A field that is withheld stops all of them.
+    inspect.restrict_field("Contacts", "Email");
+    let refused = office.crm.fetch_many(&wanted, &permit).await.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().code(), Code::CrmFieldRestricted);
 }
 
 #[tokio::test]
@@ -69,7 +157,9 @@ async fn a_list_goes_past_two_thousand_records_by_its_tokens() {
     let inspect = office.emulator.inspect();
     for number in 0..2_300_u32 {
         let fields = serde_json::json!({"Last_Name": CANARY, "KTA_Key": format!("{number:032x}")});
-        inspect.plant("Contacts", fields.as_object().unwrap().clone()).unwrap();
+        inspect
+            .plant("Contacts", fields.as_object().unwrap().clone())
+            .unwrap();
     }
     office.enter("list").await.unwrap();
     let permit = office.permit(Act::Transfer).await;
@@ -77,8 +167,16 @@ async fn a_list_goes_past_two_thousand_records_by_its_tokens() {
     let mut named = 0;
     loop {
         let page = office.crm.list(token.as_ref(), 200, &permit).await.unwrap();
-        named += page.records.iter().filter(|one| !one.fields.is_empty()).count();
-        ids.extend(page.records.iter().map(|one| one.locator.as_str().to_owned()));
+        named += page
+            .records
+            .iter()
+            .filter(|one| !one.fields.is_empty())
+            .count();
+        ids.extend(
+            page.records
+                .iter()
+                .map(|one| one.locator.as_str().to_owned()),
+        );
         token = page.next;
         if token.is_none() {
             break;
@@ -98,9 +196,17 @@ async fn a_matter_is_searched_by_its_key_and_a_value_only_in_the_body_of_a_query
     let spouse = office.desk.spouse();
     let theirs = office.enter_person(spouse, "search").await.unwrap();
     let permit = office.permit(Act::Search).await;
-    let found = office.crm.of_matter(office.desk.matter(), &permit).await.unwrap();
+    let found = office
+        .crm
+        .of_matter(office.desk.matter(), &permit)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 2);
-    let other = office.crm.of_matter(office.desk.other_matter(), &permit).await.unwrap_err();
+    let other = office
+        .crm
+        .of_matter(office.desk.other_matter(), &permit)
+        .await
+        .unwrap_err();
     assert_eq!(other.refusal().unwrap().code(), Code::AclDeny);
 
     let nasty = r"O'Example\' or id > '0";
@@ -118,8 +224,14 @@ async fn a_matter_is_searched_by_its_key_and_a_value_only_in_the_body_of_a_query
     let unfit = find("a\nb").await.unwrap_err();
     assert_eq!(unfit.fault().unwrap().kind(), FaultKind::Misconfigured);
     let unknown = FieldName::fixed("medical_note");
-    let refused = office.crm.find_by(&unknown, &Pii::new(CANARY.to_owned()), &permit).await;
-    assert_eq!(refused.unwrap_err().refusal().unwrap().code(), Code::SynUnmapped);
+    let refused = office
+        .crm
+        .find_by(&unknown, &Pii::new(CANARY.to_owned()), &permit)
+        .await;
+    assert_eq!(
+        refused.unwrap_err().refusal().unwrap().code(),
+        Code::SynUnmapped
+    );
     for asked in office.emulator.journal() {
         assert!(!asked.query.contains("Example") && !asked.query.contains("Musterstadt"));
     }
@@ -131,32 +243,78 @@ async fn a_lock_keeps_everybody_off_until_it_is_taken_off_and_tags_are_labels() 
     let locator = office.enter("lock").await.unwrap();
     let (subject, permit) = (office.desk.beneficiary(), office.permit(Act::Amend).await);
     let reason = Label::fixed("legal-hold");
-    let lock = office.crm.lock(subject, &locator, &reason, &permit).await.unwrap();
+    let lock = office
+        .crm
+        .lock(subject, &locator, &reason, &permit)
+        .await
+        .unwrap();
     assert_eq!(lock.reason, Some(reason.clone()));
-    assert_eq!(office.crm.lock(subject, &locator, &reason, &permit).await.unwrap(), lock);
+    assert_eq!(
+        office
+            .crm
+            .lock(subject, &locator, &reason, &permit)
+            .await
+            .unwrap(),
+        lock
+    );
     let modified = office.fetch(&locator).await.unwrap().modified;
-    let refused = office.amend(&locator, modified, "occupation", "x").await.unwrap_err();
+    let refused = office
+        .amend(&locator, modified, "occupation", "x")
+        .await
+        .unwrap_err();
     assert_eq!(refused.refusal().unwrap().code(), Code::SynLocked);
     // Nor is it erased under a hold.
     let destroying = office.permit(Act::Destroy).await;
     let placement = office.placement(subject, Some(&locator));
     let erased = kta_core::ports::Erase::erase(&office.crm, &placement, key("held"), &destroying);
-    assert_eq!(erased.await.unwrap_err().refusal().unwrap().code(), Code::SynLocked);
+    assert_eq!(
+        erased.await.unwrap_err().refusal().unwrap().code(),
+        Code::SynLocked
+    );
     let inspect = office.emulator.inspect();
     assert!(inspect.holdings(number(&locator)).record.is_some());
     office.crm.unlock(subject, &locator, &permit).await.unwrap();
     office.crm.unlock(subject, &locator, &permit).await.unwrap();
-    assert_eq!(office.crm.lock_of(subject, &locator, &permit).await.unwrap(), None);
-    office.amend(&locator, modified, "occupation", "x").await.unwrap();
+    assert_eq!(
+        office
+            .crm
+            .lock_of(subject, &locator, &permit)
+            .await
+            .unwrap(),
+        None
+    );
+    office
+        .amend(&locator, modified, "occupation", "x")
+        .await
+        .unwrap();
 
     let tags = [Label::fixed("intake"), Label::fixed("h1b")];
-    office.crm.tag(subject, &locator, &tags, &permit).await.unwrap();
-    office.crm.tag(subject, &locator, &tags, &permit).await.unwrap();
-    office.crm.untag(subject, &locator, &tags[..1], &permit).await.unwrap();
-    assert_eq!(office.crm.tags(subject, &locator, &permit).await.unwrap(), [tags[1].clone()]);
+    office
+        .crm
+        .tag(subject, &locator, &tags, &permit)
+        .await
+        .unwrap();
+    office
+        .crm
+        .tag(subject, &locator, &tags, &permit)
+        .await
+        .unwrap();
+    office
+        .crm
+        .untag(subject, &locator, &tags[..1], &permit)
+        .await
+        .unwrap();
+    assert_eq!(
+        office.crm.tags(subject, &locator, &permit).await.unwrap(),
+        [tags[1].clone()]
+    );
     // Somebody else's record is nobody's to mark.
     let other = office.desk.spouse();
-    let refused = office.crm.tag(other, &locator, &tags, &permit).await.unwrap_err();
+    let refused = office
+        .crm
+        .tag(other, &locator, &tags, &permit)
+        .await
+        .unwrap_err();
     assert_eq!(refused.refusal().unwrap().code(), Code::AclDeny);
 }
 
@@ -168,7 +326,10 @@ async fn content_is_attached_once_streamed_back_whole_and_special_content_is_ref
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     let attach = async |key| {
         let content = Content::of(bytes.clone(), MediaType::pdf());
-        office.crm.attach(subject, &locator, content, Category::Case, key, &permit).await
+        office
+            .crm
+            .attach(subject, &locator, content, Category::Case, key, &permit)
+            .await
     };
     office
         .emulator
@@ -178,10 +339,18 @@ async fn content_is_attached_once_streamed_back_whole_and_special_content_is_ref
     assert_eq!(lost.fault().unwrap().kind(), FaultKind::OutcomeUnknown);
     let attached = attach(key("one")).await.unwrap();
     assert_eq!(attach(key("one")).await.unwrap(), attached);
-    let list = office.crm.attachments(subject, &locator, &permit).await.unwrap();
+    let list = office
+        .crm
+        .attachments(subject, &locator, &permit)
+        .await
+        .unwrap();
     assert_eq!(list.len(), 1);
     assert_eq!((list[0].size, list[0].link), (3_000_000, false));
-    let mut stream = office.crm.attachment(subject, &locator, &attached, &permit).await.unwrap();
+    let mut stream = office
+        .crm
+        .attachment(subject, &locator, &attached, &permit)
+        .await
+        .unwrap();
     let mut back = Vec::new();
     while let Some(piece) = stream.next().await {
         back.extend_from_slice(&piece.unwrap());
@@ -193,7 +362,14 @@ async fn content_is_attached_once_streamed_back_whole_and_special_content_is_ref
     let content = Content::of(CANARY, MediaType::text());
     let refused = office
         .crm
-        .attach(subject, &locator, content, Category::Special, key("two"), &special)
+        .attach(
+            subject,
+            &locator,
+            content,
+            Category::Special,
+            key("two"),
+            &special,
+        )
         .await
         .unwrap_err();
     assert_eq!(refused.refusal().unwrap().code(), Code::CrmWrongStore);
@@ -215,7 +391,8 @@ async fn choices_and_rows_of_a_subform_come_back_as_they_were_entered_and_amende
         form: ValueForm::Rows,
     });
     let map = FieldMap::new(lines).unwrap();
-    let office = Office::with_config(EmulatorOptions::default(), |config| config.mapping(map)).await;
+    let office =
+        Office::with_config(EmulatorOptions::default(), |config| config.mapping(map)).await;
     let child = |name: &str| {
         let cells = [("Child_Name", name), ("Birth", "2020-02-03")];
         let cells = cells.map(|(name, text)| (name.to_owned(), text.to_owned()));
@@ -223,15 +400,29 @@ async fn choices_and_rows_of_a_subform_come_back_as_they_were_entered_and_amende
     };
     let rows = rows_text(&[child("Testa דוגמה"), child("Testo")]);
     let mut record = office.record(office.desk.beneficiary());
-    let (languages, dependents) = (FieldName::fixed("languages"), FieldName::fixed("dependents"));
-    record.fields.insert(languages.clone(), Pii::new("Hebrew;Ελληνικά".to_owned()));
-    record.fields.insert(dependents.clone(), Pii::new(rows.clone()));
+    let (languages, dependents) = (
+        FieldName::fixed("languages"),
+        FieldName::fixed("dependents"),
+    );
+    record
+        .fields
+        .insert(languages.clone(), Pii::new("Hebrew;Ελληνικά".to_owned()));
+    record
+        .fields
+        .insert(dependents.clone(), Pii::new(rows.clone()));
     let permit = office.permit(Act::Enter).await;
-    let locator = office.crm.enter(&record, key("rows"), &permit).await.unwrap();
+    let locator = office
+        .crm
+        .enter(&record, key("rows"), &permit)
+        .await
+        .unwrap();
     let reading = office.permit(Act::Transfer).await;
     let shown = async |name: &str| {
         let fetched = office.fetch(&locator).await.unwrap();
-        let value = fetched.fields.field(name).map(|value| value.expose(&reading).clone());
+        let value = fetched
+            .fields
+            .field(name)
+            .map(|value| value.expose(&reading).clone());
         (value, fetched.modified)
     };
     assert_eq!(shown("dependents").await.0, Some(rows));
@@ -244,7 +435,13 @@ async fn choices_and_rows_of_a_subform_come_back_as_they_were_entered_and_amende
     let amending = office.permit(Act::Amend).await;
     office
         .crm
-        .amend(office.desk.beneficiary(), &locator, modified, &fields, &amending)
+        .amend(
+            office.desk.beneficiary(),
+            &locator,
+            modified,
+            &fields,
+            &amending,
+        )
         .await
         .unwrap();
     assert_eq!(shown("dependents").await.0, Some(fewer));

@@ -156,32 +156,54 @@ async fn beyond_the_ports(office: &Office) {
     crm.enter_many(&[record(3)], key, &entering).await.unwrap();
     let first = crm.list(None, 1, &moving).await.unwrap();
     crm.list(first.next.as_ref(), 1, &moving).await.unwrap();
-    crm.list(Some(&first.next.unwrap()), 2, &moving).await.unwrap_err();
+    crm.list(Some(&first.next.unwrap()), 2, &moving)
+        .await
+        .unwrap_err();
     crm.of_matter(matter, &searching).await.unwrap();
     let value = Pii::new("O'Nobody".to_owned());
     let field = FieldName::fixed("family_name");
     crm.find_by(&field, &value, &searching).await.unwrap();
     let tags = [Label::fixed("spec")];
     crm.tag(subject, &locator, &tags, &amending).await.unwrap();
-    crm.untag(subject, &locator, &tags, &amending).await.unwrap();
+    crm.untag(subject, &locator, &tags, &amending)
+        .await
+        .unwrap();
     crm.tags(subject, &locator, &amending).await.unwrap();
     let reason = Label::fixed("hold");
-    crm.lock(subject, &locator, &reason, &amending).await.unwrap();
+    crm.lock(subject, &locator, &reason, &amending)
+        .await
+        .unwrap();
     let at = office.fetch_of(subject, &locator).await.unwrap().modified;
     let mut fields = Fields::new();
-    fields.insert(FieldName::fixed("occupation"), Pii::new("Taster".to_owned()));
-    crm.amend(subject, &locator, at, &fields, &amending).await.unwrap_err();
+    fields.insert(
+        FieldName::fixed("occupation"),
+        Pii::new("Taster".to_owned()),
+    );
+    crm.amend(subject, &locator, at, &fields, &amending)
+        .await
+        .unwrap_err();
     crm.unlock(subject, &locator, &amending).await.unwrap();
-    crm.amend(subject, &locator, at, &fields, &amending).await.unwrap();
-    crm.amend(subject, &locator, at, &fields, &amending).await.unwrap_err();
+    crm.amend(subject, &locator, at, &fields, &amending)
+        .await
+        .unwrap();
+    crm.amend(subject, &locator, at, &fields, &amending)
+        .await
+        .unwrap_err();
     let content = Content::of("text", MediaType::text());
     let attached = crm
         .attach(subject, &locator, content, Category::Case, key, &amending)
         .await
         .unwrap();
     crm.attachments(subject, &locator, &amending).await.unwrap();
-    drop(crm.attachment(subject, &locator, &attached, &amending).await.unwrap());
-    crm.attachment(subject, &locator, &locator, &amending).await.err().unwrap();
+    drop(
+        crm.attachment(subject, &locator, &attached, &amending)
+            .await
+            .unwrap(),
+    );
+    crm.attachment(subject, &locator, &locator, &amending)
+        .await
+        .err()
+        .unwrap();
     office
         .emulator
         .inspect()
@@ -189,6 +211,11 @@ async fn beyond_the_ports(office: &Office) {
         .unwrap();
     let scanner = MemoryScanner::new();
     let reviewed = office.record(subject);
-    crm.compare(&reviewed, &locator, &scanner, &[], &moving).await.unwrap();
+    crm.fetch_many(&[(subject, locator.clone())], &moving)
+        .await
+        .unwrap();
+    crm.compare(&reviewed, &locator, &scanner, &[], &moving)
+        .await
+        .unwrap();
     crm.revoke(&managing).await.unwrap();
 }

@@ -289,8 +289,14 @@ impl<'a> Inspector<'a> {
         let now = self.shared.clock.now();
         let world = self.shared.world();
         let channel = channel.to_string();
-        let channel = world.channels.iter().find(|one| one.is_live(&channel, now))?;
-        let module = world.rows.get(&id).map_or("Contacts", |row| row.module.api_name);
+        let channel = world
+            .channels
+            .iter()
+            .find(|one| one.is_live(&channel, now))?;
+        let module = world
+            .rows
+            .get(&id)
+            .map_or("Contacts", |row| row.module.api_name);
         let body = json!({
             "server_time": now * 1_000, "query_params": {}, "module": module,
             "resource_uri": format!("{}/crm/v8/{module}", self.shared.api_domain()),

@@ -54,7 +54,11 @@ fn tags(
     })?;
     let names: Option<Vec<String>> = list
         .iter()
-        .map(|tag| tag["name"].as_str().filter(|name| !name.is_empty() && name.len() <= 25))
+        .map(|tag| {
+            tag["name"]
+                .as_str()
+                .filter(|name| !name.is_empty() && name.len() <= 25)
+        })
         .map(|name| name.map(str::to_owned))
         .collect();
     let names = names.ok_or_else(|| {
@@ -75,16 +79,22 @@ fn tags(
     if let Some(row) = world.rows.get_mut(&record) {
         row.modified = now;
     }
-    let message = if add { "tags updated successfully" } else { "tags removed successfully" };
+    let message = if add {
+        "tags updated successfully"
+    } else {
+        "tags removed successfully"
+    };
     let done = RowResult::done(message, json!({"id": id, "tags": shown}));
     Ok(rows("data", vec![done], StatusCode::OK, StatusCode::OK))
 }
 
 /// Tags as rows show them. The emulator numbers them by their names.
 pub(super) fn shown_tags<'a>(names: impl Iterator<Item = &'a String>) -> Value {
-    let id = |name: &str| name.bytes().fold(7_u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte)) % 1_000_000_007
-    });
+    let id = |name: &str| {
+        name.bytes().fold(7_u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(byte)) % 1_000_000_007
+        })
+    };
     names
         .map(|name| json!({"name": name, "id": id(name).to_string(), "color_code": null}))
         .collect()
@@ -124,7 +134,12 @@ pub(super) async fn lock(
         });
         world.locks.insert(record, lock);
         let done = RowResult::done("record locked", details);
-        Ok(rows("data", vec![done], StatusCode::CREATED, StatusCode::BAD_REQUEST))
+        Ok(rows(
+            "data",
+            vec![done],
+            StatusCode::CREATED,
+            StatusCode::BAD_REQUEST,
+        ))
     };
     work().unwrap_or_else(|error: ApiError| error.into_response())
 }
@@ -141,7 +156,11 @@ pub(super) async fn locked(
             return Ok(StatusCode::NO_CONTENT.into_response());
         };
         let caller = world.caller();
-        let name = world.rows.get(&record).map(display_name).unwrap_or_default();
+        let name = world
+            .rows
+            .get(&record)
+            .map(display_name)
+            .unwrap_or_default();
         let row = json!({
             "id": lock.id.to_string(), "Locked_Reason__s": lock.reason,
             "Locked_Time__s": shared.clock.text(lock.at), "Lock_Source__s": "Manual",
@@ -177,7 +196,12 @@ pub(super) async fn unlock(
         }
         world.locks.remove(&record);
         let done = RowResult::done("record unlocked", json!({"id": lock}));
-        Ok(rows("data", vec![done], StatusCode::OK, StatusCode::BAD_REQUEST))
+        Ok(rows(
+            "data",
+            vec![done],
+            StatusCode::OK,
+            StatusCode::BAD_REQUEST,
+        ))
     };
     work().unwrap_or_else(|error: ApiError| error.into_response())
 }

@@ -177,7 +177,11 @@ pub(super) async fn profiles() -> Response {
 pub(super) async fn sharing(State(shared): State<Arc<Shared>>) -> Response {
     let world = shared.world();
     let row = |module: &ModuleSpec| {
-        let kind = world.sharing.get(module.api_name).copied().unwrap_or("private");
+        let kind = world
+            .sharing
+            .get(module.api_name)
+            .copied()
+            .unwrap_or("private");
         json!({
             "share_type": kind, "public_in_portals": false, "rule_computation_running": false,
             "module": {"api_name": module.api_name, "id": module.id.to_string()},
@@ -193,7 +197,10 @@ pub(super) async fn profile(State(shared): State<Arc<Shared>>, Path(id): Path<St
         Some(profile) => {
             let mut row = profile_row(*profile, true);
             let world = shared.world();
-            let details = row["permissions_details"].as_array_mut().into_iter().flatten();
+            let details = row["permissions_details"]
+                .as_array_mut()
+                .into_iter()
+                .flatten();
             for permission in details {
                 let name = permission["name"].as_str().unwrap_or_default().to_owned();
                 if world.permitted.contains(&(profile.0, name)) {

@@ -23,8 +23,8 @@ use super::faults::Failure;
 use super::journal::{Exchange, SECRET_HEADERS, Taped};
 use super::reply::ApiError;
 use super::{
-    Shared, attachments, bulk, coql, history, listing, marks, no_such_method, no_such_path, notes, oauth,
-    people, records, recycle_bin, search, settings, watch,
+    Shared, attachments, bulk, coql, history, listing, marks, no_such_method, no_such_path, notes,
+    oauth, people, records, recycle_bin, search, settings, watch,
 };
 
 /// Which server a listener is.

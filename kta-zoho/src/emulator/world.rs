@@ -175,6 +175,7 @@ impl World {
             "Modified_Time" => clock.text(row.modified).into(),
             "Full_Name" if row.module.api_name == "Contacts" => full_name(row).into(),
             "Parent_Id" if row.module.api_name == "Notes" => self.note_parent(row),
+            "$stop_processing" if row.module.api_name == "Contacts" => row.stopped.into(),
             _ => {
                 let spec = row.module.field(api_name)?;
                 if self.is_restricted(row.module.api_name, api_name) {

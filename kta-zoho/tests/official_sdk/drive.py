@@ -345,7 +345,7 @@ def marks(contact):
     worked("tags: add, read, remove")
 
     operations = record_locking.RecordLockingOperations(int(contact), "Contacts")
-    lock = record_locking.RecordLock()
+    lock = record_locking.LockRecord()
     lock.set_locked_reason__s("legal hold")
     request = record_locking.BodyWrapper()
     request.set_data([lock])
@@ -356,7 +356,7 @@ def marks(contact):
     refused = RecordOperations("Contacts").update_record(int(contact), body([change])).get_object()
     assert refused.get_data()[0].get_code().get_value() == "RECORD_LOCKED"
     found = operations.get_record_locking_informations(ParameterMap()).get_object().get_data()
-    assert [one.get_locked_reason__s() for one in found] == ["legal hold"]
+    assert [one.get_key_values().get("Locked_Reason__s") for one in found] == ["legal hold"], [one.get_key_values() for one in found]
     only_success(operations.unlock_record(lock_id), 200, record_locking.ActionWrapper, record_locking.SuccessResponse)
     worked("record lock: lock, refused write, read, unlock")
 
