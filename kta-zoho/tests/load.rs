@@ -289,6 +289,55 @@ async fn a_spent_budget_asks_nothing_more_of_the_vendor() {
     assert_eq!(office.emulator.requests() - before, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_a_time_are_kept_below_the_limit_and_backed_off_above_it() {
+    for (ours, refusals) in [(3, false), (6, true)] {
+        let options = EmulatorOptions {
+            concurrency: Some(3),
+            ..EmulatorOptions::default()
+        };
+        let office = Office::with_config(options, |config| config.concurrency(ours)).await;
+        let permit = std::sync::Arc::new(office.firm_permit(Act::Review).await);
+        let calls = (0..30).map(|_| {
+            let (crm, permit) = (office.crm.clone(), std::sync::Arc::clone(&permit));
+            tokio::spawn(async move { crm.shape(&permit).await })
+        });
+        let mut good = 0;
+        for call in calls.collect::<Vec<_>>() {
+            match call.await.unwrap() {
+                Ok(_) => good += 1,
+                // Handed on when four attempts were refused: to come back later.
+                Err(error) => assert!(error.fault().unwrap().is_transient(), "{error}"),
+            }
+        }
+        let journal = office.emulator.journal();
+        let refused = journal.iter().any(|one| one.status == Some(429));
+        assert_eq!(refused, refusals);
+        assert!(good >= if refusals { 10 } else { 30 }, "{good} of 30");
+    }
+}
+
+#[tokio::test]
+async fn what_the_vendor_says_is_left_is_heard_and_a_spent_day_is_throttling() {
+    let office = Office::with(EmulatorOptions {
+        credits: Some(10),
+        ..EmulatorOptions::default()
+    })
+    .await;
+    let permit = office.firm_permit(Act::Review).await;
+    for _ in 0..4 {
+        office.crm.shape(&permit).await.unwrap();
+    }
+    assert_eq!(office.crm.credits().left, None);
+    for _ in 0..5 {
+        office.crm.shape(&permit).await.unwrap();
+    }
+    assert_eq!(office.crm.credits().left, Some(1));
+    office.crm.shape(&permit).await.unwrap();
+    let spent = office.crm.shape(&permit).await.unwrap_err();
+    assert!(spent.fault().unwrap().is_transient());
+}
+
 async fn small_files(rows: usize) -> Office {
     Office::with(EmulatorOptions {
         bulk_rows: rows,

@@ -18,6 +18,7 @@ mod faults;
 mod history;
 mod inspect;
 mod journal;
+mod limits;
 mod listing;
 mod marks;
 mod notes;
@@ -36,6 +37,7 @@ mod world;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +87,8 @@ impl Emulator {
                     .unwrap_or_else(|| format!("http://{api}")),
             ),
             clock,
+            under_way: AtomicUsize::new(0),
+            spent: AtomicU64::new(0),
             options,
         });
         let tasks = [
@@ -215,6 +219,12 @@ pub struct EmulatorOptions {
     pub bare_errors: bool,
     /// How many records one bulk read job gives: 200 000, as the vendor says.
     pub bulk_rows: usize,
+    /// How many calls of one application may be under way: 429 beyond. As many as come unless
+    /// told.
+    pub concurrency: Option<usize>,
+    /// The credits of a day: the remaining ones are told once half are gone, and 429 is the
+    /// answer when they are spent. As many as are asked for unless told.
+    pub credits: Option<u64>,
     /// The OAuth client.
     pub client_id: String,
     /// Its secret.
@@ -244,6 +254,8 @@ impl Default for EmulatorOptions {
             api_domain: None,
             bare_errors: false,
             bulk_rows: 200_000,
+            concurrency: None,
+            credits: None,
             client_id: "1000.EMULATEDCLIENT".to_owned(),
             client_secret: "emulated-client-secret".to_owned(),
             grant_code: "1000.emulated-grant-code".to_owned(),
@@ -276,6 +288,9 @@ struct Shared {
     journal: Journal,
     api_domain: OnceLock<String>,
     clock: EmulatorClock,
+    /// Calls under way, and credits spent.
+    under_way: AtomicUsize,
+    spent: AtomicU64,
     options: EmulatorOptions,
 }
 

@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 
 use super::faults::Failure;
 use super::journal::{Exchange, SECRET_HEADERS, Taped};
+use super::limits::UnderWay;
 use super::reply::ApiError;
 use super::{
     Shared, attachments, bulk, coql, history, listing, marks, no_such_method, no_such_path, notes,
@@ -108,6 +109,24 @@ async fn answer(
         None if door == Door::Api => refuse_stranger(&shared, &parts.headers),
         None => None,
     };
+    // It is under way until its reply is made.
+    let mut under_way = None;
+    let early = match early {
+        None if door == Door::Api => {
+            match UnderWay::begin(&shared, &parts.method, parts.uri.path()) {
+                Ok(begun) => {
+                    under_way = Some(begun);
+                    // Calls of one instant are under way together.
+                    if shared.options.concurrency.is_some() {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    None
+                }
+                Err(refused) => Some(refused),
+            }
+        }
+        early => early,
+    };
     let mut response = match early {
         Some(response) => {
             // Taken in before answering, so that the sender sees the reply and not a reset.
@@ -123,6 +142,8 @@ async fn answer(
             }
         }
     };
+    drop(under_way);
+    UnderWay::tell(&shared, response.headers_mut());
     let count = HeaderValue::from(shared.journal.count() + 1);
     response.headers_mut().insert("x-emulator-requests", count);
     if let Ok(date) = HeaderValue::from_str(&shared.clock.http_date()) {
