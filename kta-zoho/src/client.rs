@@ -2,28 +2,36 @@
 
 use core::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use chrono::DateTime;
+use kta_core::pii::ContentStream;
 use kta_core::time::{Entropy, Timestamp};
-use kta_core::{Code, Error, FaultKind, Port, Result};
-use kta_http::{
-    Call, Credential, HttpClient, Method, Origin, Reply, Request, Retry, Token, TokenCache,
-    TokenSource, TransportPolicy, Url,
-};
-use secrecy::{ExposeSecret as _, SecretString};
+use kta_core::{Error, FaultKind, Result};
+use kta_http::{Call, HttpClient, Lease, Method, Origin, Reply, Request, Retry, TokenCache};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
-use crate::config::{Credentials, ZohoConfig};
+use crate::config::{Grant, ZohoConfig};
+use crate::credits::{Credits, Ledger};
 use crate::error::{Complaint, from_status, protocol};
+use crate::oauth::{AUTHORIZE, Accounts, TOKENS, WINDOW, Watch, client_of};
 
 /// The one way to the vendor's API.
 pub(crate) struct Client {
     http: HttpClient,
     tokens: TokenCache,
+    accounts: Accounts,
+    watch: Arc<Watch>,
+    ledger: Ledger,
+    turns: Semaphore,
     api: Origin,
     retry: Retry,
+}
+
+/// The token that a request was sent with.
+struct Held {
+    lease: Lease,
+    number: u64,
 }
 
 /// An answer that says success: 2xx or 304.
@@ -38,31 +46,55 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(config: &ZohoConfig, entropy: Arc<dyn Entropy>) -> Result<Self> {
-        let policy = TransportPolicy::to([config.api.clone(), config.accounts.clone()])
-            .within(config.limits)
-            .trusting(config.roots.clone());
-        let http = HttpClient::new(policy, Port::Crm)?;
-        let accounts = Accounts {
-            http: http.clone(),
-            url: config.accounts.url(["oauth", "v2", "token"])?,
-            credentials: config.credentials.clone(),
-            api: config.api.clone(),
-        };
-        // Ten access tokens for one refresh token in ten minutes, says the vendor.
-        let tokens = TokenCache::new(accounts, AUTHORIZE).limited(10, Duration::from_secs(600));
+        if let Grant::Code { .. } = config.credentials.grant {
+            return Err(AUTHORIZE
+                .fault(FaultKind::Misconfigured)
+                .because("the code has to be exchanged first")
+                .into());
+        }
+        let http = client_of(config)?;
+        let accounts = || Accounts::new(config, http.clone(), config.watch.clone());
+        let cache = || TokenCache::new(accounts(), AUTHORIZE).limited(TOKENS, WINDOW);
+        let tokens = config.tokens.get_or_init(cache).clone();
         let (first, longest) = config.waits;
         let retry = Retry::new(entropy).attempts(4).waits(first, longest);
         Ok(Self {
+            accounts: accounts(),
             http,
             tokens,
+            watch: config.watch.clone(),
+            ledger: Ledger::new(config.credits),
+            turns: Semaphore::new(config.concurrency),
             api: config.api.clone(),
             retry,
         })
     }
 
+    /// Whether something says that somebody else holds our credentials.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The accounts server.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    pub(crate) fn credits(&self) -> Credits {
+        self.ledger.read()
+    }
+
     /// A request below `/crm/v8`.
     pub(crate) fn request(&self, call: Call, method: Method, path: &[&str]) -> Result<Request> {
         let segments = ["crm", "v8"].into_iter().chain(path.iter().copied());
+        Ok(Request::new(call, method, self.api.url(segments)?))
+    }
+
+    /// A request below `/crm/bulk/v8`.
+    pub(crate) fn bulk(&self, call: Call, method: Method, path: &[&str]) -> Result<Request> {
+        let segments = ["crm", "bulk", "v8"]
+            .into_iter()
+            .chain(path.iter().copied());
         Ok(Request::new(call, method, self.api.url(segments)?))
     }
 
@@ -80,43 +112,92 @@ impl Client {
         call: Call,
         build: impl Fn() -> Result<Request> + Send + Sync,
     ) -> Result<Answer> {
-        self.retry.repeatable(|| self.once(call, &build)).await
+        self.answer_for(ORDINARY, call, build).await
     }
 
-    /// The same for an answer that is not JSON, at most `limit` bytes of it.
-    pub(crate) async fn bytes(
+    /// The same for a call that costs `price` credits.
+    pub(crate) async fn answer_for(
+        &self,
+        price: u64,
+        call: Call,
+        build: impl Fn() -> Result<Request> + Send + Sync,
+    ) -> Result<Answer> {
+        self.retry
+            .repeatable(|| self.once(price, call, &build))
+            .await
+    }
+
+    /// Sends once what cannot be built again, such as an upload. A refused token is replaced for
+    /// the next attempt, which is the caller's.
+    pub(crate) async fn answer_once(&self, call: Call, request: Request) -> Result<Answer> {
+        let (lease, reply) = self.send(ORDINARY, call, request).await?;
+        if reply.status() == 401 {
+            self.refused(&lease).await;
+        }
+        read(call, reply)
+            .await
+            .map_err(|failed| failed.into_error(call))
+    }
+
+    /// The body as it comes, at most `limit` bytes of it, or `None` where there is none (204).
+    pub(crate) async fn stream(
         &self,
         call: Call,
         limit: u64,
         build: impl Fn() -> Result<Request> + Send + Sync,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Option<ContentStream>> {
         let fetch = || async {
-            let lease = self.tokens.token().await?;
-            let reply = self
-                .http
-                .send(build()?.credential(lease.credential()))
-                .await?;
-            if !reply.is_success() {
-                if reply.status() == 401 {
-                    self.tokens.refused(&lease).await;
-                }
-                return Err(from_status(call, reply.status()));
+            let (lease, reply) = self.send(ORDINARY, call, build()?).await?;
+            if reply.status() == 204 {
+                return Ok(None);
             }
-            Ok(reply.bytes(limit).await?.to_vec())
+            // What is no file is the vendor's complaint, or a page of somebody else's.
+            let media = reply.header("content-type").unwrap_or_default();
+            let is_file = !(media.starts_with("text/html") || media.contains("json"));
+            if reply.is_success() && is_file {
+                return reply.stream(limit).map(Some);
+            }
+            if reply.status() == 401 {
+                self.refused(&lease).await;
+                return Err(call.fault(FaultKind::Unavailable).with_status(401).into());
+            }
+            match read(call, reply).await {
+                Ok(_) => Err(protocol(call, "not a file")),
+                Err(failed) => Err(failed.into_error(call)),
+            }
         };
         self.retry.repeatable(fetch).await
     }
 
+    /// One exchange under the alarm, the budget and the limit of calls at a time.
+    async fn send(&self, price: u64, call: Call, request: Request) -> Result<(Held, Reply)> {
+        self.watch.admit(call)?;
+        self.ledger.spend(call, price)?;
+        let lease = self.tokens.token().await?;
+        let number = self.watch.token();
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await.ok();
+        let reply = self
+            .http
+            .send(request.credential(lease.credential()))
+            .await?;
+        self.ledger.told(reply.header("x-api-credits-remaining"));
+        Ok((Held { lease, number }, reply))
+    }
+
+    /// Drops a token that was refused before its time.
+    async fn refused(&self, held: &Held) {
+        self.tokens.refused(&held.lease).await;
+        self.watch.refused_early(held.number);
+    }
+
     async fn once(
         &self,
+        price: u64,
         call: Call,
         build: &(impl Fn() -> Result<Request> + Sync),
     ) -> Result<Answer> {
-        let lease = self.tokens.token().await?;
-        let reply = self
-            .http
-            .send(build()?.credential(lease.credential()))
-            .await?;
+        let (lease, reply) = self.send(price, call, build()?).await?;
         let unauthorised = reply.status() == 401;
         let first = read(call, reply).await;
         let complaint = match first {
@@ -124,27 +205,22 @@ impl Client {
             Err(Failed::Otherwise(error)) => return Err(error),
             Err(Failed::Complained(complaint, status)) => {
                 // Other reasons for 401, such as a missing scope, no new token mends.
-                let stale = matches!(
-                    complaint.code.as_str(),
-                    "INVALID_TOKEN" | "AUTHENTICATION_FAILURE"
-                );
-                if !(unauthorised && stale) {
+                if !(unauthorised && complaint.is_about_the_token()) {
                     return Err(complaint.into_error(call, status));
                 }
                 complaint
             }
         };
         drop(complaint);
-        self.tokens.refused(&lease).await;
-        let lease = self.tokens.token().await?;
-        let reply = self
-            .http
-            .send(build()?.credential(lease.credential()))
-            .await?;
-        read(call, reply).await.map_err(|failed| match failed {
-            Failed::Complained(complaint, status) => complaint.into_error(call, status),
-            Failed::Otherwise(error) => error,
-        })
+        self.refused(&lease).await;
+        let (lease, reply) = self.send(price, call, build()?).await?;
+        let again = read(call, reply).await;
+        if let Err(Failed::Complained(complaint, 401)) = &again
+            && complaint.is_about_the_token()
+        {
+            self.refused(&lease).await;
+        }
+        again.map_err(|failed| failed.into_error(call))
     }
 }
 
@@ -187,6 +263,29 @@ impl Answer {
             .unwrap_or(Value::Null))
     }
 
+    /// What was said of each of `sent` rows, in their order: its details, or its error.
+    pub(crate) fn into_rows(
+        self,
+        call: Call,
+        key: &str,
+        sent: usize,
+    ) -> Result<Vec<Result<Value>>> {
+        let status = self.status;
+        let rows = self.into_list(call, key)?;
+        if rows.len() != sent {
+            return Err(protocol(
+                call,
+                "the rows that answer are not those that were sent",
+            ));
+        }
+        let verdict = |mut row: Value| match Complaint::in_row(&row) {
+            Some(complaint) => Err(complaint.into_error(call, status)),
+            None if row["status"] == "success" => Ok(row["details"].take()),
+            None => Err(protocol(call, "a row says neither success nor error")),
+        };
+        Ok(rows.into_iter().map(verdict).collect())
+    }
+
     /// Whether the vendor says that there are more pages.
     pub(crate) fn has_more(&self) -> bool {
         self.body["info"]["more_records"].as_bool().unwrap_or(false)
@@ -196,6 +295,15 @@ impl Answer {
 enum Failed {
     Complained(Complaint, u16),
     Otherwise(Error),
+}
+
+impl Failed {
+    fn into_error(self, call: Call) -> Error {
+        match self {
+            Self::Complained(complaint, status) => complaint.into_error(call, status),
+            Self::Otherwise(error) => error,
+        }
+    }
 }
 
 async fn read(call: Call, reply: Reply) -> Result<Answer, Failed> {
@@ -230,106 +338,5 @@ async fn read(call: Call, reply: Reply) -> Result<Answer, Failed> {
     }
 }
 
-/// The accounts server. It fails with status 200 too, so only the presence of a token counts.
-struct Accounts {
-    http: HttpClient,
-    url: Url,
-    credentials: Credentials,
-    api: Origin,
-}
-
-#[async_trait]
-impl TokenSource for Accounts {
-    async fn fetch(&self) -> Result<Token> {
-        let request = Request::post(AUTHORIZE, self.url.clone())
-            .repeatable()
-            .form(&[
-                ("grant_type", "refresh_token"),
-                ("client_id", &self.credentials.client_id),
-                (
-                    "client_secret",
-                    self.credentials.client_secret.expose_secret(),
-                ),
-                (
-                    "refresh_token",
-                    self.credentials.refresh_token.expose_secret(),
-                ),
-            ]);
-        let reply = self.http.send(request).await?;
-        let status = reply.status();
-        let mut body: Value = match reply.json().await {
-            Ok(body) => body,
-            Err(_) if status >= 400 => return Err(from_status(AUTHORIZE, status)),
-            Err(error) => return Err(error),
-        };
-        let Some(Value::String(token)) = body.get_mut("access_token").map(Value::take) else {
-            return Err(no_token(&body, status));
-        };
-        let token = SecretString::from(token);
-        self.admit_domain(&body)?;
-        // Very old accounts servers give milliseconds in `expires_in` and seconds beside it.
-        let seconds = body
-            .get("expires_in_sec")
-            .or_else(|| body.get("expires_in"));
-        let lives = seconds.and_then(Value::as_u64).unwrap_or(3_600).min(86_400);
-        Ok(Token::new(
-            Credential::zoho(token),
-            Duration::from_secs(lives),
-        ))
-    }
-}
-
-impl Accounts {
-    /// A token is for one API. An answer that names another one does not move us there.
-    fn admit_domain(&self, body: &Value) -> Result<()> {
-        let Some(domain) = body.get("api_domain").and_then(Value::as_str) else {
-            return Ok(());
-        };
-        let off_list = || Error::from(Code::NetHost);
-        let named = Origin::parse(domain, Port::Crm).map_err(|_| off_list())?;
-        if named == self.api || same_machine(named.as_str(), self.api.as_str()) {
-            return Ok(());
-        }
-        Err(off_list())
-    }
-}
-
-impl fmt::Debug for Accounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accounts")
-            .field("host", &self.url.host_str())
-            .finish_non_exhaustive()
-    }
-}
-
-fn no_token(body: &Value, status: u16) -> Error {
-    let fault = match body.get("error").and_then(Value::as_str) {
-        Some("Access Denied") => AUTHORIZE
-            .fault(FaultKind::Throttled { retry_after: None })
-            .because("too many tokens"),
-        Some("invalid_client" | "invalid_client_secret") => AUTHORIZE
-            .fault(FaultKind::Misconfigured)
-            .because("the OAuth client is not known"),
-        Some(_) => AUTHORIZE
-            .fault(FaultKind::Misconfigured)
-            .because("the refresh token is not good"),
-        None => return from_status(AUTHORIZE, status),
-    };
-    fault.with_status(status).into()
-}
-
-/// Two names of this machine with one port: `localhost` and the loopback addresses. Both were
-/// parsed as origins, so plain `http` already means this machine.
-fn same_machine(left: &str, right: &str) -> bool {
-    let port = |text: &str| {
-        let url = Url::parse(text).ok()?;
-        if url.scheme() == "http" {
-            url.port_or_known_default()
-        } else {
-            None
-        }
-    };
-    port(left).is_some() && port(left) == port(right)
-}
-
-const AUTHORIZE: Call = Call::new(Port::Crm, "authorize");
+/// What an ordinary call costs.
+const ORDINARY: u64 = 1;

@@ -1,16 +1,19 @@
 //! Where the CRM is, as whom we come, and which fields are mapped.
 
 use core::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use kta_core::{Port, Result};
-use kta_http::{Limits, Origin, Roots};
+use kta_core::{FaultKind, Port, Result};
+use kta_http::{Limits, Origin, Roots, TokenCache};
 use secrecy::SecretString;
 
 use crate::map::FieldMap;
+use crate::oauth::{AUTHORIZE, Accounts, Watch};
 
-/// How to reach one Zoho organisation.
+/// How to reach one Zoho organisation. Adapters over clones of one configuration share its
+/// token: the vendor gives ten in ten minutes, however many workers there are.
 #[derive(Clone)]
 pub struct ZohoConfig {
     pub(crate) api: Origin,
@@ -21,6 +24,11 @@ pub struct ZohoConfig {
     pub(crate) limits: Limits,
     pub(crate) roots: Roots,
     pub(crate) backup_window: TimeDelta,
+    pub(crate) credits: u64,
+    pub(crate) concurrency: usize,
+    /// Shared by every clone, so that all workers of a process live on one token.
+    pub(crate) tokens: Arc<OnceLock<TokenCache>>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 impl ZohoConfig {
@@ -48,6 +56,10 @@ impl ZohoConfig {
             limits: Limits::default(),
             roots: Roots::System,
             backup_window: TimeDelta::days(90),
+            credits: 50_000,
+            concurrency: 5,
+            tokens: Arc::default(),
+            watch: Arc::default(),
         })
     }
 
@@ -80,6 +92,47 @@ impl ZohoConfig {
         self
     }
 
+    /// The same, spending at most so many of the organisation's API credits in 24 hours: 50 000
+    /// unless told, what the smallest paid edition has. An initial load takes some hundred.
+    #[must_use]
+    pub fn credits(mut self, credits: u64) -> Self {
+        self.credits = credits;
+        self
+    }
+
+    /// The same with at most so many calls at a time (at least one): five unless told, what the
+    /// smallest edition admits.
+    #[must_use]
+    pub fn concurrency(mut self, calls: usize) -> Self {
+        self.concurrency = calls.clamp(1, 25);
+        self
+    }
+
+    /// Exchanges the code of [`Credentials::grant_code`] for a refresh token: gives the
+    /// configuration that works with it, and the token itself for the firm's custodian of
+    /// secrets. It can be done once.
+    ///
+    /// # Errors
+    /// `Misconfigured` when these credentials are no code, or the accounts server does not take
+    /// it; `NET-HOST` when the answer names another API; faults of the transport.
+    pub async fn exchange(self) -> Result<(Self, SecretString)> {
+        let Grant::Code { .. } = self.credentials.grant else {
+            return Err(AUTHORIZE
+                .fault(FaultKind::Misconfigured)
+                .because("these credentials are no code to exchange")
+                .into());
+        };
+        let token = Accounts::exchange(&self).await?;
+        let config = Self {
+            credentials: Credentials {
+                grant: Grant::Refresh(token.clone()),
+                ..self.credentials
+            },
+            ..self
+        };
+        Ok((config, token))
+    }
+
     /// The same with this time for which the vendor's backups are taken to hold what was
     /// deleted. 90 days unless told: the vendor's published retention text says about three
     /// months.
@@ -99,16 +152,29 @@ impl fmt::Debug for ZohoConfig {
     }
 }
 
-/// The OAuth client and its refresh token ("Self Client" in the vendor's API console).
+/// The OAuth client, and by which grant it gets its tokens.
 #[derive(Clone)]
 pub struct Credentials {
     pub(crate) client_id: String,
     pub(crate) client_secret: SecretString,
-    pub(crate) refresh_token: SecretString,
+    pub(crate) grant: Grant,
+}
+
+#[derive(Clone)]
+pub(crate) enum Grant {
+    Client {
+        scope: String,
+        organisation: String,
+    },
+    Code {
+        code: SecretString,
+        redirect: Option<String>,
+    },
+    Refresh(SecretString),
 }
 
 impl Credentials {
-    /// Credentials as the vendor's console gives them.
+    /// A client with its refresh token: the usual form of a service.
     #[must_use]
     pub fn new(
         client_id: String,
@@ -118,7 +184,42 @@ impl Credentials {
         Self {
             client_id,
             client_secret,
-            refresh_token,
+            grant: Grant::Refresh(refresh_token),
+        }
+    }
+
+    /// A client with the code that the vendor's console gives a "Self Client", or that came back
+    /// to `redirect`. It is good once: see [`ZohoConfig::exchange`].
+    #[must_use]
+    pub fn grant_code(
+        client_id: String,
+        client_secret: SecretString,
+        code: SecretString,
+        redirect: Option<String>,
+    ) -> Self {
+        Self {
+            client_id,
+            client_secret,
+            grant: Grant::Code { code, redirect },
+        }
+    }
+
+    /// A client that gets tokens for itself, where the vendor offers that, with these scopes for
+    /// this organisation (`ZohoCRM.` and its number).
+    #[must_use]
+    pub fn client(
+        client_id: String,
+        client_secret: SecretString,
+        scopes: &[&str],
+        organisation: String,
+    ) -> Self {
+        Self {
+            client_id,
+            client_secret,
+            grant: Grant::Client {
+                scope: scopes.join(","),
+                organisation,
+            },
         }
     }
 }
@@ -147,6 +248,8 @@ pub enum DataCentre {
     Japan,
     /// Saudi Arabia.
     SaudiArabia,
+    /// United Kingdom. In none of the vendor's documents at hand; from its help pages.
+    UnitedKingdom,
     /// United States.
     UnitedStates,
 }
@@ -168,6 +271,7 @@ impl DataCentre {
             Self::India => ("https://www.zohoapis.in", "https://accounts.zoho.in"),
             Self::Japan => ("https://www.zohoapis.jp", "https://accounts.zoho.jp"),
             Self::SaudiArabia => ("https://www.zohoapis.sa", "https://accounts.zoho.sa"),
+            Self::UnitedKingdom => ("https://www.zohoapis.uk", "https://accounts.zoho.uk"),
             Self::UnitedStates => ("https://www.zohoapis.com", "https://accounts.zoho.com"),
         }
     }
@@ -192,6 +296,7 @@ mod tests {
             India,
             Japan,
             SaudiArabia,
+            UnitedKingdom,
             UnitedStates,
         ] {
             let config = ZohoConfig::data_centre(centre, credentials()).unwrap();

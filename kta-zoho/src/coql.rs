@@ -1,5 +1,5 @@
-//! Queries. Only ids, instants and field names of ours stand in them, so there is nothing to
-//! escape and nothing personal to leak.
+//! Queries. They go in bodies, never in addresses. Nearly all hold only ids, instants and field
+//! names of ours; the one value of a person that may stand in one goes through [`quoted`].
 
 use chrono::SecondsFormat;
 use kta_core::Result;
@@ -7,13 +7,33 @@ use kta_core::id::RecordId;
 use kta_core::time::Timestamp;
 use kta_http::{Call, Method};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::client::{Answer, Client};
 use crate::error::protocol;
 use crate::map::{KEY, MATTER, SUBJECT};
 
-/// Runs a query.
+/// Runs a query for at most two hundred rows.
 pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Answer> {
+    query_for(credits(200), client, call, text).await
+}
+
+/// What a query for so many rows costs.
+pub(crate) const fn credits(rows: usize) -> u64 {
+    match rows {
+        ..=200 => 1,
+        201..=1_000 => 2,
+        _ => 3,
+    }
+}
+
+/// Runs a query that costs `price` credits.
+pub(crate) async fn query_for(
+    price: u64,
+    client: &Client,
+    call: Call,
+    text: &str,
+) -> Result<Answer> {
     let body = json!({"select_query": text});
     let request = || {
         Ok(client
@@ -21,7 +41,26 @@ pub(crate) async fn query(client: &Client, call: Call, text: &str) -> Result<Ans
             .reads()
             .json(&body))
     };
-    client.answer(call, request).await
+    client.answer_for(price, call, request).await
+}
+
+/// A value between quotes, so that it stays a value: quotes and backslashes are escaped. `None`
+/// for what no query can hold: control characters, and more than a thousand characters.
+pub(crate) fn quoted(value: &str) -> Option<Zeroizing<String>> {
+    let fits = value.chars().count() <= LONGEST && !value.chars().any(char::is_control);
+    if !fits || value.is_empty() {
+        return None;
+    }
+    let mut text = Zeroizing::new(String::with_capacity(2 * value.len() + 2));
+    text.push('\'');
+    for character in value.chars() {
+        if matches!(character, '\'' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('\'');
+    Some(text)
 }
 
 /// The one record with our key: its id, and whose and for which matter it is. The CRM compares
@@ -82,4 +121,25 @@ pub(crate) fn parse_instant(value: &Value) -> Option<Timestamp> {
             .ok()?
             .to_utc(),
     )
+}
+
+const LONGEST: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_leave_its_quotes() {
+        let text = |value: &str| quoted(value).map(|text| text.to_string());
+        assert_eq!(text("O'Sample").as_deref(), Some(r"'O\'Sample'"));
+        assert_eq!(
+            text(r"\' or id > '0").as_deref(),
+            Some(r"'\\\' or id > \'0'")
+        );
+        assert_eq!(text("דוגמה").as_deref(), Some("'דוגמה'"));
+        for bad in ["", "a\nb", "a\0b", &"x".repeat(1_001)] {
+            assert_eq!(text(bad), None);
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //!  recycle bin   attachments can be reached
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
@@ -22,8 +22,9 @@ use kta_http::{Call, Method};
 use crate::coql::{id_of, is_id};
 use crate::map::{LAST_NAME, SUBJECT};
 use crate::notes::ERASED;
-use crate::records::{MODULE, Row, Write};
+use crate::records::MODULE;
 use crate::recycle_bin::{deleted_line, one_row, unless_gone};
+use crate::value::{Row, Write};
 use crate::{ZohoCrm, attachments, notes, recycle_bin};
 
 #[async_trait]
@@ -142,8 +143,8 @@ impl ZohoCrm {
     /// So the name goes before the record does.
     async fn overwrite_name(&self, call: Call, id: &str) -> Result<()> {
         let path = [MODULE, id];
-        let names = BTreeMap::from([(LAST_NAME, ERASED), ("First_Name", "")]);
-        let write = Write::new(Row(names), None);
+        let names = [(LAST_NAME, ERASED), ("First_Name", "")];
+        let write = Write::new(Row::of(names), None);
         let request = || Ok(self.client.request(call, Method::PUT, &path)?.json(&write));
         unless_gone(one_row(
             call,

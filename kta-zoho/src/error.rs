@@ -43,6 +43,14 @@ impl Complaint {
         })
     }
 
+    /// Whether a new token would help.
+    pub(crate) fn is_about_the_token(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "INVALID_TOKEN" | "AUTHENTICATION_FAILURE"
+        )
+    }
+
     /// What it means here. Nothing of the vendor's text is passed on: it may quote a value.
     pub(crate) fn into_error(self, call: Call, status: u16) -> Error {
         let field = self.api_name.as_deref();
@@ -51,6 +59,7 @@ impl Complaint {
             "ALREADY_MODIFIED" | "DUPLICATE_DATA" => fault(FaultKind::Conflict).into(),
             "MANDATORY_NOT_FOUND" => about_field(Code::RevIncomplete, field),
             "RECORD_LOCKED" | "RECORD_IN_BLUEPRINT" | "NOT_APPROVED" => Code::SynLocked.into(),
+            "NOT_SUBSCRIBED" | "RESOURCE_NOT_FOUND" => fault(FaultKind::NotFound).into(),
             "INVALID_DATA" if field.is_none_or(|name| name == "id") => {
                 fault(FaultKind::NotFound).into()
             }

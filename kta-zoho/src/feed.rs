@@ -14,8 +14,9 @@ use kta_http::Call;
 use serde_json::Value;
 
 use crate::ZohoCrm;
-use crate::coql::{instant, is_id, parse_instant, query, text_id};
+use crate::coql::{credits, instant, is_id, parse_instant, query_for, text_id};
 use crate::error::protocol;
+use crate::load::OVERLAP;
 use crate::map::KEY;
 use crate::records::MODULE;
 use crate::recycle_bin::{MOST_PAGES, deleted_page};
@@ -33,7 +34,7 @@ impl ChangeFeed for ZohoCrm {
         let place =
             cursor.map_or_else(|| Ok(Place::start()), |cursor| Place::read(call, cursor))?;
         let limit = limit.clamp(1, MOST_ROWS);
-        let answer = query(&self.client, call, &place.query(limit)).await?;
+        let answer = query_for(credits(limit), &self.client, call, &place.query(limit)).await?;
         let (more, answer_time) = (answer.has_more(), answer.server_time);
         let rows = answer.into_list(call, "data")?;
         let mut changes = rows
@@ -99,6 +100,19 @@ struct Place {
     after: Option<String>,
     running: Option<Timestamp>,
     deleted: Timestamp,
+}
+
+/// The cursor with which the feed goes on behind an initial load that began at `started`. It
+/// goes back a little, so that clocks that differ lose nothing.
+pub(crate) fn after_load(started: Timestamp) -> Cursor {
+    let at = started - OVERLAP;
+    let place = Place {
+        at,
+        after: None,
+        running: None,
+        deleted: at,
+    };
+    place.write()
 }
 
 impl Place {
@@ -204,7 +218,7 @@ const FEEDING: [Act; 5] = [
     Act::Transfer,
 ];
 const FORM: &str = "z1";
-const MOST_ROWS: usize = 200;
+const MOST_ROWS: usize = 2_000;
 
 #[cfg(test)]
 mod tests {

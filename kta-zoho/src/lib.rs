@@ -2,22 +2,35 @@
 // The emulator writes the vendor's very wide metadata objects as one `json!` each.
 #![recursion_limit = "512"]
 
+mod access;
 mod attachments;
 mod audit;
+mod audit_chain;
 mod client;
+mod compare;
 mod config;
 mod coql;
+mod credits;
+mod csv;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod erase;
 mod error;
 mod feed;
 mod fields;
+mod hints;
+mod load;
+mod many;
 mod map;
+mod marks;
 mod notes;
+mod oauth;
+mod reconcile;
 mod records;
 mod recycle_bin;
+mod unzip;
 mod users;
+mod value;
 
 use core::fmt;
 use std::sync::Arc;
@@ -25,12 +38,26 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use kta_core::Result;
 use kta_core::audit::Label;
+use kta_core::policy::{Act, Permit};
 use kta_core::time::{Entropy, Timestamp};
 use kta_http::Call;
 use tokio::sync::Mutex;
 
+pub use access::{Access, RoleAccess, UserAccess};
+pub use attachments::Attached;
+pub use audit_chain::{AuditChain, Imported};
+pub use compare::Discrepancies;
 pub use config::{Credentials, DataCentre, ZohoConfig};
+pub use credits::Credits;
+pub use fields::Shape;
+pub use hints::{Doorbell, Heard, Subscription};
+pub use load::{Contents, Load, LoadPage, Loaded};
+pub use many::{Page, PageToken};
 pub use map::{FieldMap, MappedField};
+pub use marks::Lock;
+pub use oauth::Sign;
+pub use reconcile::{Known, Reconciliation, Window};
+pub use value::{ValueForm, rows_text};
 
 use client::Client;
 use fields::FieldMetadata;
@@ -64,6 +91,39 @@ impl ZohoCrm {
             config: Arc::new(config),
             metadata: Arc::default(),
         })
+    }
+
+    /// The sign that stopped this adapter, if there is one: see [`Sign`].
+    #[must_use]
+    pub fn alarm(&self) -> Option<Sign> {
+        self.client.watch().alarm()
+    }
+
+    /// Lets an adapter that a [`Sign`] stopped go on, after somebody looked into it.
+    ///
+    /// # Errors
+    /// `ACL-DENY` unless the permit is for [`Act::Manage`].
+    pub fn resume(&self, permit: &Permit<'_>) -> Result<()> {
+        permit.require_act(&[Act::Manage])?;
+        self.client.watch().clear();
+        Ok(())
+    }
+
+    /// Makes the refresh token worthless, with every access token from it: the way out when it
+    /// is stolen. It works while an alarm stands.
+    ///
+    /// # Errors
+    /// `ACL-DENY` unless the permit is for [`Act::Manage`]; `Unsupported` without a refresh
+    /// token; faults of the transport.
+    pub async fn revoke(&self, permit: &Permit<'_>) -> Result<()> {
+        permit.require_act(&[Act::Manage])?;
+        self.client.accounts().revoke().await
+    }
+
+    /// What was spent of the organisation's API credits.
+    #[must_use]
+    pub fn credits(&self) -> Credits {
+        self.client.credits()
     }
 
     /// The field metadata, not older than [`METADATA_LIFE`].

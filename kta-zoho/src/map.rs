@@ -1,7 +1,9 @@
 //! Which of our fields stand in which of the CRM's: the only ones that leave or enter.
 
 use kta_core::pii::{Category, FieldName};
-use kta_core::{Error, Fault, FaultKind, Port};
+use kta_core::{Code, Error, Fault, FaultKind, Port, Refusal};
+
+use crate::value::ValueForm;
 
 /// One line of a [`FieldMap`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub struct MappedField {
     pub api_name: String,
     /// The category that a permit must cover for it to be read or written.
     pub category: Category,
+    /// What it is in the CRM.
+    pub form: ValueForm,
 }
 
 /// The list of mapped fields. What is not on it is refused with `SYN-UNMAPPED`.
@@ -26,7 +30,8 @@ impl FieldMap {
     /// # Errors
     /// [`Misconfigured`](FaultKind::Misconfigured) when one of ours or one of theirs stands
     /// twice, is one of the adapter's own fields, or is not an API name, and when no field maps
-    /// to `Last_Name`, which the CRM requires.
+    /// to `Last_Name`, which the CRM requires; `CRM-WRONG-STORE` for a field of a special
+    /// category.
     pub fn new(fields: Vec<MappedField>) -> Result<Self, Error> {
         let unfit = |why| {
             Err(
@@ -36,6 +41,10 @@ impl FieldMap {
             )
         };
         for (position, one) in fields.iter().enumerate() {
+            if one.category.is_special() {
+                let refusal = Refusal::new(Code::CrmWrongStore);
+                return Err(refusal.about("field", one.field.label().clone()).into());
+            }
             if !is_api_name(&one.api_name) || OWN_FIELDS.contains(&one.api_name.as_str()) {
                 return unfit("a field of the CRM cannot be mapped");
             }
@@ -60,6 +69,7 @@ impl FieldMap {
             field: FieldName::fixed(field),
             api_name: api_name.to_owned(),
             category: if identity { Identity } else { Case },
+            form: ValueForm::Text,
         });
         Self {
             fields: fields.to_vec(),
@@ -146,6 +156,7 @@ mod tests {
             field: FieldName::fixed(field),
             api_name: api_name.to_owned(),
             category: Category::Identity,
+            form: ValueForm::Text,
         };
         let name = line("family_name", LAST_NAME);
         for bad in [
@@ -158,5 +169,13 @@ mod tests {
         ] {
             assert!(FieldMap::new(bad).is_err());
         }
+    }
+
+    #[test]
+    fn a_special_category_is_not_mapped_into_the_crm() {
+        let mut fields = FieldMap::person().fields().to_vec();
+        fields[1].category = Category::Special;
+        let refused = FieldMap::new(fields).unwrap_err();
+        assert_eq!(refused.refusal().unwrap().code(), Code::CrmWrongStore);
     }
 }

@@ -1,14 +1,15 @@
 //! Notes under a record: a store of their own, which outlives it.
 
-use std::collections::BTreeMap;
-
 use kta_core::Result;
+use kta_core::pii::Pii;
 use kta_http::{Call, Method};
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::coql::{query, text_id};
-use crate::records::{MODULE, Row, Write};
+use crate::records::MODULE;
 use crate::recycle_bin::{self, one_row, unless_gone};
+use crate::value::{Row, Write};
 
 /// Empties, deletes and purges every note under a live record; gives how many there were.
 ///
@@ -21,7 +22,7 @@ pub(crate) async fn erase_all(client: &Client, call: Call, record: &str) -> Resu
         let path = [MODULE, record, "Notes"];
         let request = || {
             let request = client.request(call, Method::GET, &path)?;
-            Ok(request.query("fields", "id").query("per_page", "200"))
+            Ok(request.query("fields", "id"))
         };
         // Gone with its record means that somebody else is erasing at the same time.
         let Some(answer) = unless_gone(client.answer(call, request).await)? else {
@@ -49,10 +50,36 @@ pub(crate) async fn count(client: &Client, call: Call, record: &str) -> Result<u
         .len())
 }
 
+/// The title and text of every note under a live record.
+pub(crate) async fn texts(client: &Client, call: Call, record: &str) -> Result<Vec<Pii<String>>> {
+    let mut texts = Vec::new();
+    for page in 1..=MOST_ROUNDS {
+        let (path, page) = ([MODULE, record, "Notes"], page.to_string());
+        let request = || {
+            let request = client.request(call, Method::GET, &path)?;
+            let request = request.query("fields", "id,Note_Title,Note_Content");
+            Ok(request.query("page", &page))
+        };
+        let answer = client.answer(call, request).await?;
+        let more = answer.has_more();
+        for mut row in answer.into_list(call, "data")? {
+            for name in ["Note_Title", "Note_Content"] {
+                if let Value::String(text) = row[name].take() {
+                    texts.push(Pii::new(text));
+                }
+            }
+        }
+        if !more {
+            return Ok(texts);
+        }
+    }
+    Err(crate::error::protocol(call, "the pages do not end"))
+}
+
 async fn erase(client: &Client, call: Call, note: &str) -> Result<()> {
     let path = ["Notes", note];
-    let empty = BTreeMap::from([("Note_Title", ERASED), ("Note_Content", ERASED)]);
-    let write = Write::new(Row(empty), None);
+    let empty = [("Note_Title", ERASED), ("Note_Content", ERASED)];
+    let write = Write::without_trigger(Row::of(empty));
     let request = || Ok(client.request(call, Method::PUT, &path)?.json(&write));
     unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
     let request = || client.request(call, Method::DELETE, &path);

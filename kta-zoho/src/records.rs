@@ -1,6 +1,5 @@
 //! Entering, finding, reading and amending clients' records.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,8 +12,7 @@ use kta_core::ports::{Crm, CrmRecord};
 use kta_core::time::Timestamp;
 use kta_core::{Code, Error, FaultKind, Port, Refusal, Result};
 use kta_http::{Call, Method};
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ZohoCrm;
 use crate::client::Answer;
@@ -22,6 +20,7 @@ use crate::coql::{find, id_of, instant, is_id, parse_instant, text_id};
 use crate::error::protocol;
 use crate::fields::FieldMetadata;
 use crate::map::{BASIS, KEY, MATTER, MappedField, PURPOSE, SUBJECT};
+use crate::value::{Cell, Row, Write};
 
 #[async_trait]
 impl Crm for ZohoCrm {
@@ -59,16 +58,8 @@ impl Crm for ZohoCrm {
                 refused()
             };
         }
-        let keys = [
-            (KEY, record.record.to_string()),
-            (SUBJECT, subject),
-            (MATTER, matter),
-        ];
-        let mut row = Row::of(&lines, &record.fields, permit);
-        row.0
-            .extend(keys.iter().map(|(name, text)| (*name, text.as_str())));
-        row.0.insert(PURPOSE, record.purpose.as_str());
-        row.0.insert(BASIS, basis_text(record.basis));
+        let keys = keys_of(record);
+        let row = self.row_of(record, &keys, permit)?;
         let write = Write::new(row, Some([KEY]));
         let request = || {
             let request = self
@@ -99,31 +90,15 @@ impl Crm for ZohoCrm {
     ) -> Result<Fetched> {
         let call = Call::new(Port::Crm, "fetch");
         let lines = self.covered(&READING, subject, permit)?;
-        let mut row = self.row(call, subject, at, permit).await?;
-        let missing = lines
-            .iter()
-            .any(|line| text_of(&row, &line.api_name).is_none());
+        let row = self.row(call, subject, at, permit).await?;
+        let missing = lines.iter().any(|line| is_empty(&row[&line.api_name]));
         let metadata = match missing {
             // Empty, or withheld? Only the metadata of this moment can tell.
             true => self.fresh_metadata(call, permit.now()).await?,
             false => self.metadata(call, permit.now()).await?,
         };
         metadata.admit(&self.config.map)?;
-        let modified = modified(call, &row)?;
-        let basis = text_of(&row, BASIS).and_then(basis_of);
-        let stopped = row["$stop_processing"].as_bool().unwrap_or(false);
-        let fields = lines
-            .iter()
-            .filter_map(|line| Some((line.field.clone(), take_text(&mut row, &line.api_name)?)))
-            .collect();
-        Ok(Fetched {
-            locator: at.clone(),
-            modified,
-            basis,
-            stopped,
-            fields,
-            unmapped: self.unmapped(row, &metadata),
-        })
+        self.fetched(call, subject, at, row, &metadata, permit)
     }
 
     async fn amend(
@@ -152,10 +127,9 @@ impl Crm for ZohoCrm {
         if server_time.is_none_or(|now| now - expected < TimeDelta::seconds(1)) {
             tokio::time::sleep(Duration::from_millis(1_100)).await;
         }
-        let (since, write) = (
-            instant(expected),
-            Write::new(Row::of(&lines, fields, permit), None),
-        );
+        let mut cells = row_of(&lines, fields, permit)?;
+        replace_rows(&mut cells, &row);
+        let (since, write) = (instant(expected), Write::new(cells, None));
         let path = [MODULE, at.as_str()];
         let request = || {
             let request = self.client.request(call, Method::PUT, &path)?;
@@ -165,12 +139,13 @@ impl Crm for ZohoCrm {
             Ok(answer) => modified(call, &answer.into_details(call, "data")?),
             // Perhaps it was our own first attempt, whose answer was lost, that was faster.
             Err(error) if is_conflict(&error) => {
-                let row = self.row(call, subject, at, permit).await?;
+                let mut row = self.row(call, subject, at, permit).await?;
                 let ours = lines.iter().all(|line| {
                     let wanted = fields
                         .field(line.field.as_str())
                         .map(|value| value.expose(permit));
-                    text_of(&row, &line.api_name) == wanted.map(String::as_str)
+                    let there = take(&mut row, line);
+                    there.as_ref().map(|value| value.expose(permit)) == wanted
                 });
                 if ours {
                     modified(call, &row)
@@ -184,8 +159,53 @@ impl Crm for ZohoCrm {
 }
 
 impl ZohoCrm {
+    /// The whole row of a record that is entered.
+    pub(crate) fn row_of<'a>(
+        &'a self,
+        record: &'a CrmRecord,
+        keys: &'a [(&'static str, String); 3],
+        permit: &'a Permit<'_>,
+    ) -> Result<Row<'a>> {
+        let lines = self.lines(&record.fields)?;
+        let mut row = row_of(&lines, &record.fields, permit)?;
+        for (name, text) in keys {
+            row.set(name, text);
+        }
+        row.set(PURPOSE, record.purpose.as_str());
+        row.set(BASIS, basis_text(record.basis));
+        Ok(row)
+    }
+
+    /// A row as the port tells it.
+    pub(crate) fn fetched(
+        &self,
+        call: Call,
+        subject: SubjectId,
+        at: &Locator,
+        mut row: Value,
+        metadata: &FieldMetadata,
+        permit: &Permit<'_>,
+    ) -> Result<Fetched> {
+        let lines = self.covered(&READING, subject, permit)?;
+        let modified = modified(call, &row)?;
+        let basis = text_of(&row, BASIS).and_then(basis_of);
+        let stopped = row["$stop_processing"].as_bool().unwrap_or(false);
+        let fields = lines
+            .iter()
+            .filter_map(|line| Some((line.field.clone(), take(&mut row, line)?)))
+            .collect();
+        Ok(Fetched {
+            locator: at.clone(),
+            modified,
+            basis,
+            stopped,
+            fields,
+            unmapped: self.unmapped(row, metadata),
+        })
+    }
+
     /// The map's lines of these fields.
-    fn lines(&self, fields: &Fields) -> Result<Vec<&MappedField>> {
+    pub(crate) fn lines(&self, fields: &Fields) -> Result<Vec<&MappedField>> {
         let line = |name: &FieldName| {
             let refused = || Refusal::new(Code::SynUnmapped).about("field", name.label().clone());
             self.config.map.of(name).ok_or_else(|| refused().into())
@@ -194,7 +214,7 @@ impl ZohoCrm {
     }
 
     /// The permit must cover every category of these lines, and at least one.
-    fn require_all(
+    pub(crate) fn require_all(
         &self,
         acts: &[Act],
         subject: SubjectId,
@@ -211,7 +231,7 @@ impl ZohoCrm {
     }
 
     /// The lines whose category the permit covers; a permit that covers none is refused.
-    fn covered(
+    pub(crate) fn covered(
         &self,
         acts: &[Act],
         subject: SubjectId,
@@ -262,7 +282,18 @@ impl ZohoCrm {
         subject: SubjectId,
         permit: &Permit<'_>,
     ) -> Result<Value> {
-        let mut rows = answer.into_list(call, "data")?;
+        let rows = answer.into_list(call, "data")?;
+        self.own(call, rows, subject, permit)
+    }
+
+    /// The one row, after checking that it is this person's and this matter's.
+    pub(crate) fn own(
+        &self,
+        call: Call,
+        mut rows: Vec<Value>,
+        subject: SubjectId,
+        permit: &Permit<'_>,
+    ) -> Result<Value> {
         let row = rows
             .pop()
             .ok_or_else(|| Error::from(call.fault(FaultKind::NotFound)))?;
@@ -297,46 +328,11 @@ impl ZohoCrm {
     }
 }
 
-/// The body of a write of one row. It borrows the values, so that no copy of them is left.
-#[derive(Serialize)]
-pub(crate) struct Write<'a> {
-    data: [Row<'a>; 1],
-    /// Always sent, and empty: left out, it would run every automation of the organisation.
-    trigger: [&'static str; 0],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duplicate_check_fields: Option<[&'static str; 1]>,
-}
-
-impl<'a> Write<'a> {
-    pub(crate) fn new(row: Row<'a>, unique: Option<[&'static str; 1]>) -> Self {
-        Self {
-            data: [row],
-            trigger: [],
-            duplicate_check_fields: unique,
-        }
-    }
-}
-
-/// API names and values of a row.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(crate) struct Row<'a>(pub(crate) BTreeMap<&'a str, &'a str>);
-
-impl<'a> Row<'a> {
-    fn of(lines: &[&'a MappedField], fields: &'a Fields, permit: &'a Permit<'_>) -> Self {
-        let value = |line: &&'a MappedField| {
-            let value = fields.field(line.field.as_str())?;
-            Some((line.api_name.as_str(), value.expose(permit).as_str()))
-        };
-        Self(lines.iter().filter_map(value).collect())
-    }
-}
-
-fn locator(call: Call, id: &str) -> Result<Locator> {
+pub(crate) fn locator(call: Call, id: &str) -> Result<Locator> {
     Locator::new(id).map_err(|_| protocol(call, "a row has no id"))
 }
 
-fn modified(call: Call, row: &Value) -> Result<Timestamp> {
+pub(crate) fn modified(call: Call, row: &Value) -> Result<Timestamp> {
     parse_instant(&row["Modified_Time"]).ok_or_else(|| protocol(call, "a row has no time"))
 }
 
@@ -347,15 +343,61 @@ fn is_conflict(error: &Error) -> bool {
 }
 
 /// A text that is not empty.
-fn text_of<'a>(row: &'a Value, api_name: &str) -> Option<&'a str> {
+pub(crate) fn text_of<'a>(row: &'a Value, api_name: &str) -> Option<&'a str> {
     row.get(api_name)?.as_str().filter(|text| !text.is_empty())
 }
 
-fn take_text(row: &mut Value, api_name: &str) -> Option<Pii<String>> {
-    match row.get_mut(api_name)?.take() {
-        Value::String(text) if !text.is_empty() => Some(Pii::new(text)),
-        _ => None,
+/// A mapped value, taken out of the row.
+pub(crate) fn take(row: &mut Value, line: &MappedField) -> Option<Pii<String>> {
+    let value = row.get_mut(&line.api_name)?.take();
+    line.form.text(value).map(Pii::new)
+}
+
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
     }
+}
+
+/// The cells of these lines.
+fn row_of<'a>(
+    lines: &[&'a MappedField],
+    fields: &'a Fields,
+    permit: &'a Permit<'_>,
+) -> Result<Row<'a>> {
+    let cell = |line: &&'a MappedField| {
+        let value = fields.field(line.field.as_str())?;
+        let cell = line.form.cell(&line.api_name, value.expose(permit));
+        Some(cell.map(|cell| (line.api_name.as_str(), cell)))
+    };
+    lines
+        .iter()
+        .filter_map(cell)
+        .collect::<Result<_>>()
+        .map(Row)
+}
+
+/// Rows of a subform that are not named stay: those that are there now are named to go.
+fn replace_rows(cells: &mut Row<'_>, now: &Value) {
+    for (name, cell) in &mut cells.0 {
+        if let Cell::Rows(rows) = cell {
+            let there = now[*name].as_array().into_iter().flatten();
+            let gone = there.filter_map(|row| row["id"].as_str());
+            rows.extend(gone.map(|id| json!({"id": id, "_delete": null})));
+        }
+    }
+}
+
+/// Our key, person and matter, as the CRM keeps them.
+pub(crate) fn keys_of(record: &CrmRecord) -> [(&'static str, String); 3] {
+    [
+        (KEY, record.record.to_string()),
+        (SUBJECT, record.subject.to_string()),
+        (MATTER, record.matter.to_string()),
+    ]
 }
 
 /// The vendor's words for the lawful bases.
@@ -370,7 +412,7 @@ fn basis_text(basis: LawfulBasis) -> &'static str {
     }
 }
 
-fn basis_of(text: &str) -> Option<LawfulBasis> {
+pub(crate) fn basis_of(text: &str) -> Option<LawfulBasis> {
     use LawfulBasis::*;
     [
         Consent,
@@ -387,7 +429,7 @@ fn basis_of(text: &str) -> Option<LawfulBasis> {
 /// Where clients are kept.
 pub(crate) const MODULE: &str = "Contacts";
 
-const READING: [Act; 7] = [
+pub(crate) const READING: [Act; 7] = [
     Act::Amend,
     Act::Enter,
     Act::Open,
@@ -397,6 +439,14 @@ const READING: [Act; 7] = [
     Act::Verify,
 ];
 const AMENDING: [Act; 3] = [Act::Amend, Act::Enter, Act::Process];
+/// For finding records of people who are not known yet.
+pub(crate) const SEARCHING: [Act; 5] = [
+    Act::Process,
+    Act::Review,
+    Act::Search,
+    Act::Transfer,
+    Act::Verify,
+];
 const LOCATING: [Act; 10] = [
     Act::Amend,
     Act::Destroy,
@@ -427,21 +477,5 @@ mod tests {
             assert_eq!(basis_of(basis_text(basis)), Some(basis));
         }
         assert_eq!(basis_of("Pending"), None);
-    }
-
-    #[test]
-    fn a_write_always_says_that_no_automation_shall_run() {
-        let row = Row(BTreeMap::from([("Last_Name", "Sample")]));
-        let body = serde_json::to_value(Write::new(row, Some([KEY]))).unwrap();
-        assert_eq!(body["trigger"], serde_json::json!([]));
-        assert_eq!(
-            body["duplicate_check_fields"],
-            serde_json::json!(["KTA_Key"])
-        );
-    }
-
-    #[test]
-    fn the_systems_name_is_a_label() {
-        assert_eq!(ZohoCrm::SYSTEM.as_str(), "zoho-crm");
     }
 }

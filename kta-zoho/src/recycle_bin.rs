@@ -114,8 +114,9 @@ pub(crate) async fn deleted_page(
             None => request,
         })
     };
-    client.answer(call, request).await
+    client.answer_for(DELETED_LIST, call, request).await
 }
 
+const DELETED_LIST: u64 = 2;
 /// 200 lines each.
 pub(crate) const MOST_PAGES: u32 = 500;

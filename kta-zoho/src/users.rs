@@ -41,7 +41,7 @@ impl AccessReview for ZohoCrm {
     }
 }
 
-async fn of_type(client: &Client, call: Call, kind: &str) -> Result<Vec<Value>> {
+pub(crate) async fn of_type(client: &Client, call: Call, kind: &str) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     for page in 1..=MOST_PAGES {
         let page = page.to_string();

@@ -12,6 +12,8 @@ pub enum Failure {
     DropAfterEffect,
     /// The connection closes before anything is carried out.
     DropBeforeEffect,
+    /// The request is carried out and the reply comes byte by byte, half a second apart.
+    Drip,
     /// 401 `INVALID_TOKEN`, although the token is good.
     InvalidToken,
     /// 401 `AUTHENTICATION_FAILURE`: the other name some replies give the same cause.
@@ -22,6 +24,8 @@ pub enum Failure {
     ScopeMismatch,
     /// 500 `INTERNAL_ERROR`.
     ServerError,
+    /// Nothing is carried out, and nothing is ever answered.
+    Silence,
     /// 429 `TOO_MANY_REQUESTS` without `Retry-After`, as CRM v8 answers.
     TooManyRequests,
     /// The request is carried out and the reply is cut off half-way through its body.

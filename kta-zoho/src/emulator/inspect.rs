@@ -188,6 +188,27 @@ impl<'a> Inspector<'a> {
             .remove(&(module.to_owned(), api_name.to_owned()));
     }
 
+    /// Puts a record into a module at once, without the checks and traces of a call; gives its
+    /// id. For filling an organisation of any size. `None` for an unknown module.
+    pub fn plant(&self, module: &str, fields: Map<String, Value>) -> Option<u64> {
+        let (now, lag) = (self.shared.clock.now(), self.shared.lag());
+        let module = schema::module(module)?;
+        let mut world = self.shared.world();
+        let id = world.fresh_id();
+        let row = Row {
+            id,
+            module,
+            fields,
+            created: now,
+            modified: now,
+            indexed: now + lag,
+            owner: 0,
+            stopped: false,
+        };
+        world.rows.insert(id, row);
+        Some(id)
+    }
+
     /// Somebody changes a record by hand. `false` when there is none, or a value does not fit.
     pub fn edit_by_hand(&self, id: u64, fields: Map<String, Value>) -> bool {
         let clock: &EmulatorClock = &self.shared.clock;
@@ -247,6 +268,44 @@ impl<'a> Inspector<'a> {
         self.shared.world().bin_row(id, self.shared.clock.now())
     }
 
+    /// Somebody gives a record to another user, by the user's number in the list. `false` when
+    /// there is no such record or user.
+    pub fn give_to(&self, id: u64, user: usize) -> bool {
+        let mut world = self.shared.world();
+        let known = user < world.users.len();
+        match world.rows.get_mut(&id).filter(|_| known) {
+            Some(row) => {
+                row.owner = user;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What the vendor would post to a channel's address about a change of `id`; `None` when the
+    /// channel is over, or there never was one.
+    #[must_use]
+    pub fn notification(&self, channel: u64, id: u64, operation: &str) -> Option<Vec<u8>> {
+        let now = self.shared.clock.now();
+        let world = self.shared.world();
+        let channel = channel.to_string();
+        let channel = world
+            .channels
+            .iter()
+            .find(|one| one.is_live(&channel, now))?;
+        let module = world
+            .rows
+            .get(&id)
+            .map_or("Contacts", |row| row.module.api_name);
+        let body = json!({
+            "server_time": now * 1_000, "query_params": {}, "module": module,
+            "resource_uri": format!("{}/crm/v8/{module}", self.shared.api_domain()),
+            "ids": [id.to_string()], "affected_fields": [], "affected_values": [],
+            "operation": operation, "channel_id": channel.id(), "token": channel.token(),
+        });
+        Some(body.to_string().into_bytes())
+    }
+
     /// Somebody merges `id` into another record as a duplicate: it is gone without a trace in
     /// the recycle bin or in the deleted list.
     pub fn merge_away(&self, id: u64) -> bool {
@@ -262,6 +321,47 @@ impl<'a> Inspector<'a> {
     /// Puts another user into the organisation.
     pub fn add_user(&self, user: EmulatedUser) {
         self.shared.world().users.push(user);
+    }
+
+    /// Somebody switches a permission of the profile `Standard` on.
+    pub fn permit_standard(&self, permission: &str) {
+        let profile = super::people::STANDARD_PROFILE.0;
+        let mut world = self.shared.world();
+        world.permitted.insert((profile, permission.to_owned()));
+    }
+
+    /// Somebody shares the records of a module this far, in the vendor's words. `false` for an
+    /// unknown module.
+    pub fn share_module(&self, module: &str, kind: &'static str) -> bool {
+        let mut world = self.shared.world();
+        match schema::module(module) {
+            Some(module) => {
+                world.sharing.insert(module.api_name, kind);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes rows out of the vendor's audit log: those from `from` until before `until`, in
+    /// seconds since 1970-01-01T00:00:00Z. Gives how many.
+    pub fn cut_audit_log(&self, from: i64, until: i64) -> usize {
+        let mut world = self.shared.world();
+        let before = world.audit.len();
+        world.audit.retain(|row| !(from..until).contains(&row.at));
+        before - world.audit.len()
+    }
+
+    /// Somebody else uses the refresh token until its ten tokens in ten minutes are spent.
+    pub fn spend_tokens_elsewhere(&self) {
+        let now = self.shared.clock.now();
+        let most = self.shared.options.tokens_in_ten_minutes;
+        self.shared.world().tokens.spend(now, most);
+    }
+
+    /// Somebody revokes the refresh token.
+    pub fn revoke_refresh_token(&self) {
+        self.shared.world().tokens.revoke();
     }
 
     /// Lets somebody leave: the user's account is switched off. `false` when there is none.

@@ -2,6 +2,7 @@
 //! headers, and count calls.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lock;
 
@@ -21,15 +22,46 @@ pub struct Exchange {
     pub status: Option<u16>,
 }
 
+/// One whole exchange, bodies and all: kept only with [`EmulatorOptions::tape`], for checking
+/// it against the vendor's own documents.
+///
+/// [`EmulatorOptions::tape`]: super::EmulatorOptions::tape
+#[derive(Clone)]
+pub struct Taped {
+    /// The line of the journal.
+    pub exchange: Exchange,
+    /// The request's body.
+    pub sent: Vec<u8>,
+    /// The reply's media type; empty when it named none.
+    pub media: String,
+    /// The reply's body.
+    pub replied: Vec<u8>,
+    /// Whether a scripted failure had its hand in it.
+    pub scripted: bool,
+}
+
+impl std::fmt::Debug for Taped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Taped")
+            .field("method", &self.exchange.method)
+            .field("path", &self.exchange.path)
+            .field("status", &self.exchange.status)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     exchanges: Mutex<Vec<Exchange>>,
+    tape: Mutex<Vec<Taped>>,
+    arrived: AtomicU64,
 }
 
 impl Journal {
     /// Notes the arrival and returns the line's number. After [`LONGEST`] lines the oldest
     /// half is dropped, so that a long run stays small.
     pub(super) fn arrived(&self, exchange: Exchange) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
         let mut exchanges = lock(&self.exchanges);
         if exchanges.len() >= LONGEST {
             exchanges.drain(..LONGEST / 2);
@@ -43,6 +75,19 @@ impl Journal {
 
     pub(super) fn clear(&self) {
         lock(&self.exchanges).clear();
+    }
+
+    /// How many requests there were since the start.
+    pub(super) fn count(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tape(&self, taped: Taped) {
+        lock(&self.tape).push(taped);
+    }
+
+    pub(super) fn taped(&self) -> Vec<Taped> {
+        lock(&self.tape).clone()
     }
 }
 

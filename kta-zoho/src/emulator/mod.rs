@@ -11,13 +11,16 @@
 //! for ever, text compares without case, a restricted field reads as empty.
 
 mod attachments;
+mod bulk;
 mod clock;
 mod coql;
 mod faults;
 mod history;
 mod inspect;
 mod journal;
+mod limits;
 mod listing;
+mod marks;
 mod notes;
 mod oauth;
 mod people;
@@ -34,6 +37,7 @@ mod world;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +49,7 @@ use tokio::task::JoinHandle;
 pub use clock::EmulatorClock;
 pub use faults::{Failure, Faults};
 pub use inspect::{Holdings, Inspector};
-pub use journal::Exchange;
+pub use journal::{Exchange, Taped};
 pub use people::EmulatedUser;
 
 use journal::Journal;
@@ -83,6 +87,8 @@ impl Emulator {
                     .unwrap_or_else(|| format!("http://{api}")),
             ),
             clock,
+            under_way: AtomicUsize::new(0),
+            spent: AtomicU64::new(0),
             options,
         });
         let tasks = [
@@ -167,6 +173,19 @@ impl Emulator {
         self.shared.journal.all()
     }
 
+    /// How many requests there were since the start, on both doors.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.journal.count()
+    }
+
+    /// Every exchange so far with its bodies, oldest first; empty without
+    /// [`EmulatorOptions::tape`].
+    #[must_use]
+    pub fn taped(&self) -> Vec<Taped> {
+        self.shared.journal.taped()
+    }
+
     /// Empties the journal.
     pub fn clear_journal(&self) {
         self.shared.journal.clear();
@@ -198,6 +217,14 @@ pub struct EmulatorOptions {
     /// Whether errors of record calls come bare, as real servers answer, and not in a list
     /// under `data`, as the published schemas say.
     pub bare_errors: bool,
+    /// How many records one bulk read job gives: 200 000, as the vendor says.
+    pub bulk_rows: usize,
+    /// How many calls of one application may be under way: 429 beyond. As many as come unless
+    /// told.
+    pub concurrency: Option<usize>,
+    /// The credits of a day: the remaining ones are told once half are gone, and 429 is the
+    /// answer when they are spent. As many as are asked for unless told.
+    pub credits: Option<u64>,
     /// The OAuth client.
     pub client_id: String,
     /// Its secret.
@@ -209,6 +236,9 @@ pub struct EmulatorOptions {
     /// How long after a write the search index learns of it. COQL and reads by id see it at
     /// once.
     pub search_lag: Duration,
+    /// Whether whole exchanges are kept, bodies and all. Off unless asked for: it grows without
+    /// bound and holds what people are called.
+    pub tape: bool,
     /// How long an access token is good.
     pub token_lifetime: Duration,
     /// How many access tokens the accounts server gives in ten minutes: ten, as the vendor says.
@@ -223,11 +253,15 @@ impl Default for EmulatorOptions {
             api_port: 0,
             api_domain: None,
             bare_errors: false,
+            bulk_rows: 200_000,
+            concurrency: None,
+            credits: None,
             client_id: "1000.EMULATEDCLIENT".to_owned(),
             client_secret: "emulated-client-secret".to_owned(),
             grant_code: "1000.emulated-grant-code".to_owned(),
             refresh_token: "1000.emulated-refresh-token".to_owned(),
             search_lag: Duration::ZERO,
+            tape: false,
             token_lifetime: Duration::from_secs(3_600),
             tokens_in_ten_minutes: 10,
             zone_minutes: 120,
@@ -254,6 +288,9 @@ struct Shared {
     journal: Journal,
     api_domain: OnceLock<String>,
     clock: EmulatorClock,
+    /// Calls under way, and credits spent.
+    under_way: AtomicUsize,
+    spent: AtomicU64,
     options: EmulatorOptions,
 }
 

@@ -38,6 +38,15 @@ impl Tokens {
         self.counter
     }
 
+    pub(super) fn spend(&mut self, now: i64, most: usize) {
+        self.handed_out.extend((0..most).map(|_| now));
+    }
+
+    pub(super) fn revoke(&mut self) {
+        self.revoked = true;
+        self.live.clear();
+    }
+
     fn hand_out(&mut self, now: i64, lifetime: i64, most: usize) -> Option<String> {
         self.handed_out.retain(|at| now - at < TEN_MINUTES);
         if self.handed_out.len() >= most {
@@ -85,6 +94,15 @@ pub(super) async fn token(
             world.tokens.used_codes.push(code);
             world.tokens.revoked = false;
             true
+        }
+        "client_credentials" => {
+            if given("scope").is_empty() {
+                return error("invalid_scope");
+            }
+            if !given("soid").starts_with("ZohoCRM.") {
+                return error("invalid_soid");
+            }
+            false
         }
         _ => return error("unsupported_grant_type"),
     };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::reply::ApiError;
-use super::schema::FIRST_ID;
+use super::schema::{FIRST_ID, MODULES, ModuleSpec};
 
 /// A user of the organisation. The people are invented.
 #[derive(Clone, Debug)]
@@ -173,10 +173,42 @@ pub(super) async fn profiles() -> Response {
     Json(json!({"profiles": rows})).into_response()
 }
 
+/// `GET /settings/data_sharing`
+pub(super) async fn sharing(State(shared): State<Arc<Shared>>) -> Response {
+    let world = shared.world();
+    let row = |module: &ModuleSpec| {
+        let kind = world
+            .sharing
+            .get(module.api_name)
+            .copied()
+            .unwrap_or("private");
+        json!({
+            "share_type": kind, "public_in_portals": false, "rule_computation_running": false,
+            "module": {"api_name": module.api_name, "id": module.id.to_string()},
+        })
+    };
+    let rows: Vec<Value> = MODULES.iter().map(row).collect();
+    Json(json!({"data_sharing": rows})).into_response()
+}
+
 /// `GET /settings/profiles/{id}`
-pub(super) async fn profile(Path(id): Path<String>) -> Response {
+pub(super) async fn profile(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     match PROFILES.iter().find(|profile| profile.0.to_string() == id) {
-        Some(profile) => Json(json!({"profiles": [profile_row(*profile, true)]})).into_response(),
+        Some(profile) => {
+            let mut row = profile_row(*profile, true);
+            let world = shared.world();
+            let details = row["permissions_details"]
+                .as_array_mut()
+                .into_iter()
+                .flatten();
+            for permission in details {
+                let name = permission["name"].as_str().unwrap_or_default().to_owned();
+                if world.permitted.contains(&(profile.0, name)) {
+                    permission["enabled"] = true.into();
+                }
+            }
+            Json(json!({"profiles": [row]})).into_response()
+        }
         None => ApiError::bad("INVALID_DATA", "the id given seems to be invalid")
             .with(json!({"resource_path_index": 2}))
             .into_response(),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Shared;
 use super::clock::{EmulatorClock, parse_instant};
+use super::marks::record_locked;
 use super::reply::{ApiError, RowResult, rows};
 use super::rows::{change, holds_text, insert, number, unknown_id};
 use super::schema::ModuleSpec;
@@ -255,6 +256,11 @@ pub(super) async fn delete_one(
             result @ RowResult::Done(_) => {
                 Ok(rows("data", vec![result], StatusCode::OK, StatusCode::OK))
             }
+            RowResult::Failed(row) if row["code"] == "RECORD_LOCKED" => {
+                Err(ApiError::bad("RECORD_LOCKED", "the record is locked")
+                    .with(json!({"id": id}))
+                    .in_rows("data"))
+            }
             RowResult::Failed(_) => {
                 let details = match module.api_name {
                     "Notes" => json!({"resource_path_index": 1}),
@@ -273,6 +279,7 @@ fn delete_row(world: &mut World, module: &ModuleSpec, id: &str, now: i64) -> Row
         .ok()
         .filter(|id: &u64| world.row(module, *id).is_some());
     match found {
+        Some(number) if world.locks.contains_key(&number) => record_locked(number),
         Some(number) => {
             world.bin_row(number, now);
             RowResult::done("record deleted", json!({"id": id}))

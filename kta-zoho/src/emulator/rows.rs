@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use serde_json::{Map, Value, json};
 
 use super::clock::{EmulatorClock, parse_instant};
+use super::marks::record_locked;
 use super::reply::RowResult;
 use super::schema::{FieldSpec, Kind, ModuleSpec};
 use super::world::{Row, World, display_name};
@@ -27,7 +28,8 @@ pub(super) fn insert(
             ));
         }
     }
-    let fields = accept(world, module, index, given)?;
+    let mut fields = accept(world, module, index, given)?;
+    number_rows(world, module, None, &mut fields);
     refuse_duplicate(world, clock, module, index, &fields, None)?;
     let id = world.fresh_id();
     let row = Row {
@@ -59,13 +61,18 @@ pub(super) fn change(
     let Some(module) = world.rows.get(&id).map(|row| row.module) else {
         return Err(unknown_id(&given, index));
     };
-    let accepted = accept(world, module, index, given)?;
+    if world.locks.contains_key(&id) {
+        return Err(record_locked(id));
+    }
+    let mut accepted = accept(world, module, index, given)?;
     for field in module.fields.iter().filter(|field| field.mandatory) {
         if accepted.get(field.api_name).is_some_and(Value::is_null) {
             return Err(invalid(field, index));
         }
     }
     refuse_duplicate(world, clock, module, index, &accepted, Some(id))?;
+    let held = world.rows.get(&id).map(|row| row.fields.clone());
+    number_rows(world, module, held.as_ref(), &mut accepted);
     let Some(row) = world.rows.get_mut(&id) else {
         return Err(unknown_id(&accepted, index));
     };
@@ -123,6 +130,23 @@ fn fits(world: &World, field: &FieldSpec, value: &Value) -> bool {
     }
     match field.kind {
         Kind::Boolean => value.is_boolean(),
+        Kind::Choices => value.as_array().is_some_and(|list| {
+            let fits = |text: &str| !text.is_empty() && text.chars().count() <= field.length;
+            list.iter().all(|choice| choice.as_str().is_some_and(fits))
+        }),
+        Kind::Rows(rows) => value.as_array().is_some_and(|list| {
+            let row = |row: &Map<String, Value>| {
+                row.iter().all(|(name, value)| match name.as_str() {
+                    "id" => number(value).is_some(),
+                    "_delete" => value.is_null(),
+                    name => super::schema::module(rows)
+                        .and_then(|module| module.field(name))
+                        .is_some_and(|field| fits(world, field, value)),
+                })
+            };
+            list.len() <= MOST_SUBFORM_ROWS
+                && list.iter().all(|one| one.as_object().is_some_and(row))
+        }),
         Kind::Date => value
             .as_str()
             .is_some_and(|text| NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()),
@@ -140,6 +164,44 @@ fn fits(world: &World, field: &FieldSpec, value: &Value) -> bool {
         Kind::Phone | Kind::Picklist | Kind::Text | Kind::TextArea => value
             .as_str()
             .is_some_and(|text| text.chars().count() <= field.length),
+    }
+}
+
+/// Rows of a subform get ids of their own. Rows that are there and not named stay, rows named
+/// with `_delete` go.
+fn number_rows(
+    world: &mut World,
+    module: &ModuleSpec,
+    held: Option<&Map<String, Value>>,
+    fields: &mut Map<String, Value>,
+) {
+    for (name, value) in fields {
+        let is_rows = module
+            .field(name)
+            .is_some_and(|field| matches!(field.kind, Kind::Rows(_)));
+        let Some(sent) = value.as_array().filter(|_| is_rows).cloned() else {
+            continue;
+        };
+        let mut kept: Vec<Value> = held
+            .and_then(|held| held.get(name)?.as_array().cloned())
+            .unwrap_or_default();
+        for mut row in sent {
+            match row["id"].as_str().map(str::to_owned) {
+                Some(id) => {
+                    let known = |held: &Value| held["id"] == id.as_str();
+                    if row.get("_delete").is_some() {
+                        kept.retain(|held| !known(held));
+                    } else if let Some(held) = kept.iter_mut().find(|held| known(held)) {
+                        *held = row;
+                    }
+                }
+                None => {
+                    row["id"] = world.fresh_id().to_string().into();
+                    kept.push(row);
+                }
+            }
+        }
+        *value = kept.into();
     }
 }
 
@@ -229,6 +291,8 @@ fn invalid(field: &FieldSpec, index: usize) -> RowResult {
         }),
     )
 }
+
+const MOST_SUBFORM_ROWS: usize = 200;
 
 fn path(index: usize, field: &str) -> String {
     format!("$.data[{index}].{field}")

@@ -63,6 +63,8 @@ pub(super) struct FieldSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Boolean,
+    /// Several of a list.
+    Choices,
     Date,
     DateTime,
     Email,
@@ -71,6 +73,8 @@ pub(super) enum Kind {
     Owner,
     Phone,
     Picklist,
+    /// Rows of the named subform.
+    Rows(&'static str),
     Text,
     TextArea,
 }
@@ -79,6 +83,7 @@ impl Kind {
     pub(super) fn data_type(self) -> &'static str {
         match self {
             Self::Boolean => "boolean",
+            Self::Choices => "multiselectpicklist",
             Self::Date => "date",
             Self::DateTime => "datetime",
             Self::Email => "email",
@@ -86,6 +91,7 @@ impl Kind {
             Self::Owner => "ownerlookup",
             Self::Phone => "phone",
             Self::Picklist => "picklist",
+            Self::Rows(_) => "subform",
             Self::Text => "text",
             Self::TextArea => "textarea",
         }
@@ -94,6 +100,7 @@ impl Kind {
     fn json_type(self) -> &'static str {
         match self {
             Self::Boolean => "boolean",
+            Self::Choices | Self::Rows(_) => "jsonarray",
             Self::Lookup(_) | Self::Owner => "jsonobject",
             _ => "string",
         }
@@ -149,8 +156,12 @@ impl FieldSpec {
         } else {
             json!({})
         };
+        let associated = match self.kind {
+            Kind::Rows(module) => json!({"module": module, "id": module_id(module)}),
+            _ => Value::Null,
+        };
         json!({
-            "associated_module": null, "webhook": true,
+            "associated_module": associated, "webhook": true,
             "operation_type": {
                 "web_update": !self.read_only, "api_create": !self.read_only,
                 "web_create": !self.read_only, "api_update": !self.read_only,
@@ -205,7 +216,7 @@ fn module_id(api_name: &str) -> String {
 /// The id from which everything in the organisation counts upwards, as in a real one.
 pub(super) const FIRST_ID: u64 = 5_843_104_000_000_000_000;
 
-pub(super) static MODULES: [ModuleSpec; 3] = [
+pub(super) static MODULES: [ModuleSpec; 4] = [
     ModuleSpec {
         api_name: "Contacts",
         singular: "Contact",
@@ -223,6 +234,14 @@ pub(super) static MODULES: [ModuleSpec; 3] = [
         fields: &DEAL_FIELDS,
     },
     ModuleSpec {
+        api_name: "Dependents",
+        singular: "Dependent",
+        id: FIRST_ID + 2_189,
+        display_field: "Child_Name",
+        system_duplicate_field: None,
+        fields: &DEPENDENT_FIELDS,
+    },
+    ModuleSpec {
         api_name: "Notes",
         singular: "Note",
         id: FIRST_ID + 2_197,
@@ -232,7 +251,7 @@ pub(super) static MODULES: [ModuleSpec; 3] = [
     },
 ];
 
-static CONTACT_FIELDS: [FieldSpec; 41] = [
+static CONTACT_FIELDS: [FieldSpec; 43] = [
     FieldSpec::new("Owner", Kind::Owner, 120),
     FieldSpec::new("Salutation", Kind::Picklist, 120),
     FieldSpec::new("First_Name", Kind::Text, 40),
@@ -274,6 +293,14 @@ static CONTACT_FIELDS: [FieldSpec; 41] = [
     FieldSpec::new("Purpose", Kind::Text, 60).custom(),
     FieldSpec::new("Case_Notes", Kind::TextArea, 32_000).custom(),
     FieldSpec::new("Guardian", Kind::Lookup("Contacts"), 120).custom(),
+    FieldSpec::new("Languages", Kind::Choices, 120).custom(),
+    FieldSpec::new("Dependents", Kind::Rows("Dependents"), 200).custom(),
+];
+
+/// The rows of a subform in `Contacts`.
+static DEPENDENT_FIELDS: [FieldSpec; 2] = [
+    FieldSpec::new("Child_Name", Kind::Text, 120).custom(),
+    FieldSpec::new("Birth", Kind::Date, 20).custom(),
 ];
 
 static DEAL_FIELDS: [FieldSpec; 15] = [

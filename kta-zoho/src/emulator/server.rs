@@ -20,11 +20,12 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use super::faults::Failure;
-use super::journal::{Exchange, SECRET_HEADERS};
+use super::journal::{Exchange, SECRET_HEADERS, Taped};
+use super::limits::UnderWay;
 use super::reply::ApiError;
 use super::{
-    Shared, attachments, coql, history, listing, no_such_method, no_such_path, notes, oauth,
-    people, records, recycle_bin, search, settings, watch,
+    Shared, attachments, bulk, coql, history, listing, marks, no_such_method, no_such_path, notes,
+    oauth, people, records, recycle_bin, search, settings, watch,
 };
 
 /// Which server a listener is.
@@ -85,7 +86,21 @@ async fn answer(
         exchange.query.clear();
     }
     let failure = shared.faults.take(&exchange.method, &exchange.path);
+    let mut body = Body::new(body);
+    let mut sent = Bytes::new();
+    if shared.options.tape {
+        sent = axum::body::to_bytes(body, LARGEST_BODY)
+            .await
+            .unwrap_or_default();
+        body = Body::from(sent.clone());
+    }
     let early = match &failure {
+        Some(Failure::Silence) => {
+            shared.journal.arrived(exchange);
+            // Longer than anybody waits; the connection ends with whoever gives up first.
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            return Err(Dropped);
+        }
         Some(Failure::DropBeforeEffect) => {
             shared.journal.arrived(exchange);
             return Err(Dropped);
@@ -94,14 +109,32 @@ async fn answer(
         None if door == Door::Api => refuse_stranger(&shared, &parts.headers),
         None => None,
     };
+    // It is under way until its reply is made.
+    let mut under_way = None;
+    let early = match early {
+        None if door == Door::Api => {
+            match UnderWay::begin(&shared, &parts.method, parts.uri.path()) {
+                Ok(begun) => {
+                    under_way = Some(begun);
+                    // Calls of one instant are under way together.
+                    if shared.options.concurrency.is_some() {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    None
+                }
+                Err(refused) => Some(refused),
+            }
+        }
+        early => early,
+    };
     let mut response = match early {
         Some(response) => {
             // Taken in before answering, so that the sender sees the reply and not a reset.
-            let _ = axum::body::to_bytes(Body::new(body), LARGEST_BODY).await;
+            let _ = axum::body::to_bytes(body, LARGEST_BODY).await;
             response
         }
         None => {
-            let request = Request::from_parts(parts, Body::new(body));
+            let request = Request::from_parts(parts, body);
             let routed: Result<Response, Infallible> = router.oneshot(request).await;
             match routed {
                 Ok(response) => response,
@@ -109,6 +142,10 @@ async fn answer(
             }
         }
     };
+    drop(under_way);
+    UnderWay::tell(&shared, response.headers_mut());
+    let count = HeaderValue::from(shared.journal.count() + 1);
+    response.headers_mut().insert("x-emulator-requests", count);
     if let Ok(date) = HeaderValue::from_str(&shared.clock.http_date()) {
         response.headers_mut().insert(header::DATE, date);
     }
@@ -119,13 +156,43 @@ async fn answer(
         }
         other => {
             exchange.status = Some(response.status().as_u16());
+            if shared.options.tape {
+                response = tape(&shared, &exchange, sent, response, other.is_some()).await;
+            }
             shared.journal.arrived(exchange);
             match other {
                 Some(Failure::TruncatedBody) => Ok(cut_off(response).await),
+                Some(Failure::Drip) => Ok(drip(response).await),
                 _ => Ok(response),
             }
         }
     }
+}
+
+/// Keeps the whole exchange and gives the reply back.
+async fn tape(
+    shared: &Shared,
+    exchange: &Exchange,
+    sent: Bytes,
+    response: Response,
+    scripted: bool,
+) -> Response {
+    let (parts, body) = response.into_parts();
+    let replied = axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .unwrap_or_default();
+    let media = parts.headers.get(header::CONTENT_TYPE);
+    shared.journal.tape(Taped {
+        exchange: exchange.clone(),
+        sent: sent.to_vec(),
+        media: media
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned(),
+        replied: replied.to_vec(),
+        scripted,
+    });
+    Response::from_parts(parts, Body::from(replied))
 }
 
 /// The reply that a scripted failure puts in place of the real one.
@@ -161,7 +228,11 @@ fn instead(failure: &Failure) -> Option<Response> {
         Failure::WrongContentType => {
             Html("<html><body>Sign in to continue</body></html>").into_response()
         }
-        Failure::DropAfterEffect | Failure::DropBeforeEffect | Failure::TruncatedBody => {
+        Failure::DropAfterEffect
+        | Failure::DropBeforeEffect
+        | Failure::Drip
+        | Failure::Silence
+        | Failure::TruncatedBody => {
             return None;
         }
     };
@@ -203,6 +274,26 @@ async fn cut_off(response: Response) -> Response {
         }
         piece
     });
+    Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+/// The body byte by byte, half a second apart: it is always alive and never done.
+async fn drip(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let whole = axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .unwrap_or_default();
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, (whole.len() + 1_000).into());
+    let piece = move |at: usize| {
+        let byte = whole.get(at).copied().unwrap_or(b' ');
+        async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok::<Bytes, Dropped>(Bytes::from(vec![byte]))
+        }
+    };
+    let pieces = futures_util::stream::iter(0..).then(piece);
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 
@@ -259,6 +350,19 @@ pub(super) fn api_routes(shared: Arc<Shared>) -> Router {
                 .put(records::update_one)
                 .delete(records::delete_one),
         )
+        .route("/{module}/{id}/actions/add_tags", post(marks::add_tags))
+        .route(
+            "/{module}/{id}/actions/remove_tags",
+            post(marks::remove_tags),
+        )
+        .route(
+            "/{module}/{id}/Locking_Information__s",
+            get(marks::locked).post(marks::lock),
+        )
+        .route(
+            "/{module}/{id}/Locking_Information__s/{lock}",
+            delete(marks::unlock),
+        )
         .route("/{module}/{id}/__timeline", get(history::timeline))
         .route(
             "/{module}/{id}/Notes",
@@ -277,6 +381,9 @@ pub(super) fn api_routes(shared: Arc<Shared>) -> Router {
         );
     Router::new()
         .nest("/crm/v8", v8)
+        .route("/crm/bulk/v8/read", post(bulk::start))
+        .route("/crm/bulk/v8/read/{job}", get(bulk::state))
+        .route("/crm/bulk/v8/read/{job}/result", get(bulk::result))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_JSON))
@@ -290,6 +397,7 @@ fn settings_routes() -> Router<Arc<Shared>> {
         .route("/modules/{module}", get(settings::one_module))
         .route("/related_lists", get(settings::related_lists))
         .route("/roles", get(people::roles))
+        .route("/data_sharing", get(people::sharing))
         .route("/profiles", get(people::profiles))
         .route("/profiles/{id}", get(people::profile))
         .route(

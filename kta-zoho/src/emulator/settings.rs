@@ -23,9 +23,9 @@ pub(super) async fn fields(
         return ApiError::missing_param("module").into_response();
     };
     let Some(module) = module(name) else {
-        // The official client asks for the fields of `Attachments` and is content with none.
+        // The official client asks for the fields of these and is content with none.
         return match name.as_str() {
-            "Attachments" => StatusCode::NO_CONTENT.into_response(),
+            "Attachments" | "Locking_Information__s" => StatusCode::NO_CONTENT.into_response(),
             _ => ApiError::bad(
                 "INVALID_MODULE",
                 "the module name given seems to be invalid",

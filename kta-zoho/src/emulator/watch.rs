@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -23,6 +24,20 @@ pub(super) struct Channel {
     notify_url: String,
     token: Option<String>,
     expires: i64,
+}
+
+impl Channel {
+    pub(super) fn is_live(&self, id: &str, now: i64) -> bool {
+        self.id == id && self.expires > now
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
 }
 
 /// `POST /actions/watch` and `PUT /actions/watch`
@@ -109,7 +124,8 @@ pub(super) async fn list(
         })
         .collect();
     let info = json!({"per_page": 200, "count": lines.len(), "page": 1, "more_records": false});
-    super::reply::list("watch", lines, info)
+    // The documents have no 204 here: no subscription is an empty list.
+    Json(json!({"watch": lines, "info": info})).into_response()
 }
 
 /// `DELETE /actions/watch?channel_ids=`

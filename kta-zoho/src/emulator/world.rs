@@ -1,13 +1,15 @@
 //! Everything the emulated organisation holds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::bulk::Job;
 use super::clock::EmulatorClock;
 use super::history::{AuditRow, Export, TimelineEntry};
 use super::listing::PageToken;
+use super::marks::{Lock, shown_tags};
 use super::oauth::Tokens;
 use super::people::{EmulatedUser, first_users};
 use super::schema::{FIRST_ID, FieldSpec, Kind, ModuleSpec, module};
@@ -31,6 +33,14 @@ pub(super) struct World {
     pub(super) page_tokens: BTreeMap<String, PageToken>,
     pub(super) channels: Vec<Channel>,
     pub(super) exports: Vec<Export>,
+    pub(super) jobs: Vec<Job>,
+    /// How far the records of a module are shared; privately unless told.
+    pub(super) sharing: BTreeMap<&'static str, &'static str>,
+    /// Permissions that somebody switched on: profile and name.
+    pub(super) permitted: HashSet<(u64, String)>,
+    /// Tags and locks of records.
+    pub(super) tags: BTreeMap<u64, BTreeSet<String>>,
+    pub(super) locks: BTreeMap<u64, Lock>,
     next_id: u64,
 }
 
@@ -122,6 +132,11 @@ impl World {
             page_tokens: BTreeMap::new(),
             channels: Vec::new(),
             exports: Vec::new(),
+            jobs: Vec::new(),
+            sharing: BTreeMap::new(),
+            permitted: HashSet::new(),
+            tags: BTreeMap::new(),
+            locks: BTreeMap::new(),
             next_id: FIRST_ID + 412_001,
         }
     }
@@ -160,6 +175,7 @@ impl World {
             "Modified_Time" => clock.text(row.modified).into(),
             "Full_Name" if row.module.api_name == "Contacts" => full_name(row).into(),
             "Parent_Id" if row.module.api_name == "Notes" => self.note_parent(row),
+            "$stop_processing" if row.module.api_name == "Contacts" => row.stopped.into(),
             _ => {
                 let spec = row.module.field(api_name)?;
                 if self.is_restricted(row.module.api_name, api_name) {
@@ -198,6 +214,8 @@ impl World {
                 }
                 if row.module.api_name == "Contacts" {
                     shown.insert("$stop_processing".into(), row.stopped.into());
+                    let tags = self.tags.get(&row.id).into_iter().flatten();
+                    shown.insert("Tag".into(), shown_tags(tags));
                 }
             }
         }

@@ -2,6 +2,8 @@
 // Each test file uses its own part of this; a failing unwrap is a failing test.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod spec;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +36,16 @@ impl Office {
     }
 
     pub(crate) async fn with(options: EmulatorOptions) -> Self {
+        Self::with_config(options, |config| config).await
+    }
+
+    pub(crate) async fn with_config(
+        options: EmulatorOptions,
+        amend: impl FnOnce(ZohoConfig) -> ZohoConfig,
+    ) -> Self {
         let emulator = Emulator::start(options).await.unwrap();
-        let crm = adapter(&emulator, emulator.refresh_token());
+        let config = amend(configuration(&emulator, emulator.refresh_token()));
+        let crm = ZohoCrm::new(config, Arc::new(SeededEntropy::new(7))).unwrap();
         // Sessions borrow from the desk; a test's process ends soon enough.
         Self {
             crm,
@@ -67,6 +77,7 @@ impl Office {
         let role = match act {
             Act::Destroy | Act::Probe => Role::ServiceDestroy,
             Act::Transfer => Role::ServiceSync,
+            Act::Manage if scope == Scope::firm() => Role::Ciso,
             Act::Review if scope == Scope::firm() => Role::Auditor,
             _ => Role::Paralegal,
         };
@@ -124,10 +135,12 @@ impl Office {
     }
 
     pub(crate) async fn fetch(&self, locator: &Locator) -> Result<Fetched> {
-        let permit = self.permit(Act::Transfer).await;
-        self.crm
-            .fetch(self.desk.beneficiary(), locator, &permit)
-            .await
+        self.fetch_of(self.desk.beneficiary(), locator).await
+    }
+
+    pub(crate) async fn fetch_of(&self, subject: SubjectId, locator: &Locator) -> Result<Fetched> {
+        let permit = self.permit_for(subject, Act::Transfer).await;
+        self.crm.fetch(subject, locator, &permit).await
     }
 
     pub(crate) async fn amend(
@@ -185,14 +198,18 @@ pub(crate) fn number(locator: &Locator) -> u64 {
     locator.as_str().parse().unwrap()
 }
 
-fn adapter(emulator: &Emulator, refresh_token: &str) -> ZohoCrm {
+pub(crate) fn configuration(emulator: &Emulator, refresh_token: &str) -> ZohoConfig {
     let credentials = Credentials::new(
         emulator.client_id().to_owned(),
         emulator.client_secret().to_owned().into(),
         refresh_token.to_owned().into(),
     );
-    let config = ZohoConfig::at(&emulator.api_url(), &emulator.accounts_url(), credentials)
+    ZohoConfig::at(&emulator.api_url(), &emulator.accounts_url(), credentials)
         .unwrap()
-        .waits(Duration::from_millis(1), Duration::from_millis(5));
+        .waits(Duration::from_millis(1), Duration::from_millis(5))
+}
+
+fn adapter(emulator: &Emulator, refresh_token: &str) -> ZohoCrm {
+    let config = configuration(emulator, refresh_token);
     ZohoCrm::new(config, Arc::new(SeededEntropy::new(7))).unwrap()
 }

@@ -7,13 +7,26 @@ a traceback on the first that did not. The people in it are invented.
 
 import datetime
 import json
+import io
 import os
 import sys
+import time
+import zipfile
 
 from zohocrmsdk.src.com.zoho.api.authenticator.oauth_token import OAuthToken
 from zohocrmsdk.src.com.zoho.api.authenticator.store.file_store import FileStore
 from zohocrmsdk.src.com.zoho.crm.api import HeaderMap, ParameterMap
-from zohocrmsdk.src.com.zoho.crm.api import attachments, coql, notes, recycle_bin
+from zohocrmsdk.src.com.zoho.crm.api import (
+    attachments,
+    audit_log_export,
+    bulk_read,
+    coql,
+    notes,
+    notifications,
+    recycle_bin,
+    record_locking,
+    tags,
+)
 from zohocrmsdk.src.com.zoho.crm.api.attachments import (
     AttachmentsOperations,
     GetAttachmentsParam,
@@ -41,6 +54,10 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     SuccessResponse,
 )
 from zohocrmsdk.src.com.zoho.crm.api.recycle_bin import RecycleBinOperations
+from zohocrmsdk.src.com.zoho.crm.api.data_sharing import DataSharingOperations
+from zohocrmsdk.src.com.zoho.crm.api.profiles import ProfilesOperations
+from zohocrmsdk.src.com.zoho.crm.api.roles import RolesOperations
+from zohocrmsdk.src.com.zoho.crm.api.users import GetUsersParam, UsersOperations
 from zohocrmsdk.src.com.zoho.crm.api.util import Choice, StreamWrapper
 
 
@@ -57,6 +74,10 @@ def only_success(response, status, kind=ActionWrapper, success=SuccessResponse):
         assert isinstance(row, success), (type(row), row.get_code(), row.get_message())
         assert row.get_status().get_value() == "success"
     return rows
+
+
+def value(one):
+    return one.get_value() if isinstance(one, Choice) else one
 
 
 def person(last, first, key, email):
@@ -248,6 +269,151 @@ def attachment(contact):
     worked("attachments: upload, list, download, delete")
 
 
+def everything_by_bulk_read(expected):
+    operations = bulk_read.BulkReadOperations()
+    module = MinifiedModule()
+    module.set_api_name("Contacts")
+    query = bulk_read.Query()
+    query.set_module(module)
+    query.set_fields(["KTA_Key", "Last_Name", "Modified_Time"])
+    query.set_page(1)
+    request = bulk_read.BodyWrapper()
+    request.set_query(query)
+    request.set_file_type("csv")
+    response = operations.create_bulk_read_job(request)
+    assert response.get_status_code() == 201, response.get_status_code()
+    row = response.get_object().get_data()[0]
+    assert isinstance(row, bulk_read.SuccessResponse), type(row)
+    job = int(row.get_details()["id"])
+    for _ in range(10):
+        detail = operations.get_bulk_read_job_details(job).get_object().get_data()[0]
+        if value(detail.get_state()) == "COMPLETED":
+            break
+        time.sleep(0.05)
+    result = detail.get_result()
+    assert result.get_count() == expected and result.get_more_records() is False
+    stream = operations.download_result(job).get_object().get_file()
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(stream.get_stream())))
+    assert archive.testzip() is None
+    (name,) = archive.namelist()
+    lines = archive.read(name).decode().splitlines()
+    assert lines[0] == "Id,KTA_Key,Last_Name,Modified_Time" and len(lines) == expected + 1, lines
+    worked("bulk read: job, state, result")
+
+
+def channel():
+    operations = notifications.NotificationsOperations()
+    one = notifications.Notification()
+    one.set_channel_id("1000000068001")
+    one.set_events(["Contacts.all"])
+    one.set_channel_expiry(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=6))
+    one.set_token("official-client-token")
+    one.set_notify_url("https://firm.example.com/bell")
+    request = notifications.BodyWrapper()
+    request.set_watch([one])
+    response = operations.enable_notifications(request)
+    assert response.get_status_code() == 201, response.get_status_code()
+    assert isinstance(response.get_object().get_watch()[0], notifications.SuccessResponse)
+    params = ParameterMap()
+    params.add(notifications.GetNotificationsParam.module, "Contacts")
+    found = operations.get_notifications(params).get_object().get_watch()
+    assert [str(line.get_channel_id()) for line in found] == ["1000000068001"]
+    params = ParameterMap()
+    params.add(notifications.DeleteNotificationParam.channel_ids, "1000000068001")
+    gone = operations.delete_notification(params)
+    assert isinstance(gone.get_object().get_watch()[0], notifications.SuccessResponse)
+    worked("notifications: enable, list, delete")
+
+
+def marks(contact):
+    one = tags.Tag()
+    one.set_name("official")
+    request = tags.NewTagRequestWrapper()
+    request.set_tags([one])
+    operations = tags.TagsOperations()
+    response = operations.add_tags("Contacts", int(contact), request)
+    assert response.get_status_code() == 200
+    assert isinstance(response.get_object().get_data()[0], tags.RecordSuccessResponse)
+    record = RecordOperations("Contacts").get_record(int(contact)).get_object().get_data()[0]
+    assert [tag.get_name() for tag in record.get_tag()] == ["official"]
+    request = tags.ExistingTagRequestWrapper()
+    existing = tags.ExistingTag()
+    existing.set_name("official")
+    request.set_tags([existing])
+    response = operations.remove_tags("Contacts", int(contact), request)
+    assert isinstance(response.get_object().get_data()[0], tags.RecordSuccessResponse)
+    worked("tags: add, read, remove")
+
+    operations = record_locking.RecordLockingOperations(int(contact), "Contacts")
+    lock = record_locking.LockRecord()
+    lock.set_locked_reason__s("legal hold")
+    request = record_locking.BodyWrapper()
+    request.set_data([lock])
+    rows = only_success(operations.lock_records(request), 201, record_locking.ActionWrapper, record_locking.SuccessResponse)
+    lock_id = int(rows[0].get_details()["id"])
+    change = Record()
+    change.add_key_value("Email", "locked@example.org")
+    refused = RecordOperations("Contacts").update_record(int(contact), body([change])).get_object()
+    assert refused.get_data()[0].get_code().get_value() == "RECORD_LOCKED"
+    found = operations.get_record_locking_informations(ParameterMap()).get_object().get_data()
+    assert [one.get_key_values().get("Locked_Reason__s") for one in found] == ["legal hold"], [one.get_key_values() for one in found]
+    only_success(operations.unlock_record(lock_id), 200, record_locking.ActionWrapper, record_locking.SuccessResponse)
+    worked("record lock: lock, refused write, read, unlock")
+
+
+def choices_and_subform():
+    record = person("Exemplar", "Eva", "sdk-4", "eva@example.org")
+    record.add_key_value("Languages", [Choice("Hebrew"), Choice("English")])
+    child = Record()
+    child.add_key_value("Child_Name", "Testa Exemplar")
+    child.add_key_value("Birth", datetime.date(2020, 2, 3))
+    record.add_key_value("Dependents", [child])
+    rows = only_success(RecordOperations("Contacts").create_records(body([record])), 201)
+    contact = int(rows[0].get_details()["id"])
+    record = RecordOperations("Contacts").get_record(contact).get_object().get_data()[0]
+    assert [one.get_value() for one in record.get_key_value("Languages")] == ["Hebrew", "English"]
+    (child,) = record.get_key_value("Dependents")
+    assert child.get_key_value("Child_Name") == "Testa Exemplar"
+    worked("choices and a subform")
+
+    params = ParameterMap()
+    params.add(GetRecordsParam.fields, "id,KTA_Key")
+    params.add(GetRecordsParam.per_page, 1)
+    seen = []
+    while True:
+        wrapper = RecordOperations("Contacts").get_records(params, HeaderMap()).get_object()
+        seen += [record.get_key_value("KTA_Key") for record in wrapper.get_data()]
+        if not wrapper.get_info().get_more_records():
+            break
+        params = ParameterMap()
+        params.add(GetRecordsParam.fields, "id,KTA_Key")
+        params.add(GetRecordsParam.per_page, 1)
+        params.add(GetRecordsParam.page_token, wrapper.get_info().get_next_page_token())
+    assert sorted(seen) == ["sdk-2", "sdk-3", "sdk-4"] or len(seen) == len(set(seen)), seen
+    worked("pages by token")
+
+
+def access():
+    params = ParameterMap()
+    params.add(GetUsersParam.type, "ActiveUsers")
+    users = UsersOperations().get_users(params).get_object().get_users()
+    assert len(users) == 3 and all(user.get_profile().get_id() for user in users)
+    assert len(RolesOperations().get_roles().get_object().get_roles()) == 2
+    profiles = ProfilesOperations().get_profiles(ParameterMap()).get_object().get_profiles()
+    one = ProfilesOperations().get_profile(int(profiles[0].get_id())).get_object().get_profiles()[0]
+    assert any(permission.get_enabled() for permission in one.get_permissions_details())
+    shared = DataSharingOperations().get_data_sharing().get_object().get_data_sharing()
+    assert all(value(one.get_share_type()) == "private" for one in shared)
+    worked("users, roles, profiles, sharing")
+
+
+def audit_log():
+    operations = audit_log_export.AuditLogExportOperations()
+    response = operations.get_exported_auditlogs()
+    assert response.get_status_code() in (200, 204)
+    worked("audit log exports")
+
+
 def delete_for_good(first, third):
     contacts = RecordOperations("Contacts")
     params = ParameterMap()
@@ -281,6 +447,12 @@ def main():
     search_and_query()
     note(second)
     attachment(second)
+    everything_by_bulk_read(3)
+    channel()
+    marks(second)
+    choices_and_subform()
+    access()
+    audit_log()
     delete_for_good(first, third)
     print("all worked")
 
