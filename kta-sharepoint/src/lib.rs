@@ -9,7 +9,9 @@ mod erase;
 mod error;
 mod items;
 mod labels;
+mod mailbox;
 mod names;
+mod notify;
 mod permissions;
 mod quick_xor;
 mod recycle_bin;
@@ -19,7 +21,11 @@ mod upload;
 mod versions;
 
 pub use config::{AppCredential, Config};
+pub use mailbox::{MailChanges, Mailbox, Notice, Opener, Protection, RawMessage};
 pub use names::Folder;
+pub use notify::{Answer, Hint, Kept, Receiver, Watch, WatchRequest};
+#[cfg(feature = "rich-notifications")]
+pub use notify::{Content, RichKeys, SigningKeys};
 pub use quick_xor::QuickXor;
 pub use site::SharePoint;
 

@@ -17,6 +17,7 @@ pub(crate) enum Route {
     SitePermissions,
     Sites,
     Subscriptions { tail: Vec<String> },
+    User { user: String, tail: Vec<String> },
 }
 
 /// An item's address and what is asked of it.
@@ -54,6 +55,14 @@ pub(crate) fn route(state: &State, path: &str) -> Result<Route, Refused> {
         "subscriptions" => Ok(Route::Subscriptions {
             tail: segments(rest),
         }),
+        "users" => {
+            let mut tail = segments(rest);
+            if tail.is_empty() {
+                return Err(Refused::not_found());
+            }
+            let user = tail.remove(0);
+            Ok(Route::User { user, tail })
+        }
         _ => Err(Refused::new(
             400,
             "BadRequest",

@@ -28,7 +28,9 @@ pub(crate) fn turn(state: &mut State, call: &Call) -> Result<Reply, Refused> {
             }
             Ok(configuration(state, call))
         }
-        ("GET", [_, "discovery", "v2.0", "keys"]) => Ok(Reply::json(200, json!({ "keys": [] }))),
+        ("GET", [_, "discovery", "v2.0", "keys"]) => {
+            Ok(Reply::json(200, super::rich::key_set(state)))
+        }
         ("POST", [tenant, "oauth2", "v2.0", "token"]) => Ok(token(state, tenant, call)),
         _ => Err(Refused::not_found()),
     }

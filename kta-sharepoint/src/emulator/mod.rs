@@ -31,10 +31,12 @@ mod items;
 mod labels;
 mod lists;
 mod login;
+mod mail;
 mod model;
 mod permissions;
 mod reply;
 mod rest;
+mod rich;
 mod serve;
 mod state;
 mod subscriptions;
@@ -342,6 +344,57 @@ impl Emulator {
             .collect()
     }
 
+    /// The address of the ready-made shared mailbox.
+    pub fn mailbox(&self) -> &str {
+        MAILBOX
+    }
+
+    /// Delivers a message, as MIME, to the inbox of the ready-made mailbox; gives its immutable id.
+    pub fn deliver(&self, mime: impl Into<Bytes>) -> String {
+        let mut state = self.shared.state();
+        let id = mail::arrive(&mut state, mime.into());
+        serve::post_outbox(&mut state);
+        id
+    }
+
+    /// Posts an event of its life to every subscription: `missed`, `reauthorizationRequired`, or
+    /// `subscriptionRemoved`, which also ends it.
+    pub fn tell_lifecycle(&self, event: &str) {
+        let mut state = self.shared.state();
+        subscriptions::tell_lifecycle(&mut state, event);
+        serve::post_outbox(&mut state);
+    }
+
+    /// Ends every subscription without telling anybody.
+    pub fn drop_subscriptions(&self) {
+        self.shared.state().subscriptions.clear();
+    }
+
+    /// Where a message of the mailbox lies: a folder's id, `purges` while single-item recovery keeps
+    /// it, `None` when it is gone.
+    pub fn message_folder(&self, id: &str) -> Option<String> {
+        let state = self.shared.state();
+        let purged = state
+            .mail
+            .purged
+            .iter()
+            .any(|(message, _)| message.id == id);
+        let live = state.mail.messages.get(id);
+        live.map(|message| message.folder.clone())
+            .or_else(|| purged.then(|| "purges".to_owned()))
+    }
+
+    /// Every message handed to `sendMail`, oldest first, as JSON text.
+    pub fn sent_mail(&self) -> Vec<String> {
+        let state = self.shared.state();
+        state.sent.iter().map(ToString::to_string).collect()
+    }
+
+    /// Makes every mail delta token given out so far answer 410.
+    pub fn expire_mail_delta(&self) {
+        self.shared.state().mail.era += 1;
+    }
+
     /// The requests served so far, oldest first; at most the last 100 000.
     pub fn journal(&self) -> Vec<Exchange> {
         self.shared.state().journal.clone()
@@ -421,6 +474,9 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         labels,
         subscriptions: BTreeMap::new(),
         people: BTreeMap::new(),
+        mail: mail::Mailbox::new(MAILBOX),
+        sent: Vec::new(),
+        signer: rich::Signer::default(),
         outbox: Vec::new(),
         faults: Vec::new(),
         journal: Vec::new(),
@@ -444,4 +500,6 @@ fn tls() -> io::Result<(TlsAcceptor, String)> {
     Ok((TlsAcceptor::from(Arc::new(config)), made.cert.pem()))
 }
 
+/// The ready-made shared mailbox.
+const MAILBOX: &str = "intake@firm.example";
 const JOURNAL_LIMIT: usize = 100_000;

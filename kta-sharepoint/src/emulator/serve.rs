@@ -161,11 +161,16 @@ async fn turn(host: Host, call: &Call, shared: &Arc<Shared>) -> Reply {
         (None, Host::SharePoint) => rest::turn(&mut state, call),
     };
     let reply = finish(&mut state, result, call.header("client-request-id"));
+    post_outbox(&mut state);
+    reply
+}
+
+/// Sends what is to be told to subscribers. Must be called inside a tokio runtime if there is any.
+pub(crate) fn post_outbox(state: &mut State) {
     for (url, body) in std::mem::take(&mut state.outbox) {
         // One attempt each: the vendor repeats for hours, a test has no hours.
         tokio::spawn(async move { post(&url, "application/json", body.to_string()).await });
     }
-    reply
 }
 
 /// The challenge that proves a notification address: echo the token within ten seconds.

@@ -28,6 +28,10 @@ pub(crate) struct State {
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     /// Object ids of people, by address.
     pub(crate) people: BTreeMap<String, String>,
+    pub(crate) mail: super::mail::Mailbox,
+    /// Messages handed to `sendMail`.
+    pub(crate) sent: Vec<Value>,
+    pub(crate) signer: super::rich::Signer,
     pub(crate) outbox: Vec<(String, Value)>,
     pub(crate) faults: Vec<Scripted>,
     pub(crate) journal: Vec<Exchange>,
@@ -269,6 +273,7 @@ impl State {
                 }
             }
         }
+        self.mail.sweep(now);
         self.uploads.retain(|_, upload| upload.expires > now);
         self.tokens
             .retain(|_, token| token.expires > now - TimeDelta::days(1));
