@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
+mod audit;
+mod batch;
 mod client;
 mod config;
 mod delta;
@@ -14,12 +17,15 @@ mod names;
 mod notify;
 mod permissions;
 mod quick_xor;
+mod reconcile;
 mod recycle_bin;
 mod site;
 mod token;
 mod upload;
 mod versions;
 
+pub use access::{AccessFinding, Allowed, Reach, Way, judge};
+pub use audit::{AuditPlan, Interval, still};
 pub use config::{AppCredential, Config};
 pub use mailbox::{MailChanges, Mailbox, Notice, Opener, Protection, RawMessage};
 pub use names::Folder;
@@ -27,6 +33,7 @@ pub use notify::{Answer, Hint, Kept, Receiver, Watch, WatchRequest};
 #[cfg(feature = "rich-notifications")]
 pub use notify::{Content, RichKeys, SigningKeys};
 pub use quick_xor::QuickXor;
+pub use reconcile::{Finding, Known, Survey};
 pub use site::SharePoint;
 
 use kta_core::audit::Label;

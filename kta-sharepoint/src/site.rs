@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct SharePoint {
     pub(crate) graph: Client,
     pub(crate) rest: Option<Rest>,
+    pub(crate) site: String,
     pub(crate) drive: String,
     pub(crate) folder: Folder,
     pub(crate) recent: Arc<Recent>,
@@ -32,6 +33,7 @@ impl SharePoint {
     /// The clock and the randomness serve signed assertions and the spreading of repetitions.
     ///
     /// # Errors
+    /// - `SHR-LOCATION` when the drive is a person's own and no document library;
     /// - `DOC-NOVER` when the library keeps no versions;
     /// - `NET-HOST` when the site says it lives outside SharePoint's domains;
     /// - a `Misconfigured` fault for a wrong tenant, application, site or library, or when SharePoint
@@ -52,10 +54,15 @@ impl SharePoint {
             Some(drive) => first.url(&["drives", drive])?,
             None => first.url(&["sites", &config.site, "drive"])?,
         };
-        url.query_pairs_mut().append_pair("$select", "id,name");
+        url.query_pairs_mut()
+            .append_pair("$select", "id,name,driveType");
         let drive: Option<Drive> = first.find(CONNECT, url).await?;
         let drive = drive.ok_or_else(|| missing("there is no such library"))?;
 
+        if drive.drive_type.as_deref() != Some("documentLibrary") {
+            // A person's own drive leaves with the person, and is shared as that person likes.
+            return Err(Code::ShrLocation.into());
+        }
         let (sharepoint, path) = home(&config, &site.web_url)?;
         let graph = first.and(&config, sharepoint.clone())?;
         let rest = if config.rest {
@@ -71,6 +78,7 @@ impl SharePoint {
         Ok(Self {
             graph,
             rest,
+            site: config.site,
             drive: drive.id,
             folder: config.folder,
             recent,
@@ -149,10 +157,13 @@ struct Site {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Drive {
     id: String,
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    drive_type: Option<String>,
 }
 
 const CONNECT: Call = Call::new(Port::Documents, "connect");

@@ -9,9 +9,11 @@ pub(crate) enum Route {
     Batch,
     Drive { drive: String },
     Drives,
+    Group { tail: Vec<String> },
     Item(Place),
     List { drive: String, tail: Vec<String> },
     Lists,
+    Security { tail: Vec<String> },
     Shares { token: String, tail: Vec<String> },
     Site,
     SitePermissions,
@@ -42,6 +44,12 @@ pub(crate) fn route(state: &State, path: &str) -> Result<Route, Refused> {
             let (drive, rest) = rest.split_once('/').unwrap_or((rest, ""));
             in_drive(state, drive, rest)
         }
+        "groups" => Ok(Route::Group {
+            tail: segments(rest),
+        }),
+        "security" => Ok(Route::Security {
+            tail: segments(rest),
+        }),
         "shares" => {
             let mut tail = segments(rest);
             if tail.is_empty() {

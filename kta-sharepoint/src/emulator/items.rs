@@ -90,6 +90,7 @@ fn amend(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     item.name = name;
     item.parent = parent;
     state.touch(id);
+    state.log("FileMoved", id);
     let item = state.item(id)?;
     Ok(Reply::json(200, render(state, item, call)))
 }
@@ -306,7 +307,7 @@ pub(crate) fn render_drive(state: &State, drive: &Drive) -> Value {
     json!({
         "id": drive.id,
         "name": drive.title,
-        "driveType": "documentLibrary",
+        "driveType": if drive.personal { "business" } else { "documentLibrary" },
         "createdDateTime": stamp(drive.created),
         "webUrl": format!("{}{}/{}", state.settings.sharepoint, state.site.path,
             drive.title.replace(' ', "%20")),

@@ -106,6 +106,12 @@ pub(crate) fn user(
     tail: &[String],
     call: &Call,
 ) -> Result<Reply, Refused> {
+    if call.method == "GET" && tail.is_empty() {
+        let person = super::directory::person(state, user).ok_or_else(|| {
+            Refused::new(404, "Request_ResourceNotFound", "Resource does not exist.")
+        })?;
+        return Ok(Reply::json(200, super::items::select(person, call)));
+    }
     if !user.eq_ignore_ascii_case(&state.mail.address) {
         return Err(Refused::new(
             404,

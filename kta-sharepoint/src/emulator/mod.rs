@@ -20,9 +20,11 @@
 //! [`Options::certificate_only_rest`].
 
 mod address;
+mod audit;
 mod clock;
 mod content;
 mod delta;
+mod directory;
 mod faults;
 mod graph;
 mod ids;
@@ -370,6 +372,63 @@ impl Emulator {
         self.shared.state().subscriptions.clear();
     }
 
+    /// Enters somebody into the directory and gives the object id.
+    pub fn add_person(&self, sign_in_name: &str, guest: bool) -> String {
+        let mut state = self.shared.state();
+        let name = sign_in_name.to_lowercase();
+        let known = state.people.get(&name).cloned();
+        let id = known.unwrap_or_else(|| state.ids.guid());
+        state.people.insert(name.clone(), id.clone());
+        state.directory.people.insert(id.clone(), (name, guest));
+        id
+    }
+
+    /// Makes a group of the directory with these members, people or groups, and gives its object id.
+    pub fn add_group(&self, name: &str, members: &[&str]) -> String {
+        let mut state = self.shared.state();
+        let id = state.ids.guid();
+        let members = members.iter().map(|id| (*id).to_owned()).collect();
+        let group = (name.to_owned(), members);
+        state.directory.groups.insert(id.clone(), group);
+        id
+    }
+
+    /// Puts a person or group of the directory into a group of the directory.
+    pub fn join_group(&self, group: &str, member: &str) {
+        if let Some((_, members)) = self.shared.state().directory.groups.get_mut(group) {
+            members.push(member.to_owned());
+        }
+    }
+
+    /// Puts a sign-in name, as SharePoint writes it, into a group of the site, such as
+    /// `Matters Members`.
+    pub fn join_site_group(&self, name: &str, login: &str) {
+        let number = directory::site_group_number(name);
+        let mut state = self.shared.state();
+        let logins = state.directory.site_groups.entry(number).or_default();
+        logins.push(login.to_owned());
+    }
+
+    /// Takes every permission off an item's own list, and lets it inherit or not.
+    pub fn strip_permissions(&self, item: &str, inherits: bool) {
+        if let Some(item) = self.shared.state().items.get_mut(item) {
+            item.permissions.clear();
+            item.inherits = inherits;
+        }
+    }
+
+    /// Makes a library look like somebody's personal OneDrive.
+    pub fn set_personal(&self, drive: &str) {
+        if let Some(drive) = self.shared.state().drives.get_mut(drive) {
+            drive.personal = true;
+        }
+    }
+
+    /// How often an audit query is looked at before it has succeeded; two unless set.
+    pub fn set_audit_looks(&self, looks: u32) {
+        self.shared.state().audit.looks = looks;
+    }
+
     /// Where a message of the mailbox lies: a folder's id, `purges` while single-item recovery keeps
     /// it, `None` when it is gone.
     pub fn message_folder(&self, id: &str) -> Option<String> {
@@ -476,6 +535,8 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         people: BTreeMap::new(),
         mail: mail::Mailbox::new(MAILBOX),
         sent: Vec::new(),
+        directory: directory::Directory::default(),
+        audit: audit::AuditLog::default(),
         signer: rich::Signer::default(),
         outbox: Vec::new(),
         faults: Vec::new(),

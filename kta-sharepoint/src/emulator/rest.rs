@@ -62,6 +62,9 @@ fn api(state: &mut State, path: &str, call: &Call) -> Result<Reply, Refused> {
     if let Some(rest) = lower.strip_prefix("site/recyclebin") {
         return bin(state, None, rest, call);
     }
+    if let Some(rest) = lower.strip_prefix("web/sitegroups/getbyid(") {
+        return super::directory::site_group(state, rest);
+    }
     if let Some(rest) = lower.strip_prefix("web/getfilebyid(") {
         let (id, rest) = argument(rest)?;
         return file(state, &id, rest, call);

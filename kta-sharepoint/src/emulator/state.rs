@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) mail: super::mail::Mailbox,
     /// Messages handed to `sendMail`.
     pub(crate) sent: Vec<Value>,
+    pub(crate) directory: super::directory::Directory,
+    pub(crate) audit: super::audit::AuditLog,
     pub(crate) signer: super::rich::Signer,
     pub(crate) outbox: Vec<(String, Value)>,
     pub(crate) faults: Vec<Scripted>,
@@ -178,7 +180,11 @@ impl State {
             label: None,
             locked: false,
         };
+        let file = item.versions.is_some();
         self.items.insert(id.clone(), item);
+        if file {
+            self.log("FileUploaded", &id);
+        }
         self.notify(drive);
         id
     }
@@ -215,6 +221,7 @@ impl State {
             self.held.extend(held);
         }
         self.touch(id);
+        self.log("FileModified", id);
         Ok(())
     }
 
@@ -222,6 +229,7 @@ impl State {
     pub(crate) fn take(&mut self, id: &str) -> Vec<Item> {
         let mut taken = Vec::new();
         for each in self.subtree(id) {
+            self.log("FileDeleted", &each);
             let Some(item) = self.items.remove(&each) else {
                 continue;
             };
@@ -274,6 +282,7 @@ impl State {
             }
         }
         self.mail.sweep(now);
+        self.sweep_audit();
         self.uploads.retain(|_, upload| upload.expires > now);
         self.tokens
             .retain(|_, token| token.expires > now - TimeDelta::days(1));
