@@ -13,8 +13,10 @@ mod error;
 mod items;
 mod labels;
 mod mailbox;
+mod matters;
 mod names;
 mod notify;
+mod papers;
 mod permissions;
 mod quick_xor;
 mod reconcile;
@@ -26,12 +28,13 @@ mod versions;
 
 pub use access::{AccessFinding, Allowed, Reach, Way, judge};
 pub use audit::{AuditPlan, Interval, still};
-pub use config::{AppCredential, Config};
+pub use config::{AppCredential, Cloud, Config};
 pub use mailbox::{MailChanges, Mailbox, Notice, Opener, Protection, RawMessage};
 pub use names::Folder;
 pub use notify::{Answer, Hint, Kept, Receiver, Watch, WatchRequest};
 #[cfg(feature = "rich-notifications")]
 pub use notify::{Content, RichKeys, SigningKeys};
+pub use papers::Earlier;
 pub use quick_xor::QuickXor;
 pub use reconcile::{Finding, Known, Survey};
 pub use site::SharePoint;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 /// SharePoint REST of one site.
 #[derive(Clone, Debug)]
 pub(crate) struct Rest {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// One entry of the recycle bin.
@@ -140,10 +140,15 @@ impl SharePoint {
     pub(crate) fn rest(&self) -> Option<&Rest> {
         self.rest.as_ref()
     }
+
+    /// SharePoint REST as whoever destroys.
+    pub(crate) fn destroying_rest(&self) -> Option<&Rest> {
+        self.destroyer.as_ref()?.1.as_ref()
+    }
 }
 
 /// A 401 or 403 here has one usual reason, worth saying.
-fn closed(error: Error) -> Error {
+pub(crate) fn closed(error: Error) -> Error {
     match error.fault() {
         Some(fault) if fault.kind() == FaultKind::Misconfigured && fault.status().is_some() => {
             fault

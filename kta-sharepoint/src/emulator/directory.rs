@@ -14,6 +14,8 @@ pub(crate) struct Directory {
     pub(crate) groups: BTreeMap<String, (String, Vec<String>)>,
     /// Sign-in names of those in the site's groups, by the groups' numbers.
     pub(crate) site_groups: BTreeMap<u32, Vec<String>>,
+    /// Sign-in names that SharePoint has numbered.
+    numbered: Vec<String>,
 }
 
 /// `/groups/{id}/members` and `/groups/{id}/transitiveMembers`.
@@ -108,6 +110,85 @@ pub(crate) fn site_group(state: &State, rest: &str) -> Result<Reply, Refused> {
         })
         .collect();
     Ok(Reply::json(200, json!({ "value": value })))
+}
+
+/// `web/ensureuser`: the number of somebody the directory knows.
+pub(crate) fn ensure_user(state: &mut State, call: &Call) -> Result<Reply, Refused> {
+    let body = call.object()?;
+    let login = body.get("logonName").and_then(Value::as_str);
+    let login = login.ok_or_else(|| Refused::bad("logonName is missing"))?;
+    let name = login.rsplit('|').next().unwrap_or_default().to_owned();
+    if person(state, &name).is_none() {
+        return Err(Refused::not_found());
+    }
+    let numbered = &mut state.directory.numbered;
+    let at = numbered.iter().position(|known| *known == name);
+    let at = at.unwrap_or_else(|| {
+        numbered.push(name);
+        numbered.len() - 1
+    });
+    Ok(Reply::json(
+        200,
+        json!({ "Id": at + 10, "LoginName": login }),
+    ))
+}
+
+/// `…/breakroleinheritance(…)` and `…/roleassignments/addroleassignment(…)` of a library.
+pub(crate) fn roles(state: &mut State, root: &str, rest: &str) -> Result<Reply, Refused> {
+    if let Some(arguments) = rest.strip_prefix("/breakroleinheritance(") {
+        let keeps = arguments.contains("copyroleassignments=true");
+        let root = state.item_mut(root)?;
+        root.inherits = false;
+        if !keeps {
+            let of_site = |each: &super::state::Permission| {
+                matches!(each.people.first(), Some(super::state::Identity::Group(_)))
+            };
+            root.permissions.retain(|each| !of_site(each));
+        }
+        return Ok(Reply::empty(200));
+    }
+    let arguments = rest
+        .strip_prefix("/roleassignments/addroleassignment(principalid=")
+        .and_then(|rest| rest.trim_end_matches(')').split_once(",roledefid="));
+    let (principal, role) = arguments.ok_or_else(Refused::not_found)?;
+    let name = principal.parse::<usize>().ok().and_then(|number| {
+        state
+            .directory
+            .numbered
+            .get(number.checked_sub(10)?)
+            .cloned()
+    });
+    let name = name.ok_or_else(Refused::not_found)?;
+    let role = match role {
+        "1073741826" => "read",
+        "1073741827" => "write",
+        "1073741829" => "owner",
+        _ => return Err(Refused::not_found()),
+    };
+    let id = state
+        .people
+        .get(&name)
+        .cloned()
+        .ok_or_else(Refused::not_found)?;
+    let person = super::state::Identity::User { id, email: name };
+    let permission = super::state::Permission {
+        id: state.ids.guid(),
+        roles: vec![role.to_owned()],
+        link: None,
+        people: vec![person.clone()],
+        invited: None,
+        expires: None,
+    };
+    let root = state.item_mut(root)?;
+    match root
+        .permissions
+        .iter_mut()
+        .find(|each| each.people.first() == Some(&person))
+    {
+        Some(known) => known.roles = permission.roles,
+        None => root.permissions.push(permission),
+    }
+    Ok(Reply::empty(200))
 }
 
 fn missing() -> Refused {

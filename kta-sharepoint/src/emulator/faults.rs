@@ -58,6 +58,27 @@ pub struct Exchange {
     pub status: u16,
 }
 
+/// A whole exchange, for holding it against a specification.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// `graph`, `login` or `sharepoint`.
+    pub host: &'static str,
+    /// The method.
+    pub method: String,
+    /// Path and query as they came, percent-encoded.
+    pub target: String,
+    /// The request's headers, in lower case; of `authorization` only that it was there.
+    pub headers: Vec<(String, String)>,
+    /// The request's body.
+    pub body: bytes::Bytes,
+    /// The status.
+    pub status: u16,
+    /// The reply's headers.
+    pub reply_headers: Vec<(String, String)>,
+    /// The reply's body.
+    pub reply: bytes::Bytes,
+}
+
 /// The next `left` requests that match get `fault`.
 pub(crate) struct Scripted {
     pub(crate) method: String,

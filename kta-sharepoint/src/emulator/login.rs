@@ -94,7 +94,8 @@ fn token(state: &mut State, tenant: &str, call: &Call) -> Reply {
             "Grant type not supported.",
         );
     }
-    if field("client_id") != Some(state.settings.client_id.as_str()) {
+    let known = |id: &str| id == state.settings.client_id || state.applications.contains(id);
+    if !field("client_id").is_some_and(known) {
         return oauth(
             state,
             400,
@@ -249,8 +250,9 @@ fn assertion_holds(state: &State, tenant: &str, assertion: &str) -> bool {
         .is_ok_and(|bytes| bytes.len() >= 256);
     let algorithm = matches!(header["alg"].as_str(), Some("RS256" | "PS256"));
     let thumbprint = header["x5t#S256"].is_string() || header["x5t"].is_string();
-    let id = state.settings.client_id.as_str();
-    let party = claims["iss"].as_str() == Some(id) && claims["sub"].as_str() == Some(id);
+    let id = claims["iss"].as_str().unwrap_or_default();
+    let known = id == state.settings.client_id || state.applications.contains(id);
+    let party = known && claims["iss"].as_str() == Some(id) && claims["sub"].as_str() == Some(id);
     let ending = format!("/{tenant}/oauth2/v2.0/token");
     let audience = claims["aud"]
         .as_str()

@@ -45,7 +45,7 @@ mod subscriptions;
 mod upload;
 mod versions;
 
-pub use faults::{Exchange, Fault};
+pub use faults::{Exchange, Fault, Recorded};
 pub use inspect::{Holdings, Share};
 
 use bytes::Bytes;
@@ -80,6 +80,8 @@ pub struct Options {
     pub page_size: usize,
     /// Bytes the tenant stores in all; beyond it writes are answered 507.
     pub quota: u64,
+    /// Whether whole exchanges are kept for [`Emulator::recorded`]; bodies hold what a test puts in.
+    pub record: bool,
     /// Whether deleting an entry of the first recycle bin moves it to the second instead of ending it.
     pub bin_delete_moves_to_second_stage: bool,
 }
@@ -93,6 +95,7 @@ impl Default for Options {
             anonymous_links: true,
             page_size: 200,
             quota: 2 << 30,
+            record: false,
             bin_delete_moves_to_second_stage: false,
         }
     }
@@ -143,6 +146,7 @@ impl Emulator {
             anonymous_links: options.anonymous_links,
             page_size: options.page_size.clamp(1, 1000),
             quota: options.quota,
+            record: options.record,
             bin_delete_moves_to_second_stage: options.bin_delete_moves_to_second_stage,
         };
         let (tls, certificate) = tls()?;
@@ -429,6 +433,12 @@ impl Emulator {
         self.shared.state().audit.looks = looks;
     }
 
+    /// Registers another application, with the first one's secret.
+    pub fn add_application(&self, client_id: &str) {
+        let mut state = self.shared.state();
+        state.applications.insert(client_id.to_owned());
+    }
+
     /// Where a message of the mailbox lies: a folder's id, `purges` while single-item recovery keeps
     /// it, `None` when it is gone.
     pub fn message_folder(&self, id: &str) -> Option<String> {
@@ -452,6 +462,11 @@ impl Emulator {
     /// Makes every mail delta token given out so far answer 410.
     pub fn expire_mail_delta(&self) {
         self.shared.state().mail.era += 1;
+    }
+
+    /// Whole exchanges so far, oldest first; empty unless [`Options::record`] is set.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.shared.state().recorded.clone()
     }
 
     /// The requests served so far, oldest first; at most the last 100 000.
@@ -535,6 +550,8 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         people: BTreeMap::new(),
         mail: mail::Mailbox::new(MAILBOX),
         sent: Vec::new(),
+        applications: std::collections::BTreeSet::new(),
+        recorded: Vec::new(),
         directory: directory::Directory::default(),
         audit: audit::AuditLog::default(),
         signer: rich::Signer::default(),

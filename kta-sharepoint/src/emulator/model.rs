@@ -47,6 +47,8 @@ pub(crate) struct Item {
     pub(crate) inherits: bool,
     pub(crate) label: Option<Label>,
     pub(crate) locked: bool,
+    /// The content before it was checked out, while it is.
+    pub(crate) checked_out: Option<Vec<Version>>,
 }
 
 #[derive(Clone)]

@@ -62,6 +62,9 @@ fn api(state: &mut State, path: &str, call: &Call) -> Result<Reply, Refused> {
     if let Some(rest) = lower.strip_prefix("site/recyclebin") {
         return bin(state, None, rest, call);
     }
+    if lower == "web/ensureuser" && !get {
+        return super::directory::ensure_user(state, call);
+    }
     if let Some(rest) = lower.strip_prefix("web/sitegroups/getbyid(") {
         return super::directory::site_group(state, rest);
     }
@@ -210,6 +213,10 @@ fn list(state: &mut State, title: &str, rest: &str, call: &Call) -> Result<Reply
         .values_mut()
         .find(|drive| drive.title.to_lowercase() == title);
     let drive = drive.ok_or_else(Refused::not_found)?;
+    if call.method == "POST" && !rest.is_empty() {
+        let root = drive.root.clone();
+        return super::directory::roles(state, &root, rest);
+    }
     let merges = call
         .header("x-http-method")
         .is_some_and(|m| m.eq_ignore_ascii_case("MERGE"));

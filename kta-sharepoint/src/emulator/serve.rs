@@ -1,6 +1,6 @@
 //! Sockets: three hosts on three ports, each answering plain http and TLS on the same port.
 
-use super::faults::{Exchange, Fault, redact, strike};
+use super::faults::{Exchange, Fault, Recorded, redact, strike};
 use super::reply::{Body, Call, Refused, Reply};
 use super::state::State;
 use super::{finish, graph, login, rest, subscriptions};
@@ -137,12 +137,45 @@ async fn exchange(
         status: reply.as_ref().map_or(0, |reply| reply.status),
     });
     let (status, headers, bytes) = reply.ok_or(Cut)?.into_bytes();
+    if shared.state().settings.record {
+        let recorded = recorded(host, &call, &target, (status, &headers, &bytes));
+        shared.state().recorded.push(recorded);
+    }
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);
     }
     let payload = Payload::new(bytes, fault == Some(Fault::TruncatedBody));
     response.body(payload).map_err(|_| Cut)
+}
+
+fn recorded(
+    host: Host,
+    call: &Call,
+    target: &str,
+    (status, headers, bytes): (u16, &[(&'static str, String)], &Bytes),
+) -> Recorded {
+    let of_request = call.headers.iter().map(|(name, value)| {
+        let secret = *name == hyper::header::AUTHORIZATION;
+        let value = value.to_str().unwrap_or_default();
+        (
+            name.to_string(),
+            if secret { "set" } else { value }.to_owned(),
+        )
+    });
+    Recorded {
+        host: host.name(),
+        method: call.method.clone(),
+        target: target.to_owned(),
+        headers: of_request.collect(),
+        body: call.body.clone(),
+        status,
+        reply_headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
+        reply: bytes.clone(),
+    }
 }
 
 async fn turn(host: Host, call: &Call, shared: &Arc<Shared>) -> Reply {

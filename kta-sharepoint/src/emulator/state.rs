@@ -33,6 +33,9 @@ pub(crate) struct State {
     pub(crate) sent: Vec<Value>,
     pub(crate) directory: super::directory::Directory,
     pub(crate) audit: super::audit::AuditLog,
+    pub(crate) recorded: Vec<super::faults::Recorded>,
+    /// Further applications, with the first one's secret.
+    pub(crate) applications: BTreeSet<String>,
     pub(crate) signer: super::rich::Signer,
     pub(crate) outbox: Vec<(String, Value)>,
     pub(crate) faults: Vec<Scripted>,
@@ -57,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) anonymous_links: bool,
     pub(crate) page_size: usize,
     pub(crate) quota: u64,
+    pub(crate) record: bool,
     pub(crate) bin_delete_moves_to_second_stage: bool,
 }
 
@@ -179,6 +183,7 @@ impl State {
             inherits: true,
             label: None,
             locked: false,
+            checked_out: None,
         };
         let file = item.versions.is_some();
         self.items.insert(id.clone(), item);
@@ -311,6 +316,7 @@ impl State {
             inherits: true,
             label: None,
             locked: false,
+            checked_out: None,
         };
         let directory = format!(
             "{}/PreservationHoldLibrary",
