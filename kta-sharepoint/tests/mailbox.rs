@@ -347,6 +347,9 @@ async fn an_address_that_does_not_echo_gets_no_subscription() {
     let request = watch_request("http://127.0.0.1:9/nobody");
     let refused = mailbox.watch(&request, &permit).await;
     assert_eq!(fault(refused), FaultKind::Misconfigured);
+    let plain = watch_request("http://kta.example/notify");
+    let refused = mailbox.watch(&plain, &permit).await;
+    assert_eq!(code(refused), Code::NetPlain);
 }
 
 /// What comes along with a notification.

@@ -53,8 +53,8 @@ impl SharePoint {
     /// subscription with a new end.
     ///
     /// # Errors
-    /// `ACL-DENY` without a permit to manage; a `Misconfigured` fault when Graph does not get its
-    /// validation echoed, refuses the length, or is asked to send a library's content along.
+    /// `ACL-DENY` without a permit to manage; `NET-PLAIN` for an address without TLS that is not on this
+    /// machine; a `Misconfigured` fault when Graph does not get its validation echoed, refuses the length, or is asked to send a library's content along.
     pub async fn watch(&self, request: &WatchRequest, permit: &Permit<'_>) -> Result<Watch> {
         permit.require_act(WATCH_ACTS)?;
         if request.content_for.is_some() {
@@ -186,6 +186,16 @@ async fn watch(
     request: &WatchRequest,
     now: Timestamp,
 ) -> Result<Watch> {
+    for address in [&request.notify, &request.lifecycle] {
+        // https, or plain http to this machine: what Graph posts is read on the way otherwise.
+        let url = kta_http::Url::parse(address);
+        let url = url.map_err(|_| {
+            WATCH
+                .fault(FaultKind::Misconfigured)
+                .because("not an address")
+        })?;
+        kta_http::Origin::parse(&url.origin().ascii_serialization(), Port::Documents)?;
+    }
     let until = now + request.lasts;
     // A subscription whose making was not heard of is there all the same: it is looked for first.
     let url = graph.url(&["subscriptions"])?;
