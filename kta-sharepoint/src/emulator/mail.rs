@@ -6,7 +6,7 @@ use super::state::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The tenant's one mailbox.
@@ -317,7 +317,8 @@ fn changes(state: &State, folder: &str, call: &Call) -> Result<Reply, Refused> {
 
 fn relocate(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     let body = call.object()?;
-    let to = body.get("destinationId").and_then(Value::as_str);
+    let to = named(&body, "destinationId");
+    let to = to.and_then(Value::as_str);
     let to = to.ok_or_else(|| Refused::bad("destinationId is missing"))?;
     let to = state.mail.folder(to)?;
     // Without immutable ids a move gives the message another id, and old ids are lost.
@@ -347,12 +348,7 @@ fn send(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         (Bytes::from(mime), json!({}), true)
     } else {
         let body = call.object()?;
-        let named = |wanted: &str| {
-            body.iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
-                .map(|(_, value)| value.clone())
-        };
-        let message = named("message").filter(Value::is_object);
+        let message = named(&body, "message").filter(|message| message.is_object());
         let message = message.ok_or_else(|| Refused::bad("message is missing"))?;
         let to = message["toRecipients"].as_array().is_some_and(|list| {
             let address = |each: &Value| each["emailAddress"]["address"].as_str().is_some();
@@ -379,8 +375,8 @@ fn send(state: &mut State, call: &Call) -> Result<Reply, Refused> {
                 ));
             }
         }
-        let keep = named("saveToSentItems").and_then(|keep| keep.as_bool());
-        (Bytes::new(), message, keep.unwrap_or(true))
+        let keep = named(&body, "saveToSentItems").and_then(Value::as_bool);
+        (Bytes::new(), message.clone(), keep.unwrap_or(true))
     };
     let (now, id) = (state.now(), state.ids.secret("AAkALg"));
     state.mail.changes += 1;
@@ -397,6 +393,14 @@ fn send(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         state.mail.messages.insert(id, message);
     }
     Ok(Reply::empty(202))
+}
+
+/// An action's parameter: their names are compared without case, and Microsoft's own client begins them
+/// with a capital.
+fn named<'b>(body: &'b Map<String, Value>, wanted: &str) -> Option<&'b Value> {
+    body.iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
+        .map(|(_, value)| value)
 }
 
 fn render(message: &Message) -> Value {
