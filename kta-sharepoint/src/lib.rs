@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod baseline;
 mod batch;
 mod client;
 mod config;
@@ -28,6 +29,7 @@ mod versions;
 
 pub use access::{AccessFinding, Allowed, Reach, Way, judge};
 pub use audit::{AuditPlan, Interval, still};
+pub use baseline::{Baseline, Drift, Settings};
 pub use config::{AppCredential, Cloud, Config};
 pub use mailbox::{MailChanges, Mailbox, Notice, Opener, Protection, RawMessage};
 pub use names::Folder;

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub enum Fault {
     /// The request takes effect, then the connection closes without an answer.
     DropAfterEffect,
+    /// The request takes effect; the answer comes in sixteen parts with this long before each.
+    Drip(Duration),
     /// The connection closes without an answer and nothing happens.
     DropBeforeEffect,
     /// Nothing happens; the answer is a redirect to this address.
@@ -23,6 +25,8 @@ pub enum Fault {
     },
     /// The request takes effect; the answer breaks off half-way through its body.
     TruncatedBody,
+    /// The request takes effect; the answer is an HTML page with the same status.
+    WrongType,
 }
 
 impl Fault {

@@ -136,7 +136,12 @@ async fn exchange(
         authorized: call.headers.contains_key("authorization"),
         status: reply.as_ref().map_or(0, |reply| reply.status),
     });
-    let (status, headers, bytes) = reply.ok_or(Cut)?.into_bytes();
+    let (status, mut headers, mut bytes) = reply.ok_or(Cut)?.into_bytes();
+    if fault == Some(Fault::WrongType) && !bytes.is_empty() {
+        headers.retain(|(name, _)| *name != "content-type");
+        headers.push(("content-type", "text/html; charset=utf-8".to_owned()));
+        bytes = Bytes::from_static(b"<html><body>Sign in</body></html>");
+    }
     if shared.state().settings.record {
         let recorded = recorded(host, &call, &target, (status, &headers, &bytes));
         shared.state().recorded.push(recorded);
@@ -145,7 +150,7 @@ async fn exchange(
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    let payload = Payload::new(bytes, fault == Some(Fault::TruncatedBody));
+    let payload = Payload::new(bytes, fault.as_ref());
     response.body(payload).map_err(|_| Cut)
 }
 
@@ -318,25 +323,39 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// A body in one frame, or half of one and then a broken connection.
+/// A body in one frame; or half of one and then a broken connection; or drop by drop.
 pub(crate) struct Payload {
-    bytes: Option<Bytes>,
-    length: u64,
+    bytes: Bytes,
+    left: u64,
+    step: usize,
     cut: bool,
+    pause: Option<Duration>,
+    waiting: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Payload {
-    fn new(bytes: Bytes, cut: bool) -> Self {
-        let length = bytes.len() as u64;
+    fn new(bytes: Bytes, fault: Option<&Fault>) -> Self {
+        let (left, cut) = (bytes.len() as u64, fault == Some(&Fault::TruncatedBody));
         let bytes = if cut {
             bytes.slice(..bytes.len() / 2)
         } else {
             bytes
         };
+        let pause = match fault {
+            Some(Fault::Drip(pause)) => Some(*pause),
+            _ => None,
+        };
+        let step = match pause {
+            Some(_) => bytes.len().div_ceil(16).max(1),
+            None => usize::MAX,
+        };
         Self {
-            bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
-            length,
+            bytes,
+            left,
+            step,
             cut,
+            pause,
+            waiting: None,
         }
     }
 }
@@ -347,21 +366,32 @@ impl hyper::body::Body for Payload {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.bytes.take() {
-            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None if self.cut => Poll::Ready(Some(Err(Cut))),
-            None => Poll::Ready(None),
+        if self.bytes.is_empty() {
+            return Poll::Ready(self.cut.then_some(Err(Cut)));
         }
+        if let Some(pause) = self.pause {
+            let waiting = self
+                .waiting
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+            if waiting.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.waiting = None;
+        }
+        let some = self.step.min(self.bytes.len());
+        let some = self.bytes.split_to(some);
+        self.left -= some.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(some))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none() && !self.cut
+        self.bytes.is_empty() && !self.cut
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length)
+        SizeHint::with_exact(self.left)
     }
 }
 
