@@ -114,7 +114,11 @@ impl SharePoint {
         let mut directory = Directory::new(self);
         for some in files.chunks(TEN) {
             let answers = self.details(some).await?;
-            for (item, (versions, permissions)) in some.iter().zip(answers) {
+            for (item, answer) in some.iter().zip(answers) {
+                // Gone since the page was read: whether it is lost is asked by its path below.
+                let Some((versions, permissions)) = answer else {
+                    continue;
+                };
                 let place = Locator::new(item.id.as_str())
                     .map_err(|_| SURVEY.fault(FaultKind::Protocol).because("not an id"))?;
                 let folder = item
@@ -163,11 +167,14 @@ impl SharePoint {
                 }
             }
         }
-        let lost: Vec<DocumentId> = by_id
-            .keys()
-            .filter(|id| !seen.contains(*id))
-            .copied()
-            .collect();
+        let mut lost: Vec<DocumentId> = Vec::new();
+        for (id, known) in by_id.iter().filter(|(id, _)| !seen.contains(*id)) {
+            // The feed shows what was just stored after a while only.
+            let path = self.path(known.matter, *id);
+            if self.item_at(SURVEY, &path).await?.is_none() {
+                lost.push(*id);
+            }
+        }
         let binned = self.binned(&lost).await?;
         survey
             .findings
@@ -237,8 +244,8 @@ impl SharePoint {
         Err(fault.because("the library has no end").into())
     }
 
-    /// Versions and permissions of these items.
-    async fn details(&self, items: &[&Item]) -> Result<Vec<(BTreeSet<Label>, Vec<Permission>)>> {
+    /// Versions and permissions of these items; `None` for one that is gone.
+    async fn details(&self, items: &[&Item]) -> Result<Vec<Option<Details>>> {
         let paths: Vec<Vec<String>> = items
             .iter()
             .flat_map(|item| ["versions", "permissions"].map(|tail| self.by_id(&item.id, &[tail])))
@@ -252,8 +259,7 @@ impl SharePoint {
                 break; // a batch gives an answer for each path
             };
             if versions.status == 404 || permissions.status == 404 {
-                // Gone between the page and now: the next walk tells.
-                all.push((BTreeSet::new(), Vec::new()));
+                all.push(None);
                 continue;
             }
             let versions = match paged(&versions.value) {
@@ -273,7 +279,7 @@ impl SharePoint {
                 false => return Err(permissions.unexpected(SURVEY)),
             };
             let versions = versions.into_iter().map(|version| version.id).collect();
-            all.push((versions, permissions));
+            all.push(Some((versions, permissions)));
         }
         Ok(all)
     }
@@ -307,6 +313,9 @@ fn is_below(tree: &BTreeMap<String, Item>, item: &Item, folder: &[String]) -> bo
 fn paged(value: &serde_json::Value) -> bool {
     value.get("@odata.nextLink").is_some()
 }
+
+/// The names of a file's versions, and its permissions.
+type Details = (BTreeSet<Label>, Vec<Permission>);
 
 #[derive(Deserialize)]
 struct Page {

@@ -2,6 +2,8 @@
 #![cfg(feature = "emulator")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/certificate.rs"]
+mod certificate;
 #[path = "support/house.rs"]
 mod house;
 #[path = "support/letters.rs"]
@@ -354,22 +356,9 @@ async fn an_address_that_does_not_echo_gets_no_subscription() {
 
 /// What comes along with a notification.
 mod content {
+    use super::certificate::certificate;
     use super::*;
-    use aws_lc_rs::encoding::AsDer as _;
-    use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
     use kta_sharepoint::{RichKeys, SigningKeys};
-
-    /// An RSA key and a certificate of it, made for this run.
-    fn certificate() -> (Vec<u8>, Vec<u8>) {
-        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
-        let key = key.as_der().unwrap().as_ref().to_vec();
-        let pkcs8 = rustls::pki_types::PrivatePkcs8KeyDer::from(key.clone());
-        let pair =
-            rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &rcgen::PKCS_RSA_SHA256).unwrap();
-        let params = rcgen::CertificateParams::new(vec!["kta.example".to_owned()]).unwrap();
-        let certificate = params.self_signed(&pair).unwrap();
-        (key, certificate.der().to_vec())
-    }
 
     async fn signers(emulator: &Emulator, application: &str) -> SigningKeys {
         let url = format!("{}/common/discovery/v2.0/keys", emulator.login_url());
@@ -422,7 +411,7 @@ mod content {
                 .contents
                 .is_empty()
         );
-        let (stranger, _) = super::content::certificate();
+        let (stranger, _) = super::certificate::certificate();
         let strange = RichKeys::new().with("cert-1", &stranger).unwrap();
         let strange = receiver(strange, signers(&bench.emulator, client).await);
         assert!(strange.answer("", &post, now).contents.is_empty());

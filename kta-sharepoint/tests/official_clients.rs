@@ -1,5 +1,5 @@
-//! Microsoft's own clients, `msal` and `msgraph-sdk` from their package registry, work against the
-//! emulator as they come.
+//! Microsoft's own clients, `msal` and `msgraph-sdk`, and the much used `office365-rest-python-client`, from
+//! their package registry, work against the emulator as they come.
 #![cfg(feature = "emulator")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,13 +10,8 @@ use std::process::{Command, Stdio};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn microsofts_own_clients_work_against_the_emulator_unpatched() {
-    let python = match tokio::task::spawn_blocking(python).await.expect("no panic") {
-        Ok(python) => python,
-        Err(reason) => {
-            println!("skipped: {reason}");
-            return;
-        }
-    };
+    let python = tokio::task::spawn_blocking(python).await.expect("no panic");
+    let python = python.unwrap_or_else(|reason| panic!("the clients cannot be had: {reason}"));
     let emulator = Emulator::start(Options::default()).await.unwrap();
     let person = emulator.add_person("invented.person@firm.example", false);
     let inner = emulator.add_group("inner", &[&person]);

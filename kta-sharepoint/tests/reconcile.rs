@@ -28,7 +28,11 @@ struct Scene {
 impl Scene {
     /// Files of the desk's matter, known as they are, and nobody let in.
     async fn of(count: usize) -> Self {
-        let house = House::open().await;
+        Self::with(count, Options::default()).await
+    }
+
+    async fn with(count: usize, options: Options) -> Self {
+        let house = House::with(options).await;
         let mut files = Vec::new();
         for n in 0..count {
             let bytes = format!("invented paper {n}");
@@ -381,6 +385,33 @@ async fn a_throttled_part_of_a_batch_is_asked_again_and_no_half_survey_is_given(
         .survey(&scene.known, &scene.allowed, &permit)
         .await;
     assert_eq!(fault(half), FaultKind::Misconfigured);
+}
+
+#[tokio::test]
+async fn what_the_feed_does_not_show_yet_is_not_called_deleted() {
+    let mut options = Options::default();
+    options.lag = chrono::TimeDelta::minutes(5);
+    let mut scene = Scene::with(2, options).await;
+    let early = scene.survey().await;
+    assert_eq!((early.files, early.findings), (0, vec![]));
+    scene.house.emulator.advance(chrono::TimeDelta::minutes(6));
+    assert_eq!(scene.survey().await.files, 2);
+    // And what the feed still shows although it is gone is not called trimmed.
+    scene
+        .graph("DELETE", &scene.path(0, ""), &Value::Null)
+        .await;
+    let document = scene.files[0].0.id;
+    let recoverable = true;
+    assert_eq!(
+        scene.survey().await.findings,
+        [Finding::Deleted {
+            document,
+            recoverable
+        }]
+    );
+    scene.known.clear();
+    scene.house.emulator.advance(chrono::TimeDelta::minutes(6));
+    assert_eq!(scene.survey().await.files, 1);
 }
 
 #[tokio::test]

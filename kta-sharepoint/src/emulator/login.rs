@@ -233,7 +233,7 @@ fn audience(state: &State, scope: &str) -> Option<Audience> {
 
 /// The form of a client assertion: algorithm, thumbprint, audience, issuer, lifetime.
 ///
-/// The signature itself is not verified: the emulator knows no certificates.
+/// The signature is verified once a certificate is registered; before that any is taken.
 fn assertion_holds(state: &State, tenant: &str, assertion: &str) -> bool {
     let parts: Vec<&str> = assertion.split('.').collect();
     let [header, claims, signature] = parts.as_slice() else {
@@ -262,7 +262,9 @@ fn assertion_holds(state: &State, tenant: &str, assertion: &str) -> bool {
         .as_f64()
         .is_some_and(|exp| exp > now && exp < now + 86_400.0);
     let unique = claims["jti"].as_str().is_some_and(|jti| !jti.is_empty());
-    signed && algorithm && thumbprint && party && audience && alive && unique
+    let verified = state.certificates.is_empty()
+        || super::rich::signed_by(&state.certificates, assertion, header["alg"].as_str());
+    verified && signed && algorithm && thumbprint && party && audience && alive && unique
 }
 
 fn oauth(state: &State, status: u16, error: &str, code: u32, message: &str) -> Reply {

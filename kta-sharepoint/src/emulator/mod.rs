@@ -14,8 +14,8 @@
 //!                          one lock, one turn a request, one State
 //! ```
 //!
-//! Not emulated: copy, check-out, thumbnails, search, sensitivity labels, mail, audit log queries; a
-//! client assertion's signature; throttling that nobody scripted; delay before a change is visible.
+//! Not emulated: copy, thumbnails, search, sensitivity labels, calendars, mail flow; a
+//! client assertion's signature before a certificate is registered; throttling that nobody scripted; delay elsewhere than in the delta feed.
 //! Looser than life: by default SharePoint REST also accepts tokens got with a client secret, see
 //! [`Options::certificate_only_rest`].
 
@@ -80,6 +80,8 @@ pub struct Options {
     pub page_size: usize,
     /// Bytes the tenant stores in all; beyond it writes are answered 507.
     pub quota: u64,
+    /// How long a change takes until the delta feed shows it.
+    pub lag: TimeDelta,
     /// Whether whole exchanges are kept for [`Emulator::recorded`]; bodies hold what a test puts in.
     pub record: bool,
     /// Whether deleting an entry of the first recycle bin moves it to the second instead of ending it.
@@ -96,6 +98,7 @@ impl Default for Options {
             page_size: 200,
             quota: 2 << 30,
             record: false,
+            lag: TimeDelta::zero(),
             bin_delete_moves_to_second_stage: false,
         }
     }
@@ -147,6 +150,7 @@ impl Emulator {
             page_size: options.page_size.clamp(1, 1000),
             quota: options.quota,
             record: options.record,
+            lag: options.lag,
             bin_delete_moves_to_second_stage: options.bin_delete_moves_to_second_stage,
         };
         let (tls, certificate) = tls()?;
@@ -433,6 +437,12 @@ impl Emulator {
         self.shared.state().audit.looks = looks;
     }
 
+    /// Registers a certificate, in DER, as the applications': from now on an assertion must be signed by a
+    /// registered one's key.
+    pub fn register_certificate(&self, der: &[u8]) {
+        self.shared.state().certificates.push(der.to_vec());
+    }
+
     /// Registers another application, with the first one's secret.
     pub fn add_application(&self, client_id: &str) {
         let mut state = self.shared.state();
@@ -550,6 +560,7 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         people: BTreeMap::new(),
         mail: mail::Mailbox::new(MAILBOX),
         sent: Vec::new(),
+        certificates: Vec::new(),
         applications: std::collections::BTreeSet::new(),
         recorded: Vec::new(),
         directory: directory::Directory::default(),
@@ -559,6 +570,7 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         faults: Vec::new(),
         journal: Vec::new(),
         sequence: 0,
+        changed: Vec::new(),
         delta_era: 0,
     }
 }

@@ -149,7 +149,7 @@ fn restore(state: &mut State, at: usize) -> Result<Reply, Refused> {
     }
     state.bin.remove(at);
     for mut item in entry.items {
-        state.sequence += 1;
+        state.count();
         item.sequence = state.sequence;
         state.graves.remove(&item.id);
         state.items.insert(item.id.clone(), item);

@@ -8,7 +8,10 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{
     KeyPair, KeySize, OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey,
 };
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RSA_PSS_2048_8192_SHA256,
+    UnparsedPublicKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -103,6 +106,32 @@ pub(crate) fn public_key(certificate: &str) -> Option<OaepPublicEncryptingKey> {
     let info = info.subject_public_key_info();
     let key = PublicEncryptingKey::from_der(info.as_ref()).ok()?;
     OaepPublicEncryptingKey::new(key).ok()
+}
+
+/// Whether one of these certificates' keys signed an assertion (RFC 7515).
+pub(crate) fn signed_by(
+    certificates: &[Vec<u8>],
+    assertion: &str,
+    algorithm: Option<&str>,
+) -> bool {
+    let Some((message, signature)) = assertion.rsplit_once('.') else {
+        return false;
+    };
+    let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else {
+        return false;
+    };
+    let parameters = match algorithm {
+        Some("PS256") => &RSA_PSS_2048_8192_SHA256,
+        _ => &RSA_PKCS1_2048_8192_SHA256,
+    };
+    certificates.iter().any(|der| {
+        let der = CertificateDer::from(der.as_slice());
+        ParsedCertificate::try_from(&der).is_ok_and(|parsed| {
+            let info = parsed.subject_public_key_info();
+            let key = UnparsedPublicKey::new(parameters, info.as_ref());
+            key.verify(message.as_bytes(), &signature).is_ok()
+        })
+    })
 }
 
 /// The two numbers of an `RSAPublicKey` (RFC 8017, A.1.1) without their leading zeros.
