@@ -227,6 +227,44 @@ impl Client {
     }
 }
 
+impl Client {
+    /// A part of the bytes behind such an address.
+    pub(crate) async fn download_part(
+        &self,
+        call: Call,
+        url: Url,
+        range: std::ops::Range<u64>,
+    ) -> Result<ContentStream> {
+        let wanted = format!("bytes={}-{}", range.start, range.end - 1);
+        let open = || async {
+            let first = Request::get(call, url.clone()).header("range", &wanted);
+            let reply = self.http.send_as(first, &self.tokens).await?;
+            let reply = match (reply.status(), reply.redirect()) {
+                (302 | 301 | 307 | 308, Some(target)) => {
+                    let second = Request::get(call, target.clone()).header("range", &wanted);
+                    self.http.send(second.presigned()).await?
+                }
+                _ => reply,
+            };
+            match reply.status() {
+                206 => Ok(reply),
+                // The whole instead of a part would be taken for the part.
+                200 => Err(call
+                    .fault(FaultKind::Unsupported)
+                    .because("the library gives no parts")
+                    .into()),
+                status if is_passing(status) => Err(reply.fault().into()),
+                status => {
+                    let body = reply.bytes(ERROR_LIMIT).await.unwrap_or_default();
+                    Err(error::unexpected(call, status, &error::code(&body)))
+                }
+            }
+        };
+        let reply = self.retry.repeatable(open).await?;
+        reply.stream(range.end - range.start)
+    }
+}
+
 impl Answer {
     /// The body as `T`.
     pub(crate) fn parse<T: DeserializeOwned>(self, call: Call) -> Result<T> {

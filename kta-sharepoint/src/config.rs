@@ -1,7 +1,7 @@
 //! Which tenant, which site, which library, and as whom.
 
 use crate::names::Folder;
-use kta_core::{Port, Result};
+use kta_core::{Code, Port, Result};
 use kta_http::{Limits, Origin, Roots};
 use secrecy::{SecretBox, SecretString};
 use std::fmt;
@@ -28,6 +28,7 @@ pub struct Config {
     pub(crate) tenant: String,
     pub(crate) client_id: String,
     pub(crate) credential: AppCredential,
+    pub(crate) destroyer: Destroyer,
     pub(crate) site: String,
     pub(crate) library: Option<String>,
     pub(crate) folder: Folder,
@@ -43,7 +44,9 @@ impl Config {
     /// `graph` and `login` are scheme, host and port, no path; `site` is Graph's id of the site.
     ///
     /// # Errors
-    /// What [`Origin::parse`] refuses: `NET-PLAIN`, `NET-TOKEN-LEAK`, or a `Misconfigured` fault.
+    /// What [`Origin::parse`] refuses: `NET-PLAIN`, `NET-TOKEN-LEAK`, or a `Misconfigured` fault; and
+    /// `NET-HOST` for hosts that are no cloud of Microsoft's, or not of one and the same (two hosts of plain
+    /// `http` on this machine are an emulator's).
     pub fn new(
         graph: &str,
         login: &str,
@@ -52,12 +55,22 @@ impl Config {
         credential: AppCredential,
         site: impl Into<String>,
     ) -> Result<Self> {
+        let graph = Origin::parse(graph, Port::Documents)?;
+        let login = Origin::parse(login, Port::Documents)?;
+        // A token of one cloud means nothing in another, and to a stranger's host it means everything.
+        let emulated = [&graph, &login]
+            .iter()
+            .all(|host| host.as_str().starts_with("http://"));
+        if !emulated && Cloud::of(&graph, &login).is_none() {
+            return Err(Code::NetHost.into());
+        }
         Ok(Self {
-            graph: Origin::parse(graph, Port::Documents)?,
-            login: Origin::parse(login, Port::Documents)?,
+            graph,
+            login,
             tenant: tenant.into(),
             client_id: client_id.into(),
             credential,
+            destroyer: Destroyer::Same,
             site: site.into(),
             library: None,
             folder: Folder::root(),
@@ -65,6 +78,40 @@ impl Config {
             roots: Roots::System,
             limits: Limits::default(),
         })
+    }
+
+    /// The same as [`new`](Self::new) with the hosts of this cloud.
+    ///
+    /// # Errors
+    /// None in practice: the hosts are well formed.
+    pub fn cloud(
+        cloud: Cloud,
+        tenant: impl Into<String>,
+        client_id: impl Into<String>,
+        credential: AppCredential,
+        site: impl Into<String>,
+    ) -> Result<Self> {
+        let (graph, login, _) = cloud.hosts();
+        Self::new(graph, login, tenant, client_id, credential, site)
+    }
+
+    /// The same destroying by an application of its own, whose right to delete the working application
+    /// then does not need: Graph's least permission to delete reaches every site of the tenant.
+    #[must_use]
+    pub fn destroying_as(
+        mut self,
+        client_id: impl Into<String>,
+        credential: AppCredential,
+    ) -> Self {
+        self.destroyer = Destroyer::Own(client_id.into(), credential);
+        self
+    }
+
+    /// The same destroying nothing: `erase` is then `Unsupported`, and probes work as ever.
+    #[must_use]
+    pub fn without_destruction(mut self) -> Self {
+        self.destroyer = Destroyer::Off;
+        self
     }
 
     /// The same with another library of the site, by Graph's id of its drive.
@@ -106,6 +153,65 @@ impl Config {
     }
 }
 
+/// As whom destruction is done.
+#[derive(Clone, Debug)]
+pub(crate) enum Destroyer {
+    Off,
+    Own(String, AppCredential),
+    Same,
+}
+
+/// Microsoft's clouds. A tenant is in one; tokens, hosts and domains of another are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloud {
+    /// Operated by 21Vianet.
+    China,
+    /// US Government, DoD (L5).
+    UsDod,
+    /// US Government, GCC High (L4).
+    UsHigh,
+    /// Everywhere else, US Government GCC among it.
+    Worldwide,
+}
+
+impl Cloud {
+    const ALL: [Self; 4] = [Self::China, Self::UsDod, Self::UsHigh, Self::Worldwide];
+
+    /// Graph's host, the login host, and the domains of SharePoint.
+    pub(crate) const fn hosts(self) -> (&'static str, &'static str, &'static [&'static str]) {
+        match self {
+            Self::China => (
+                "https://microsoftgraph.chinacloudapi.cn",
+                "https://login.chinacloudapi.cn",
+                &[".sharepoint.cn"],
+            ),
+            Self::UsDod => (
+                "https://dod-graph.microsoft.us",
+                "https://login.microsoftonline.us",
+                &[".dps.mil", ".sharepoint-mil.us"],
+            ),
+            Self::UsHigh => (
+                "https://graph.microsoft.us",
+                "https://login.microsoftonline.us",
+                &[".sharepoint.us"],
+            ),
+            Self::Worldwide => (
+                "https://graph.microsoft.com",
+                "https://login.microsoftonline.com",
+                &[".sharepoint.com"],
+            ),
+        }
+    }
+
+    /// The cloud these two hosts are of.
+    pub(crate) fn of(graph: &Origin, login: &Origin) -> Option<Self> {
+        Self::ALL.into_iter().find(|cloud| {
+            let (graphs, logins, _) = cloud.hosts();
+            graph.as_str() == graphs && login.as_str() == logins
+        })
+    }
+}
+
 /// How the application proves who it is.
 #[derive(Clone)]
 pub struct AppCredential(pub(crate) Proof);
@@ -140,5 +246,47 @@ impl fmt::Debug for AppCredential {
             Proof::Certificate { .. } => "AppCredential(certificate ..)",
             Proof::Secret(_) => "AppCredential(secret ..)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(graph: &str, login: &str) -> Result<Config> {
+        let credential = AppCredential::secret("invented".into());
+        Config::new(graph, login, "tenant", "client", credential, "site")
+    }
+
+    #[test]
+    fn hosts_of_two_clouds_and_of_strangers_are_refused() {
+        for cloud in Cloud::ALL {
+            let (graph, login, _) = cloud.hosts();
+            let made = config(graph, login).unwrap();
+            assert_eq!(Cloud::of(&made.graph, &made.login), Some(cloud));
+        }
+        for (graph, login) in [
+            (
+                "https://graph.microsoft.us",
+                "https://login.microsoftonline.com",
+            ),
+            ("https://graph.microsoft.com", "https://login.example"),
+            (
+                "https://graph.microsoft.com.example",
+                "https://login.microsoftonline.com",
+            ),
+            ("https://graph.microsoft.com", "http://127.0.0.1:9"),
+            (
+                "https://graph.microsoft.com:8443",
+                "https://login.microsoftonline.com",
+            ),
+        ] {
+            let refused = config(graph, login).unwrap_err();
+            assert_eq!(
+                refused.refusal().unwrap().code(),
+                Code::NetHost,
+                "{graph} {login}"
+            );
+        }
     }
 }

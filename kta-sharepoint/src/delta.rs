@@ -71,7 +71,7 @@ impl SharePoint {
 
     /// A continuation address. Graph writes its place in the feed as the query `token=…`; the same
     /// place may be written `delta(token='…')`, and so no parameter named like a credential is sent.
-    fn page_url(&self, text: &str) -> Result<Url> {
+    pub(crate) fn page_url(&self, text: &str) -> Result<Url> {
         let url = self.graph.own_url(INVENTORY, text)?;
         let token = url
             .query_pairs()

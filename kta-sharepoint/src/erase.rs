@@ -11,6 +11,7 @@
 //! The probe asks by other ways than the erasure went: by path as well as by id, the lists of both bin
 //! stages, and the Preservation Hold library, whose copies nothing here can remove.
 
+use crate::client::Client;
 use crate::items::Item;
 use crate::recycle_bin::{Entry, Rest};
 use crate::{SharePoint, names};
@@ -40,6 +41,12 @@ impl Erase for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<Erased> {
         placement.admit(&crate::SYSTEM, Act::Destroy, permit)?;
+        let off = || {
+            ERASE
+                .fault(FaultKind::Unsupported)
+                .because("destruction is switched off")
+        };
+        let (destroying, bins) = self.destroyer.as_ref().ok_or_else(off)?;
         let document = document(placement)?;
         let mut steps = Vec::new();
         let mut window = None;
@@ -51,16 +58,16 @@ impl Erase for SharePoint {
             }
             self.withdraw_all(&item).await?;
             steps.push(Label::fixed("shares.withdraw"));
-            if self.delete_for_good(&item).await? {
+            if self.delete_for_good(destroying, &item).await? {
                 steps.push(Label::fixed("file.permanent_delete"));
             } else {
                 steps.push(Label::fixed("file.delete"));
-                if self.rest().is_none() {
+                if bins.is_none() {
                     window = Some(permit.now() + TimeDelta::days(BIN_DAYS));
                 }
             }
         }
-        if let Some(rest) = self.rest() {
+        if let Some(rest) = bins {
             let ended = end_entries(rest, &names::file(document)).await?;
             if ended > 0 {
                 steps.push(Label::fixed("recycle_bin.delete"));
@@ -167,12 +174,9 @@ impl SharePoint {
     }
 
     /// Deletes past the recycle bin; where that is not offered, into it. Tells which it was.
-    async fn delete_for_good(&self, item: &Item) -> Result<bool> {
-        let url = self
-            .graph
-            .url(&self.by_id(&item.id, &["permanentDelete"]))?;
-        let answer = self
-            .graph
+    async fn delete_for_good(&self, graph: &Client, item: &Item) -> Result<bool> {
+        let url = graph.url(&self.by_id(&item.id, &["permanentDelete"]))?;
+        let answer = graph
             .ask(|| Ok(Request::post(ERASE, url.clone()).repeatable()))
             .await?;
         match answer.status {
@@ -184,9 +188,8 @@ impl SharePoint {
             }
             _ => return Err(answer.unexpected(ERASE)),
         }
-        let url = self.graph.url(&self.by_id(&item.id, &[]))?;
-        let answer = self
-            .graph
+        let url = graph.url(&self.by_id(&item.id, &[]))?;
+        let answer = graph
             .ask(|| Ok(Request::delete(ERASE, url.clone())))
             .await?;
         match answer.status {

@@ -234,6 +234,14 @@ pub(crate) struct Item {
     pub(crate) folder: Option<serde_json::Value>,
     #[serde(default)]
     pub(crate) deleted: Option<serde_json::Value>,
+    #[serde(default)]
+    parent_reference: Option<Parent>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Parent {
+    #[serde(default)]
+    id: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -258,6 +266,11 @@ impl Item {
             .as_ref()?
             .quick_xor_hash
             .as_deref()
+    }
+
+    /// The id of the folder it is in; the root has none.
+    pub(crate) fn parent_id(&self) -> Option<&str> {
+        self.parent_reference.as_ref()?.id.as_deref()
     }
 
     pub(crate) fn locator(&self, call: Call) -> Result<Locator> {

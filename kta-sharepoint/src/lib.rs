@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
+mod audit;
+mod baseline;
+mod batch;
 mod client;
 mod config;
 mod delta;
@@ -9,18 +13,32 @@ mod erase;
 mod error;
 mod items;
 mod labels;
+mod mailbox;
+mod matters;
 mod names;
+mod notify;
+mod papers;
 mod permissions;
 mod quick_xor;
+mod reconcile;
 mod recycle_bin;
 mod site;
 mod token;
 mod upload;
 mod versions;
 
-pub use config::{AppCredential, Config};
+pub use access::{AccessFinding, Allowed, Reach, Way, judge};
+pub use audit::{AuditPlan, Interval, still};
+pub use baseline::{Baseline, Drift, Settings};
+pub use config::{AppCredential, Cloud, Config};
+pub use mailbox::{MailChanges, Mailbox, Notice, Opener, Protection, RawMessage};
 pub use names::Folder;
+pub use notify::{Answer, Hint, Kept, Receiver, Watch, WatchRequest};
+#[cfg(feature = "rich-notifications")]
+pub use notify::{Content, RichKeys, SigningKeys};
+pub use papers::Earlier;
 pub use quick_xor::QuickXor;
+pub use reconcile::{Finding, Known, Survey};
 pub use site::SharePoint;
 
 use kta_core::audit::Label;

@@ -66,6 +66,11 @@ pub(crate) fn document(name: &str) -> Option<DocumentId> {
     name.strip_suffix(EXTENSION)?.parse().ok()
 }
 
+/// The matter a folder name stands for, if it is one of ours.
+pub(crate) fn matter(name: &str) -> Option<MatterId> {
+    name.parse().ok()
+}
+
 /// What SharePoint and discretion allow as one name.
 fn check(name: &str) -> Result<(), Code> {
     let stem = name

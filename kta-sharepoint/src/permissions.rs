@@ -1,5 +1,6 @@
 //! Sharing: bound to a person, ending at a date, read back from the library.
 
+use crate::access::Identity;
 use crate::{READ, SharePoint, admitted};
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -177,6 +178,8 @@ pub(crate) struct Permission {
     #[serde(default)]
     granted_to_v2: Option<Identities>,
     #[serde(default)]
+    granted_to_identities_v2: Vec<Identities>,
+    #[serde(default)]
     invitation: Option<Invitation>,
     #[serde(default)]
     pub(crate) inherited_from: Option<serde_json::Value>,
@@ -200,15 +203,28 @@ struct Identities {
     #[serde(default)]
     site_user: Option<Person>,
     #[serde(default)]
-    site_group: Option<serde_json::Value>,
+    site_group: Option<Named>,
     #[serde(default)]
-    group: Option<serde_json::Value>,
+    group: Option<Named>,
+    #[serde(default)]
+    application: Option<Named>,
 }
 
 #[derive(Deserialize)]
+struct Named {
+    #[serde(default)]
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Person {
     #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
     email: Option<String>,
+    #[serde(default)]
+    login_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -260,7 +276,32 @@ impl Permission {
             })
     }
 
-    fn role(&self) -> SharedRole {
+    /// The scope of the link, if it is one.
+    pub(crate) fn link_scope(&self) -> Option<&str> {
+        self.link.as_ref()?.scope.as_deref()
+    }
+
+    /// Whom it names, directly or on its link.
+    pub(crate) fn identities(&self) -> Vec<Identity<'_>> {
+        let named = self
+            .granted_to_v2
+            .iter()
+            .chain(&self.granted_to_identities_v2);
+        let mut all: Vec<Identity<'_>> =
+            named.map(|to| to.identity(self.is_invitation())).collect();
+        if all.is_empty() && self.link.is_none() {
+            all.push(Identity::Unknown);
+        }
+        all
+    }
+
+    fn is_invitation(&self) -> bool {
+        self.invitation
+            .as_ref()
+            .is_some_and(|invitation| invitation.email.is_some())
+    }
+
+    pub(crate) fn role(&self) -> SharedRole {
         let writes = self
             .roles
             .iter()
@@ -276,13 +317,13 @@ impl Permission {
     }
 
     /// The library writes year 1 for "never".
-    fn expires(&self) -> Option<Timestamp> {
+    pub(crate) fn expires(&self) -> Option<Timestamp> {
         let at = DateTime::parse_from_rfc3339(self.expiration_date_time.as_deref()?).ok()?;
         let at = at.with_timezone(&Utc);
         (at.timestamp() > 0).then_some(at)
     }
 
-    fn has_ended(&self, now: Timestamp) -> bool {
+    pub(crate) fn has_ended(&self, now: Timestamp) -> bool {
         self.expires().is_some_and(|at| at <= now)
     }
 
@@ -295,6 +336,39 @@ impl Permission {
     /// Whether it ends at `wanted` or sooner, as a tenant's own limit may have it.
     fn ends_by(&self, wanted: Timestamp) -> bool {
         self.expires().is_some_and(|at| at <= wanted)
+    }
+}
+
+impl Identities {
+    /// Whom it stands for. A person from outside is told by the invitation or by the sign-in name that
+    /// the directory gives guests.
+    fn identity(&self, invited: bool) -> Identity<'_> {
+        let person = self.user.as_ref().or(self.site_user.as_ref());
+        if let Some(Named { id: Some(id) }) = &self.group {
+            return Identity::Group(id);
+        }
+        if let Some(Named { id: Some(id) }) = &self.site_group {
+            return Identity::SiteGroup(id);
+        }
+        if let Some(Named { id: Some(id) }) = &self.application {
+            return Identity::Application(id);
+        }
+        let Some(Person { id: Some(id), .. }) = person else {
+            return Identity::Unknown;
+        };
+        let login = self
+            .site_user
+            .as_ref()
+            .and_then(|user| user.login_name.as_deref());
+        let outside = login.is_some_and(|login| {
+            let login = login.to_ascii_lowercase();
+            login.contains("#ext#") || login.contains("urn:spo:guest")
+        });
+        if invited || outside {
+            Identity::Guest(id)
+        } else {
+            Identity::Person(id)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 /// SharePoint REST of one site.
 #[derive(Clone, Debug)]
 pub(crate) struct Rest {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// One entry of the recycle bin.
@@ -84,6 +84,39 @@ impl Rest {
         }
     }
 
+    /// Brings one entry of the recycle bin back to where it was.
+    pub(crate) async fn restore(&self, call: Call, entry: &Entry) -> Result<()> {
+        let scope = if entry.item_state == 2 { "site" } else { "web" };
+        let one = format!("RecycleBin('{}')", quoted(&entry.id));
+        let url = self.client.url(&[scope, &one, "restore()"])?;
+        let make = || {
+            // A second restore finds no entry any more.
+            let request = Request::post(call, url.clone()).repeatable();
+            Ok(request.header("accept", "application/json;odata=nometadata"))
+        };
+        let answer = self.client.ask(make).await?;
+        match answer.status {
+            200 | 204 | 404 => Ok(()),
+            _ => Err(closed(answer.unexpected(call))),
+        }
+    }
+
+    /// Sign-in names of those in a group of the site; `None` when there is no such group.
+    pub(crate) async fn site_group(&self, call: Call, id: &str) -> Result<Option<Vec<String>>> {
+        let one = format!("GetById({id})");
+        if !id.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(call
+                .fault(FaultKind::Protocol)
+                .because("not a group's number")
+                .into());
+        }
+        let mut url = self.client.url(&["web", "sitegroups", &one, "users"])?;
+        url.query_pairs_mut().append_pair("$select", "LoginName");
+        let users: Option<Vec<SiteUser>> =
+            self.client.list(call, url, MOST).await.map_err(closed)?;
+        Ok(users.map(|users| users.into_iter().map(|user| user.login_name).collect()))
+    }
+
     /// How many copies of a file the Preservation Hold library keeps. Their names begin with the
     /// file's; a site that was never under a hold has no such library.
     pub(crate) async fn held(&self, call: Call, stem: &str) -> Result<usize> {
@@ -107,10 +140,15 @@ impl SharePoint {
     pub(crate) fn rest(&self) -> Option<&Rest> {
         self.rest.as_ref()
     }
+
+    /// SharePoint REST as whoever destroys.
+    pub(crate) fn destroying_rest(&self) -> Option<&Rest> {
+        self.destroyer.as_ref()?.1.as_ref()
+    }
 }
 
 /// A 401 or 403 here has one usual reason, worth saying.
-fn closed(error: Error) -> Error {
+pub(crate) fn closed(error: Error) -> Error {
     match error.fault() {
         Some(fault) if fault.kind() == FaultKind::Misconfigured && fault.status().is_some() => {
             fault
@@ -130,6 +168,12 @@ fn quoted(text: &str) -> String {
 #[serde(rename_all = "PascalCase")]
 struct Settings {
     enable_versioning: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SiteUser {
+    login_name: String,
 }
 
 #[derive(Deserialize)]

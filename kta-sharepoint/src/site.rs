@@ -1,7 +1,7 @@
 //! One document library, connected.
 
 use crate::client::{Client, is_loopback};
-use crate::config::Config;
+use crate::config::{Cloud, Config, Destroyer};
 use crate::names::Folder;
 use crate::recycle_bin::Rest;
 use kta_core::id::IdempotencyKey;
@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct SharePoint {
     pub(crate) graph: Client,
     pub(crate) rest: Option<Rest>,
+    /// Graph and SharePoint REST as whoever destroys; `None` when nobody does.
+    pub(crate) destroyer: Option<(Client, Option<Rest>)>,
+    pub(crate) site: String,
     pub(crate) drive: String,
     pub(crate) folder: Folder,
     pub(crate) recent: Arc<Recent>,
@@ -32,6 +35,7 @@ impl SharePoint {
     /// The clock and the randomness serve signed assertions and the spreading of repetitions.
     ///
     /// # Errors
+    /// - `SHR-LOCATION` when the drive is a person's own and no document library;
     /// - `DOC-NOVER` when the library keeps no versions;
     /// - `NET-HOST` when the site says it lives outside SharePoint's domains;
     /// - a `Misconfigured` fault for a wrong tenant, application, site or library, or when SharePoint
@@ -52,14 +56,26 @@ impl SharePoint {
             Some(drive) => first.url(&["drives", drive])?,
             None => first.url(&["sites", &config.site, "drive"])?,
         };
-        url.query_pairs_mut().append_pair("$select", "id,name");
+        url.query_pairs_mut()
+            .append_pair("$select", "id,name,driveType");
         let drive: Option<Drive> = first.find(CONNECT, url).await?;
         let drive = drive.ok_or_else(|| missing("there is no such library"))?;
 
+        if drive.drive_type.as_deref() != Some("documentLibrary") {
+            // A person's own drive leaves with the person, and is shared as that person likes.
+            return Err(Code::ShrLocation.into());
+        }
         let (sharepoint, path) = home(&config, &site.web_url)?;
         let graph = first.and(&config, sharepoint.clone())?;
         let rest = if config.rest {
-            let rest = Rest::new(Client::rest(&config, sharepoint, &path, clock, entropy)?);
+            let client = Client::rest(
+                &config,
+                sharepoint.clone(),
+                &path,
+                clock.clone(),
+                entropy.clone(),
+            )?;
+            let rest = Rest::new(client);
             if !rest.keeps_versions(CONNECT, &drive.name).await? {
                 return Err(Code::DocNover.into());
             }
@@ -67,10 +83,28 @@ impl SharePoint {
         } else {
             None
         };
+        let destroyer = match &config.destroyer {
+            Destroyer::Off => None,
+            Destroyer::Same => Some((graph.clone(), rest.clone())),
+            Destroyer::Own(client_id, credential) => {
+                let mut own = config.clone();
+                own.client_id.clone_from(client_id);
+                own.credential = credential.clone();
+                let graph = Client::graph(&own, clock.clone(), entropy.clone())?;
+                let graph = graph.and(&own, sharepoint.clone())?;
+                let rest = match &rest {
+                    Some(_) => Some(Client::rest(&own, sharepoint, &path, clock, entropy)?),
+                    None => None,
+                };
+                Some((graph, rest.map(Rest::new)))
+            }
+        };
         let recent = Arc::new(Recent::default());
         Ok(Self {
             graph,
             rest,
+            destroyer,
+            site: config.site,
             drive: drive.id,
             folder: config.folder,
             recent,
@@ -98,9 +132,11 @@ fn home(config: &Config, web_url: &str) -> Result<(Origin, Vec<String>)> {
     let url = Url::parse(web_url).map_err(|_| protocol())?;
     let origin = Origin::parse(&url.origin().ascii_serialization(), Port::Documents)?;
     let host = url.host_str().unwrap_or_default();
-    let vendors = SHAREPOINT_DOMAINS
-        .iter()
-        .any(|domain| host.ends_with(domain));
+    let cloud = Cloud::of(&config.graph, &config.login);
+    let vendors = cloud.is_some_and(|cloud| {
+        let (_, _, domains) = cloud.hosts();
+        url.scheme() == "https" && domains.iter().any(|domain| host.ends_with(domain))
+    });
     let emulated = is_loopback(&config.graph) && is_loopback(&origin);
     if !vendors && !emulated {
         return Err(Code::NetHost.into());
@@ -149,18 +185,14 @@ struct Site {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Drive {
     id: String,
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    drive_type: Option<String>,
 }
 
 const CONNECT: Call = Call::new(Port::Documents, "connect");
-/// The worldwide cloud, US Government, China, Germany.
-const SHAREPOINT_DOMAINS: [&str; 4] = [
-    ".sharepoint.com",
-    ".sharepoint.us",
-    ".sharepoint.cn",
-    ".sharepoint.de",
-];
 const REMEMBERED: usize = 1024;

@@ -21,6 +21,21 @@ impl SharePoint {
     }
 }
 
+/// The versions in an answer of Graph that lists them all.
+pub(crate) fn read(call: Call, answer: serde_json::Value) -> Result<Vec<Version>> {
+    let page: Page = serde_json::from_value(answer).map_err(|_| {
+        call.fault(FaultKind::Protocol)
+            .because("not a list of versions")
+    })?;
+    let listed = page.value.into_iter();
+    listed.map(|version| version.read(call)).collect()
+}
+
+#[derive(Deserialize)]
+struct Page {
+    value: Vec<Listed>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Listed {

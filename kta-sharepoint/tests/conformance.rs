@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use kta_core::audit::Label;
 use kta_core::conformance::Desk;
+use kta_core::conformance::audit_feed::{AuditFeedBench, Happened};
 use kta_core::conformance::collaboration::CollaborationBench;
 use kta_core::conformance::documents::LibraryBench;
 use kta_core::conformance::erase::{EraseBench, placement};
@@ -24,7 +25,8 @@ use kta_core::pii::{
 };
 use kta_core::policy::{Act, Role};
 use kta_core::ports::{
-    Collaboration, Documents, Erase, GrantRequest, Inventory, Labels, Recipient, SharedRole,
+    AuditFeed, Collaboration, Documents, Erase, GrantRequest, Inventory, Labels, Recipient,
+    SharedRole,
 };
 use kta_core::time::Timestamp;
 use kta_sharepoint::emulator::{Emulator, Options};
@@ -68,6 +70,14 @@ mod inventory {
 mod erase {
     use super::fresh;
     kta_core::erase_conformance!(
+        #[tokio::test]
+        fresh
+    );
+}
+
+mod audit_feed {
+    use super::fresh;
+    kta_core::audit_feed_conformance!(
         #[tokio::test]
         fresh
     );
@@ -150,6 +160,32 @@ impl LibraryBench for Bench {
 
     async fn names(&self) -> Vec<String> {
         self.emulator.paths(&self.drive)
+    }
+}
+
+#[async_trait]
+impl AuditFeedBench for Bench {
+    async fn feed(&self) -> Arc<dyn AuditFeed> {
+        Arc::new(self.open().await)
+    }
+
+    async fn happen(&self, marked: &str) -> Happened {
+        let from = self.emulator.now();
+        for n in 0..4 {
+            let name = format!("{marked}-{n}.txt");
+            let made = support::put(&self.emulator, &name, marked.as_bytes()).await;
+            let item = format!(
+                "/drives/{}/items/{}",
+                self.emulator.drive(),
+                made["id"].as_str().unwrap()
+            );
+            self.emulator.advance(TimeDelta::seconds(2));
+            let gone = support::graph(&self.emulator, "DELETE", &item, &json!(null)).await;
+            assert_eq!(gone.status, 204);
+        }
+        let to = self.emulator.now() + TimeDelta::seconds(1);
+        self.emulator.advance(TimeDelta::seconds(5));
+        Happened { from, to, rows: 8 }
     }
 }
 

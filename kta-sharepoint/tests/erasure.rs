@@ -2,6 +2,8 @@
 #![cfg(feature = "emulator")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/certificate.rs"]
+mod certificate;
 #[path = "support/house.rs"]
 mod house;
 #[path = "support/mod.rs"]
@@ -322,53 +324,18 @@ async fn where_rest_wants_a_certificate_a_secret_is_refused_loudly_or_done_witho
     assert!(probe.is_clean());
     assert_eq!(probe.asked.last().unwrap().as_str(), "recycle_bin.unasked");
 
-    let Some((key, certificate)) = certificate() else {
-        println!("skipped: no openssl to make a certificate with");
-        return;
-    };
-    let credential = AppCredential::certificate(key, certificate);
-    let by_certificate = kta_sharepoint::Config::new(
-        house.emulator.graph_url(),
-        house.emulator.login_url(),
-        house.emulator.tenant(),
-        house.emulator.client_id(),
-        credential,
-        house.emulator.site(),
-    );
-    assert!(
-        connect(&house.emulator, &house.desk, by_certificate.unwrap())
-            .await
-            .is_ok()
-    );
-}
-
-/// A key in PKCS #8 and its certificate, both in DER form, made for this run.
-fn certificate() -> Option<(Vec<u8>, Vec<u8>)> {
-    let place = tempfile::tempdir().ok()?;
-    let file = |name: &str| place.path().join(name).to_string_lossy().into_owned();
-    let run = |args: &[&str]| {
-        let status = std::process::Command::new("openssl").args(args).output();
-        status
-            .ok()
-            .filter(|output| output.status.success())
-            .map(drop)
-    };
-    let (key, der, cert) = (file("key.pem"), file("key.der"), file("cert.der"));
-    let subject = [
-        "-subj",
-        "/CN=emulator test",
-        "-days",
-        "1",
-        "-outform",
-        "DER",
-    ];
-    let mut make = vec![
-        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &cert,
-    ];
-    make.extend_from_slice(&subject);
-    run(&make)?;
-    run(&[
-        "pkcs8", "-topk8", "-nocrypt", "-in", &key, "-outform", "DER", "-out", &der,
-    ])?;
-    Some((std::fs::read(der).ok()?, std::fs::read(cert).ok()?))
+    let ((key, der), (stranger, _)) = (certificate::certificate(), certificate::certificate());
+    house.emulator.register_certificate(&der);
+    for (key, admitted) in [(key, true), (stranger, false)] {
+        let by_certificate = kta_sharepoint::Config::new(
+            house.emulator.graph_url(),
+            house.emulator.login_url(),
+            house.emulator.tenant(),
+            house.emulator.client_id(),
+            AppCredential::certificate(key, der.clone()),
+            house.emulator.site(),
+        );
+        let connected = connect(&house.emulator, &house.desk, by_certificate.unwrap()).await;
+        assert_eq!(connected.is_ok(), admitted, "the signature is what counts");
+    }
 }

@@ -1,5 +1,5 @@
-//! Microsoft's own clients, `msal` and `msgraph-sdk` from their package registry, work against the
-//! emulator as they come.
+//! Microsoft's own clients, `msal` and `msgraph-sdk`, and the much used `office365-rest-python-client`, from
+//! their package registry, work against the emulator as they come.
 #![cfg(feature = "emulator")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,14 +10,12 @@ use std::process::{Command, Stdio};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn microsofts_own_clients_work_against_the_emulator_unpatched() {
-    let python = match tokio::task::spawn_blocking(python).await.expect("no panic") {
-        Ok(python) => python,
-        Err(reason) => {
-            println!("skipped: {reason}");
-            return;
-        }
-    };
+    let python = tokio::task::spawn_blocking(python).await.expect("no panic");
+    let python = python.unwrap_or_else(|reason| panic!("the clients cannot be had: {reason}"));
     let emulator = Emulator::start(Options::default()).await.unwrap();
+    let person = emulator.add_person("invented.person@firm.example", false);
+    let inner = emulator.add_group("inner", &[&person]);
+    let group = emulator.add_group("outer", &[&inner]);
     let certificate = Path::new(env!("CARGO_TARGET_TMPDIR")).join("graph-emulator.pem");
     std::fs::write(&certificate, emulator.certificate_pem()).unwrap();
     let place = serde_json::json!({
@@ -29,13 +27,23 @@ async fn microsofts_own_clients_work_against_the_emulator_unpatched() {
         "site": emulator.site(),
         "drive": emulator.drive(),
         "item": emulator.item(),
+        "sharepoint_url": emulator.sharepoint_url(),
+        "mailbox": emulator.mailbox(),
+        "message": emulator.deliver("From: invented@client.example\r\n\r\nhello\r\n"),
+        "person": person,
+        "inner": inner,
+        "group": group,
+        "scratch": Path::new(env!("CARGO_TARGET_TMPDIR")).join("office.bin"),
         "certificate": certificate,
     });
-    let output = tokio::task::spawn_blocking(move || drive(&python, &place.to_string()));
-    let (passed, told) = output.await.expect("no panic");
-    println!("{told}");
-    assert!(passed, "{told}");
-    assert!(told.contains("every step passed"), "{told}");
+    let output = tokio::task::spawn_blocking(move || {
+        ["drive.py", "office.py"].map(|script| drive(&python, script, &place.to_string()))
+    });
+    for (passed, told) in output.await.expect("no panic") {
+        println!("{told}");
+        assert!(passed, "{told}");
+        assert!(told.contains("every step passed"), "{told}");
+    }
 
     let journal = emulator.journal();
     let stray = journal
@@ -54,8 +62,10 @@ async fn microsofts_own_clients_work_against_the_emulator_unpatched() {
     );
 }
 
-fn drive(python: &Path, place: &str) -> (bool, String) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official_clients/drive.py");
+fn drive(python: &Path, script: &str, place: &str) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/official_clients")
+        .join(script);
     let mut child = Command::new(python)
         .arg(script)
         .env("NO_PROXY", "127.0.0.1,localhost")
@@ -87,7 +97,7 @@ fn python() -> Result<PathBuf, String> {
     let python = place.join("bin/python");
     let works = |python: &Path| {
         let check = Command::new(python)
-            .args(["-c", "import msal, msgraph"])
+            .args(["-c", "import msal, msgraph, office365"])
             .output();
         check.is_ok_and(|output| output.status.success())
     };
@@ -128,4 +138,8 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// The clients and the versions the emulator was last held against.
-const CLIENTS: [&str; 2] = ["msgraph-sdk==1.65.0", "msal==1.39.0"];
+const CLIENTS: [&str; 3] = [
+    "msgraph-sdk==1.65.0",
+    "msal==1.39.0",
+    "office365-rest-python-client==3.3.0",
+];

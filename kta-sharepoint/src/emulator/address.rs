@@ -9,14 +9,17 @@ pub(crate) enum Route {
     Batch,
     Drive { drive: String },
     Drives,
+    Group { tail: Vec<String> },
     Item(Place),
     List { drive: String, tail: Vec<String> },
     Lists,
+    Security { tail: Vec<String> },
     Shares { token: String, tail: Vec<String> },
     Site,
     SitePermissions,
     Sites,
     Subscriptions { tail: Vec<String> },
+    User { user: String, tail: Vec<String> },
 }
 
 /// An item's address and what is asked of it.
@@ -41,6 +44,12 @@ pub(crate) fn route(state: &State, path: &str) -> Result<Route, Refused> {
             let (drive, rest) = rest.split_once('/').unwrap_or((rest, ""));
             in_drive(state, drive, rest)
         }
+        "groups" => Ok(Route::Group {
+            tail: segments(rest),
+        }),
+        "security" => Ok(Route::Security {
+            tail: segments(rest),
+        }),
         "shares" => {
             let mut tail = segments(rest);
             if tail.is_empty() {
@@ -54,6 +63,14 @@ pub(crate) fn route(state: &State, path: &str) -> Result<Route, Refused> {
         "subscriptions" => Ok(Route::Subscriptions {
             tail: segments(rest),
         }),
+        "users" => {
+            let mut tail = segments(rest);
+            if tail.is_empty() {
+                return Err(Refused::not_found());
+            }
+            let user = tail.remove(0);
+            Ok(Route::User { user, tail })
+        }
         _ => Err(Refused::new(
             400,
             "BadRequest",

@@ -25,7 +25,9 @@ pub(crate) fn content(state: &mut State, place: &Place, call: &Call) -> Result<R
     {
         return Ok(Reply::empty(304));
     }
-    Ok(Reply::found(presigned(state, item, current.major)))
+    let (id, found) = (item.id.clone(), presigned(state, item, current.major));
+    state.log("FileAccessed", &id);
+    Ok(Reply::found(found))
 }
 
 fn put(state: &mut State, place: &Place, call: &Call) -> Result<Reply, Refused> {

@@ -19,7 +19,7 @@ pub(crate) fn delta(state: &State, id: &str, segment: &str, call: &Call) -> Resu
         .or_else(|| call.query("$skiptoken"))
         .map(str::to_owned);
     let token = token.or_else(|| argument(segment));
-    let now = state.sequence;
+    let now = state.visible();
     let (since, buried_since) = match token.as_deref() {
         None | Some("") => (0, now),
         Some("latest") => {
@@ -41,7 +41,7 @@ pub(crate) fn delta(state: &State, id: &str, segment: &str, call: &Call) -> Resu
     let mut changes: Vec<(u64, &str)> = state
         .items
         .values()
-        .filter(|each| scope.contains(&each.id) && each.sequence > since)
+        .filter(|each| scope.contains(&each.id) && each.sequence > since && each.sequence <= now)
         .map(|each| (each.sequence, each.id.as_str()))
         .collect();
     changes.extend(
@@ -49,7 +49,10 @@ pub(crate) fn delta(state: &State, id: &str, segment: &str, call: &Call) -> Resu
             .graves
             .iter()
             .filter(|(_, grave)| {
-                whole && grave.drive == item.drive && grave.sequence > buried_since
+                whole
+                    && grave.drive == item.drive
+                    && grave.sequence > buried_since
+                    && grave.sequence <= now
             })
             .map(|(id, grave)| (grave.sequence, id.as_str())),
     );
@@ -57,9 +60,7 @@ pub(crate) fn delta(state: &State, id: &str, segment: &str, call: &Call) -> Resu
     let top = page(state, call)?;
     let more = changes.len() > top;
     changes.truncate(top);
-    let last = changes
-        .last()
-        .map_or(state.sequence, |(sequence, _)| *sequence);
+    let last = changes.last().map_or(now, |(sequence, _)| *sequence);
     let without_parents = call
         .header("prefer")
         .is_some_and(|value| value.contains("deltaExcludeParent"))

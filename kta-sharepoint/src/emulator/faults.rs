@@ -8,6 +8,8 @@ use std::time::Duration;
 pub enum Fault {
     /// The request takes effect, then the connection closes without an answer.
     DropAfterEffect,
+    /// The request takes effect; the answer comes in sixteen parts with this long before each.
+    Drip(Duration),
     /// The connection closes without an answer and nothing happens.
     DropBeforeEffect,
     /// Nothing happens; the answer is a redirect to this address.
@@ -23,6 +25,8 @@ pub enum Fault {
     },
     /// The request takes effect; the answer breaks off half-way through its body.
     TruncatedBody,
+    /// The request takes effect; the answer is an HTML page with the same status.
+    WrongType,
 }
 
 impl Fault {
@@ -56,6 +60,27 @@ pub struct Exchange {
     pub authorized: bool,
     /// The status answered; 0 when the connection was dropped.
     pub status: u16,
+}
+
+/// A whole exchange, for holding it against a specification.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// `graph`, `login` or `sharepoint`.
+    pub host: &'static str,
+    /// The method.
+    pub method: String,
+    /// Path and query as they came, percent-encoded.
+    pub target: String,
+    /// The request's headers, in lower case; of `authorization` only that it was there.
+    pub headers: Vec<(String, String)>,
+    /// The request's body.
+    pub body: bytes::Bytes,
+    /// The status.
+    pub status: u16,
+    /// The reply's headers.
+    pub reply_headers: Vec<(String, String)>,
+    /// The reply's body.
+    pub reply: bytes::Bytes,
 }
 
 /// The next `left` requests that match get `fault`.

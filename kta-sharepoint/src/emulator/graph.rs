@@ -52,6 +52,9 @@ fn serve(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         }
         Route::SitePermissions if method == "POST" => site_grant(state, call),
         Route::Sites if method == "GET" => Ok(Reply::json(200, json!({ "value": [site(state)] }))),
+        Route::Group { tail } => super::directory::group(state, &tail, call),
+        Route::Security { tail } => super::audit::queries(state, &tail, call),
+        Route::User { user, tail } => super::mail::user(state, &user, &tail, call),
         Route::Subscriptions { tail } => subscriptions::subscriptions(state, &tail, call),
         _ => Err(Refused::new(
             405,

@@ -16,6 +16,9 @@ pub(crate) fn item(state: &mut State, place: &Place, call: &Call) -> Result<Repl
         ("DELETE", []) => delete(state, &place.item(state)?, call),
         ("GET", ["children"]) => children(state, &place.item(state)?, call),
         ("POST", ["children"]) => create_folder(state, &place.item(state)?, call),
+        ("POST", ["checkout" | "checkin" | "discardCheckout"]) => {
+            checkout(state, &place.item(state)?, tail[0], call)
+        }
         ("POST", ["permanentDelete"]) => permanent_delete(state, &place.item(state)?, call),
         ("GET" | "PUT", ["content"]) => super::content::content(state, place, call),
         ("POST", ["createUploadSession"]) => super::upload::create(state, place, call),
@@ -90,6 +93,7 @@ fn amend(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     item.name = name;
     item.parent = parent;
     state.touch(id);
+    state.log("FileMoved", id);
     let item = state.item(id)?;
     Ok(Reply::json(200, render(state, item, call)))
 }
@@ -106,6 +110,39 @@ fn delete(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
         directory,
         at,
     });
+    Ok(Reply::empty(204))
+}
+
+/// Check-out keeps the versions as they were; whoever holds it, here the one application there is, may write.
+fn checkout(state: &mut State, id: &str, action: &str, call: &Call) -> Result<Reply, Refused> {
+    let item = state.item(id)?;
+    if item.locked {
+        return Err(locked());
+    }
+    let Some(versions) = item.versions.clone() else {
+        return Err(Refused::bad("a folder is not checked out"));
+    };
+    match (action, item.checked_out.is_some()) {
+        ("checkout", _) => {
+            let item = state.item_mut(id)?;
+            item.checked_out.get_or_insert(versions);
+        }
+        ("checkin", true) => {
+            let body = call.object()?;
+            let kind = body.get("checkInAs").and_then(Value::as_str);
+            if !matches!(kind, None | Some("published" | "unspecified" | "")) {
+                return Err(Refused::bad("checkInAs is not known"));
+            }
+            state.item_mut(id)?.checked_out = None;
+        }
+        // Checked in already: the same call a second time.
+        ("checkin" | "discardCheckout", false) => {}
+        _ => {
+            let item = state.item_mut(id)?;
+            item.versions = item.checked_out.take();
+        }
+    }
+    state.touch(id);
     Ok(Reply::empty(204))
 }
 
@@ -306,7 +343,7 @@ pub(crate) fn render_drive(state: &State, drive: &Drive) -> Value {
     json!({
         "id": drive.id,
         "name": drive.title,
-        "driveType": "documentLibrary",
+        "driveType": if drive.personal { "business" } else { "documentLibrary" },
         "createdDateTime": stamp(drive.created),
         "webUrl": format!("{}{}/{}", state.settings.sharepoint, state.site.path,
             drive.title.replace(' ', "%20")),

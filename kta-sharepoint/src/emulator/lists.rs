@@ -222,6 +222,7 @@ pub(crate) fn add_drive(state: &mut State, title: &str) -> String {
             created,
             columns: vec![title_column],
             versioning: true,
+            personal: false,
             version_limit: 500,
             next_list_item: 0,
         },

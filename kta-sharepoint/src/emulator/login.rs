@@ -28,7 +28,9 @@ pub(crate) fn turn(state: &mut State, call: &Call) -> Result<Reply, Refused> {
             }
             Ok(configuration(state, call))
         }
-        ("GET", [_, "discovery", "v2.0", "keys"]) => Ok(Reply::json(200, json!({ "keys": [] }))),
+        ("GET", [_, "discovery", "v2.0", "keys"]) => {
+            Ok(Reply::json(200, super::rich::key_set(state)))
+        }
         ("POST", [tenant, "oauth2", "v2.0", "token"]) => Ok(token(state, tenant, call)),
         _ => Err(Refused::not_found()),
     }
@@ -92,7 +94,8 @@ fn token(state: &mut State, tenant: &str, call: &Call) -> Reply {
             "Grant type not supported.",
         );
     }
-    if field("client_id") != Some(state.settings.client_id.as_str()) {
+    let known = |id: &str| id == state.settings.client_id || state.applications.contains(id);
+    if !field("client_id").is_some_and(known) {
         return oauth(
             state,
             400,
@@ -230,7 +233,7 @@ fn audience(state: &State, scope: &str) -> Option<Audience> {
 
 /// The form of a client assertion: algorithm, thumbprint, audience, issuer, lifetime.
 ///
-/// The signature itself is not verified: the emulator knows no certificates.
+/// The signature is verified once a certificate is registered; before that any is taken.
 fn assertion_holds(state: &State, tenant: &str, assertion: &str) -> bool {
     let parts: Vec<&str> = assertion.split('.').collect();
     let [header, claims, signature] = parts.as_slice() else {
@@ -247,8 +250,9 @@ fn assertion_holds(state: &State, tenant: &str, assertion: &str) -> bool {
         .is_ok_and(|bytes| bytes.len() >= 256);
     let algorithm = matches!(header["alg"].as_str(), Some("RS256" | "PS256"));
     let thumbprint = header["x5t#S256"].is_string() || header["x5t"].is_string();
-    let id = state.settings.client_id.as_str();
-    let party = claims["iss"].as_str() == Some(id) && claims["sub"].as_str() == Some(id);
+    let id = claims["iss"].as_str().unwrap_or_default();
+    let known = id == state.settings.client_id || state.applications.contains(id);
+    let party = known && claims["iss"].as_str() == Some(id) && claims["sub"].as_str() == Some(id);
     let ending = format!("/{tenant}/oauth2/v2.0/token");
     let audience = claims["aud"]
         .as_str()
@@ -258,7 +262,9 @@ fn assertion_holds(state: &State, tenant: &str, assertion: &str) -> bool {
         .as_f64()
         .is_some_and(|exp| exp > now && exp < now + 86_400.0);
     let unique = claims["jti"].as_str().is_some_and(|jti| !jti.is_empty());
-    signed && algorithm && thumbprint && party && audience && alive && unique
+    let verified = state.certificates.is_empty()
+        || super::rich::signed_by(&state.certificates, assertion, header["alg"].as_str());
+    verified && signed && algorithm && thumbprint && party && audience && alive && unique
 }
 
 fn oauth(state: &State, status: u16, error: &str, code: u32, message: &str) -> Reply {

@@ -14,15 +14,17 @@
 //!                          one lock, one turn a request, one State
 //! ```
 //!
-//! Not emulated: copy, check-out, thumbnails, search, sensitivity labels, mail, audit log queries; a
-//! client assertion's signature; throttling that nobody scripted; delay before a change is visible.
+//! Not emulated: copy, thumbnails, search, sensitivity labels, calendars, mail flow; a
+//! client assertion's signature before a certificate is registered; throttling that nobody scripted; delay elsewhere than in the delta feed.
 //! Looser than life: by default SharePoint REST also accepts tokens got with a client secret, see
 //! [`Options::certificate_only_rest`].
 
 mod address;
+mod audit;
 mod clock;
 mod content;
 mod delta;
+mod directory;
 mod faults;
 mod graph;
 mod ids;
@@ -31,17 +33,19 @@ mod items;
 mod labels;
 mod lists;
 mod login;
+mod mail;
 mod model;
 mod permissions;
 mod reply;
 mod rest;
+mod rich;
 mod serve;
 mod state;
 mod subscriptions;
 mod upload;
 mod versions;
 
-pub use faults::{Exchange, Fault};
+pub use faults::{Exchange, Fault, Recorded};
 pub use inspect::{Holdings, Share};
 
 use bytes::Bytes;
@@ -76,6 +80,10 @@ pub struct Options {
     pub page_size: usize,
     /// Bytes the tenant stores in all; beyond it writes are answered 507.
     pub quota: u64,
+    /// How long a change takes until the delta feed shows it.
+    pub lag: TimeDelta,
+    /// Whether whole exchanges are kept for [`Emulator::recorded`]; bodies hold what a test puts in.
+    pub record: bool,
     /// Whether deleting an entry of the first recycle bin moves it to the second instead of ending it.
     pub bin_delete_moves_to_second_stage: bool,
 }
@@ -89,6 +97,8 @@ impl Default for Options {
             anonymous_links: true,
             page_size: 200,
             quota: 2 << 30,
+            record: false,
+            lag: TimeDelta::zero(),
             bin_delete_moves_to_second_stage: false,
         }
     }
@@ -139,6 +149,8 @@ impl Emulator {
             anonymous_links: options.anonymous_links,
             page_size: options.page_size.clamp(1, 1000),
             quota: options.quota,
+            record: options.record,
+            lag: options.lag,
             bin_delete_moves_to_second_stage: options.bin_delete_moves_to_second_stage,
         };
         let (tls, certificate) = tls()?;
@@ -342,6 +354,131 @@ impl Emulator {
             .collect()
     }
 
+    /// The address of the ready-made shared mailbox.
+    pub fn mailbox(&self) -> &str {
+        MAILBOX
+    }
+
+    /// Delivers a message, as MIME, to the inbox of the ready-made mailbox; gives its immutable id.
+    pub fn deliver(&self, mime: impl Into<Bytes>) -> String {
+        let mut state = self.shared.state();
+        let id = mail::arrive(&mut state, mime.into());
+        serve::post_outbox(&mut state);
+        id
+    }
+
+    /// Posts an event of its life to every subscription: `missed`, `reauthorizationRequired`, or
+    /// `subscriptionRemoved`, which also ends it.
+    pub fn tell_lifecycle(&self, event: &str) {
+        let mut state = self.shared.state();
+        subscriptions::tell_lifecycle(&mut state, event);
+        serve::post_outbox(&mut state);
+    }
+
+    /// Ends every subscription without telling anybody.
+    pub fn drop_subscriptions(&self) {
+        self.shared.state().subscriptions.clear();
+    }
+
+    /// Enters somebody into the directory and gives the object id.
+    pub fn add_person(&self, sign_in_name: &str, guest: bool) -> String {
+        let mut state = self.shared.state();
+        let name = sign_in_name.to_lowercase();
+        let known = state.people.get(&name).cloned();
+        let id = known.unwrap_or_else(|| state.ids.guid());
+        state.people.insert(name.clone(), id.clone());
+        state.directory.people.insert(id.clone(), (name, guest));
+        id
+    }
+
+    /// Makes a group of the directory with these members, people or groups, and gives its object id.
+    pub fn add_group(&self, name: &str, members: &[&str]) -> String {
+        let mut state = self.shared.state();
+        let id = state.ids.guid();
+        let members = members.iter().map(|id| (*id).to_owned()).collect();
+        let group = (name.to_owned(), members);
+        state.directory.groups.insert(id.clone(), group);
+        id
+    }
+
+    /// Puts a person or group of the directory into a group of the directory.
+    pub fn join_group(&self, group: &str, member: &str) {
+        if let Some((_, members)) = self.shared.state().directory.groups.get_mut(group) {
+            members.push(member.to_owned());
+        }
+    }
+
+    /// Puts a sign-in name, as SharePoint writes it, into a group of the site, such as
+    /// `Matters Members`.
+    pub fn join_site_group(&self, name: &str, login: &str) {
+        let number = directory::site_group_number(name);
+        let mut state = self.shared.state();
+        let logins = state.directory.site_groups.entry(number).or_default();
+        logins.push(login.to_owned());
+    }
+
+    /// Takes every permission off an item's own list, and lets it inherit or not.
+    pub fn strip_permissions(&self, item: &str, inherits: bool) {
+        if let Some(item) = self.shared.state().items.get_mut(item) {
+            item.permissions.clear();
+            item.inherits = inherits;
+        }
+    }
+
+    /// Makes a library look like somebody's personal OneDrive.
+    pub fn set_personal(&self, drive: &str) {
+        if let Some(drive) = self.shared.state().drives.get_mut(drive) {
+            drive.personal = true;
+        }
+    }
+
+    /// How often an audit query is looked at before it has succeeded; two unless set.
+    pub fn set_audit_looks(&self, looks: u32) {
+        self.shared.state().audit.looks = looks;
+    }
+
+    /// Registers a certificate, in DER, as the applications': from now on an assertion must be signed by a
+    /// registered one's key.
+    pub fn register_certificate(&self, der: &[u8]) {
+        self.shared.state().certificates.push(der.to_vec());
+    }
+
+    /// Registers another application, with the first one's secret.
+    pub fn add_application(&self, client_id: &str) {
+        let mut state = self.shared.state();
+        state.applications.insert(client_id.to_owned());
+    }
+
+    /// Where a message of the mailbox lies: a folder's id, `purges` while single-item recovery keeps
+    /// it, `None` when it is gone.
+    pub fn message_folder(&self, id: &str) -> Option<String> {
+        let state = self.shared.state();
+        let purged = state
+            .mail
+            .purged
+            .iter()
+            .any(|(message, _)| message.id == id);
+        let live = state.mail.messages.get(id);
+        live.map(|message| message.folder.clone())
+            .or_else(|| purged.then(|| "purges".to_owned()))
+    }
+
+    /// Every message handed to `sendMail`, oldest first, as JSON text.
+    pub fn sent_mail(&self) -> Vec<String> {
+        let state = self.shared.state();
+        state.sent.iter().map(ToString::to_string).collect()
+    }
+
+    /// Makes every mail delta token given out so far answer 410.
+    pub fn expire_mail_delta(&self) {
+        self.shared.state().mail.era += 1;
+    }
+
+    /// Whole exchanges so far, oldest first; empty unless [`Options::record`] is set.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.shared.state().recorded.clone()
+    }
+
     /// The requests served so far, oldest first; at most the last 100 000.
     pub fn journal(&self) -> Vec<Exchange> {
         self.shared.state().journal.clone()
@@ -421,10 +558,19 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         labels,
         subscriptions: BTreeMap::new(),
         people: BTreeMap::new(),
+        mail: mail::Mailbox::new(MAILBOX),
+        sent: Vec::new(),
+        certificates: Vec::new(),
+        applications: std::collections::BTreeSet::new(),
+        recorded: Vec::new(),
+        directory: directory::Directory::default(),
+        audit: audit::AuditLog::default(),
+        signer: rich::Signer::default(),
         outbox: Vec::new(),
         faults: Vec::new(),
         journal: Vec::new(),
         sequence: 0,
+        changed: Vec::new(),
         delta_era: 0,
     }
 }
@@ -444,4 +590,6 @@ fn tls() -> io::Result<(TlsAcceptor, String)> {
     Ok((TlsAcceptor::from(Arc::new(config)), made.cert.pem()))
 }
 
+/// The ready-made shared mailbox.
+const MAILBOX: &str = "intake@firm.example";
 const JOURNAL_LIMIT: usize = 100_000;

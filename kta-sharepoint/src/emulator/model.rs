@@ -21,6 +21,7 @@ pub(crate) struct Drive {
     pub(crate) created: DateTime<Utc>,
     pub(crate) columns: Vec<Value>,
     pub(crate) versioning: bool,
+    pub(crate) personal: bool,
     pub(crate) version_limit: usize,
     pub(crate) next_list_item: u32,
 }
@@ -46,6 +47,8 @@ pub(crate) struct Item {
     pub(crate) inherits: bool,
     pub(crate) label: Option<Label>,
     pub(crate) locked: bool,
+    /// The content before it was checked out, while it is.
+    pub(crate) checked_out: Option<Vec<Version>>,
 }
 
 #[derive(Clone)]
@@ -76,8 +79,13 @@ pub(crate) struct Link {
 
 #[derive(Clone, PartialEq)]
 pub(crate) enum Identity {
+    /// A group of the directory, by object id.
+    Directory(String),
     Group(String),
-    User { id: String, email: String },
+    User {
+        id: String,
+        email: String,
+    },
 }
 
 #[derive(Clone)]
@@ -210,7 +218,7 @@ impl Version {
 impl Identity {
     pub(crate) fn email(&self) -> Option<&str> {
         match self {
-            Self::Group(_) => None,
+            Self::Directory(_) | Self::Group(_) => None,
             Self::User { email, .. } => Some(email),
         }
     }

@@ -226,6 +226,7 @@ fn share(
     }
     item.permissions.extend(permissions);
     state.touch(id);
+    state.log("SharingSet", id);
     Ok(())
 }
 
@@ -275,6 +276,7 @@ fn revoke(state: &mut State, id: &str, permission: &str, call: &Call) -> Result<
         .permissions
         .retain(|each| each.id != permission);
     state.touch(id);
+    state.log("SharingRevoked", id);
     Ok(Reply::empty(204))
 }
 
@@ -339,6 +341,9 @@ fn recipients(state: &mut State, body: &Map<String, Value>) -> Result<Vec<Identi
                 state.people.insert(email.clone(), id.clone());
                 Identity::User { id, email }
             }
+            (None, Some(id), _) if state.directory.groups.contains_key(id) => {
+                Identity::Directory(id.to_owned())
+            }
             (None, Some(id), _) => {
                 let known = state.people.iter().find(|(_, known)| known.as_str() == id);
                 let email = known.map(|(email, _)| email.clone()).unwrap_or_default();
@@ -393,7 +398,9 @@ fn render(permission: &Permission, inherited: Option<&Value>) -> Value {
 
 fn identity(person: &Identity) -> Value {
     match person {
-        Identity::Group(name) => json!({ "siteGroup": { "id": "5", "displayName": name } }),
+        Identity::Directory(id) => json!({ "group": { "id": id, "displayName": "group" } }),
+        Identity::Group(name) => json!({ "siteGroup": {
+            "id": super::directory::site_group_number(name).to_string(), "displayName": name } }),
         Identity::User { id, email } => json!({
             "user": { "id": id, "displayName": email, "email": email },
             "siteUser": { "id": id, "displayName": email, "email": email,

@@ -62,6 +62,12 @@ fn api(state: &mut State, path: &str, call: &Call) -> Result<Reply, Refused> {
     if let Some(rest) = lower.strip_prefix("site/recyclebin") {
         return bin(state, None, rest, call);
     }
+    if lower == "web/ensureuser" && !get {
+        return super::directory::ensure_user(state, call);
+    }
+    if let Some(rest) = lower.strip_prefix("web/sitegroups/getbyid(") {
+        return super::directory::site_group(state, rest);
+    }
     if let Some(rest) = lower.strip_prefix("web/getfilebyid(") {
         let (id, rest) = argument(rest)?;
         return file(state, &id, rest, call);
@@ -143,7 +149,7 @@ fn restore(state: &mut State, at: usize) -> Result<Reply, Refused> {
     }
     state.bin.remove(at);
     for mut item in entry.items {
-        state.sequence += 1;
+        state.count();
         item.sequence = state.sequence;
         state.graves.remove(&item.id);
         state.items.insert(item.id.clone(), item);
@@ -207,6 +213,10 @@ fn list(state: &mut State, title: &str, rest: &str, call: &Call) -> Result<Reply
         .values_mut()
         .find(|drive| drive.title.to_lowercase() == title);
     let drive = drive.ok_or_else(Refused::not_found)?;
+    if call.method == "POST" && !rest.is_empty() {
+        let root = drive.root.clone();
+        return super::directory::roles(state, &root, rest);
+    }
     let merges = call
         .header("x-http-method")
         .is_some_and(|m| m.eq_ignore_ascii_case("MERGE"));

@@ -1,6 +1,6 @@
 //! Sockets: three hosts on three ports, each answering plain http and TLS on the same port.
 
-use super::faults::{Exchange, Fault, redact, strike};
+use super::faults::{Exchange, Fault, Recorded, redact, strike};
 use super::reply::{Body, Call, Refused, Reply};
 use super::state::State;
 use super::{finish, graph, login, rest, subscriptions};
@@ -136,13 +136,51 @@ async fn exchange(
         authorized: call.headers.contains_key("authorization"),
         status: reply.as_ref().map_or(0, |reply| reply.status),
     });
-    let (status, headers, bytes) = reply.ok_or(Cut)?.into_bytes();
+    let (status, mut headers, mut bytes) = reply.ok_or(Cut)?.into_bytes();
+    if fault == Some(Fault::WrongType) && !bytes.is_empty() {
+        headers.retain(|(name, _)| *name != "content-type");
+        headers.push(("content-type", "text/html; charset=utf-8".to_owned()));
+        bytes = Bytes::from_static(b"<html><body>Sign in</body></html>");
+    }
+    if shared.state().settings.record {
+        let recorded = recorded(host, &call, &target, (status, &headers, &bytes));
+        shared.state().recorded.push(recorded);
+    }
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    let payload = Payload::new(bytes, fault == Some(Fault::TruncatedBody));
+    let payload = Payload::new(bytes, fault.as_ref());
     response.body(payload).map_err(|_| Cut)
+}
+
+fn recorded(
+    host: Host,
+    call: &Call,
+    target: &str,
+    (status, headers, bytes): (u16, &[(&'static str, String)], &Bytes),
+) -> Recorded {
+    let of_request = call.headers.iter().map(|(name, value)| {
+        let secret = *name == hyper::header::AUTHORIZATION;
+        let value = value.to_str().unwrap_or_default();
+        (
+            name.to_string(),
+            if secret { "set" } else { value }.to_owned(),
+        )
+    });
+    Recorded {
+        host: host.name(),
+        method: call.method.clone(),
+        target: target.to_owned(),
+        headers: of_request.collect(),
+        body: call.body.clone(),
+        status,
+        reply_headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
+        reply: bytes.clone(),
+    }
 }
 
 async fn turn(host: Host, call: &Call, shared: &Arc<Shared>) -> Reply {
@@ -161,11 +199,16 @@ async fn turn(host: Host, call: &Call, shared: &Arc<Shared>) -> Reply {
         (None, Host::SharePoint) => rest::turn(&mut state, call),
     };
     let reply = finish(&mut state, result, call.header("client-request-id"));
+    post_outbox(&mut state);
+    reply
+}
+
+/// Sends what is to be told to subscribers. Must be called inside a tokio runtime if there is any.
+pub(crate) fn post_outbox(state: &mut State) {
     for (url, body) in std::mem::take(&mut state.outbox) {
         // One attempt each: the vendor repeats for hours, a test has no hours.
         tokio::spawn(async move { post(&url, "application/json", body.to_string()).await });
     }
-    reply
 }
 
 /// The challenge that proves a notification address: echo the token within ten seconds.
@@ -280,25 +323,39 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// A body in one frame, or half of one and then a broken connection.
+/// A body in one frame; or half of one and then a broken connection; or drop by drop.
 pub(crate) struct Payload {
-    bytes: Option<Bytes>,
-    length: u64,
+    bytes: Bytes,
+    left: u64,
+    step: usize,
     cut: bool,
+    pause: Option<Duration>,
+    waiting: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Payload {
-    fn new(bytes: Bytes, cut: bool) -> Self {
-        let length = bytes.len() as u64;
+    fn new(bytes: Bytes, fault: Option<&Fault>) -> Self {
+        let (left, cut) = (bytes.len() as u64, fault == Some(&Fault::TruncatedBody));
         let bytes = if cut {
             bytes.slice(..bytes.len() / 2)
         } else {
             bytes
         };
+        let pause = match fault {
+            Some(Fault::Drip(pause)) => Some(*pause),
+            _ => None,
+        };
+        let step = match pause {
+            Some(_) => bytes.len().div_ceil(16).max(1),
+            None => usize::MAX,
+        };
         Self {
-            bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
-            length,
+            bytes,
+            left,
+            step,
             cut,
+            pause,
+            waiting: None,
         }
     }
 }
@@ -309,21 +366,32 @@ impl hyper::body::Body for Payload {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.bytes.take() {
-            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None if self.cut => Poll::Ready(Some(Err(Cut))),
-            None => Poll::Ready(None),
+        if self.bytes.is_empty() {
+            return Poll::Ready(self.cut.then_some(Err(Cut)));
         }
+        if let Some(pause) = self.pause {
+            let waiting = self
+                .waiting
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+            if waiting.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.waiting = None;
+        }
+        let some = self.step.min(self.bytes.len());
+        let some = self.bytes.split_to(some);
+        self.left -= some.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(some))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none() && !self.cut
+        self.bytes.is_empty() && !self.cut
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length)
+        SizeHint::with_exact(self.left)
     }
 }
 

@@ -28,11 +28,24 @@ pub(crate) struct State {
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     /// Object ids of people, by address.
     pub(crate) people: BTreeMap<String, String>,
+    pub(crate) mail: super::mail::Mailbox,
+    /// Messages handed to `sendMail`.
+    pub(crate) sent: Vec<Value>,
+    pub(crate) directory: super::directory::Directory,
+    pub(crate) audit: super::audit::AuditLog,
+    pub(crate) recorded: Vec<super::faults::Recorded>,
+    /// Further applications, with the first one's secret.
+    pub(crate) applications: BTreeSet<String>,
+    /// Certificates that sign assertions, in DER.
+    pub(crate) certificates: Vec<Vec<u8>>,
+    pub(crate) signer: super::rich::Signer,
     pub(crate) outbox: Vec<(String, Value)>,
     pub(crate) faults: Vec<Scripted>,
     pub(crate) journal: Vec<Exchange>,
     /// Counts every change; an item's place in the delta feed.
     pub(crate) sequence: u64,
+    /// When each of the changes was.
+    pub(crate) changed: Vec<(u64, DateTime<Utc>)>,
     /// Delta tokens of another era are answered with 410.
     pub(crate) delta_era: u64,
 }
@@ -51,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) anonymous_links: bool,
     pub(crate) page_size: usize,
     pub(crate) quota: u64,
+    pub(crate) record: bool,
+    pub(crate) lag: TimeDelta,
     pub(crate) bin_delete_moves_to_second_stage: bool,
 }
 
@@ -71,9 +86,24 @@ impl State {
         self.items.get_mut(id).ok_or_else(Refused::not_found)
     }
 
+    /// Counts one more change, and when it was.
+    pub(crate) fn count(&mut self) {
+        self.sequence += 1;
+        let now = self.now();
+        self.changed.push((self.sequence, now));
+    }
+
+    /// The last change that listings show already.
+    pub(crate) fn visible(&self) -> u64 {
+        let shown = self.now() - self.settings.lag;
+        let late = self.changed.partition_point(|(_, at)| *at <= shown);
+        let earlier = self.changed.get(late).map(|(number, _)| number - 1);
+        earlier.unwrap_or(self.sequence)
+    }
+
     /// Marks an item as changed: its eTag, its place in the delta feed, its library's subscribers.
     pub(crate) fn touch(&mut self, id: &str) {
-        self.sequence += 1;
+        self.count();
         let (now, sequence) = (self.now(), self.sequence);
         let Some(item) = self.items.get_mut(id) else {
             return;
@@ -149,7 +179,7 @@ impl State {
     ) -> String {
         let now = self.now();
         let id = self.ids.item();
-        self.sequence += 1;
+        self.count();
         let list_item = self.drives.get_mut(drive).map_or(0, |drive| {
             drive.next_list_item += 1;
             drive.next_list_item
@@ -173,8 +203,13 @@ impl State {
             inherits: true,
             label: None,
             locked: false,
+            checked_out: None,
         };
+        let file = item.versions.is_some();
         self.items.insert(id.clone(), item);
+        if file {
+            self.log("FileUploaded", &id);
+        }
         self.notify(drive);
         id
     }
@@ -211,6 +246,7 @@ impl State {
             self.held.extend(held);
         }
         self.touch(id);
+        self.log("FileModified", id);
         Ok(())
     }
 
@@ -218,10 +254,11 @@ impl State {
     pub(crate) fn take(&mut self, id: &str) -> Vec<Item> {
         let mut taken = Vec::new();
         for each in self.subtree(id) {
+            self.log("FileDeleted", &each);
             let Some(item) = self.items.remove(&each) else {
                 continue;
             };
-            self.sequence += 1;
+            self.count();
             let grave = Grave {
                 drive: item.drive.clone(),
                 parent: item.parent.clone(),
@@ -269,6 +306,8 @@ impl State {
                 }
             }
         }
+        self.mail.sweep(now);
+        self.sweep_audit();
         self.uploads.retain(|_, upload| upload.expires > now);
         self.tokens
             .retain(|_, token| token.expires > now - TimeDelta::days(1));
@@ -297,6 +336,7 @@ impl State {
             inherits: true,
             label: None,
             locked: false,
+            checked_out: None,
         };
         let directory = format!(
             "{}/PreservationHoldLibrary",

@@ -31,7 +31,11 @@ pub(crate) fn subscriptions(
             Ok(Reply::json(200, found.render()))
         }
         ("PATCH", [id]) => {
-            let expires = expiry(state, &call.object()?)?;
+            let longest = match state.subscriptions.get(*id) {
+                Some(found) if found.drive == MAIL => 10_080,
+                _ => LONGEST_MINUTES,
+            };
+            let expires = expiry(state, &call.object()?, longest)?;
             let found = state
                 .subscriptions
                 .get_mut(*id)
@@ -76,16 +80,51 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     let text = |key: &str| body.get(key).and_then(Value::as_str);
     let resource = text("resource").ok_or_else(|| Refused::bad("resource is missing"))?;
     let url = text("notificationUrl").ok_or_else(|| Refused::bad("notificationUrl is missing"))?;
-    if text("changeType") != Some("updated") {
-        return Err(Refused::bad(
-            "a drive root supports changeType updated only",
-        ));
-    }
     if text("clientState").is_some_and(|secret| secret.len() > 128) {
         return Err(Refused::bad("clientState is longer than 128"));
     }
     let resource = resource.trim_start_matches("/v1.0");
-    let drive = match super::address::route(state, resource)? {
+    let kinds = text("changeType").unwrap_or_default();
+    let with_content = body.get("includeResourceData") == Some(&Value::Bool(true));
+    let path = resource.split('?').next().unwrap_or_default();
+    let drive = match super::address::route(state, path)? {
+        super::address::Route::User { user, tail }
+            if user.eq_ignore_ascii_case(&state.mail.address) && is_messages(&tail) =>
+        {
+            if !kinds
+                .split(',')
+                .all(|kind| ["created", "updated", "deleted"].contains(&kind))
+            {
+                return Err(Refused::bad("unknown changeType"));
+            }
+            if with_content {
+                if text("encryptionCertificate").is_none() || !resource.contains("$select=") {
+                    return Err(Refused::bad("resource data need a certificate and $select"));
+                }
+                if super::rich::public_key(text("encryptionCertificate").unwrap_or_default())
+                    .is_none()
+                {
+                    return Err(Refused::bad(
+                        "encryptionCertificate is not a certificate of RSA",
+                    ));
+                }
+                if text("encryptionCertificateId").is_none_or(|id| id.is_empty() || id.len() > 128)
+                {
+                    return Err(Refused::bad(
+                        "encryptionCertificateId is missing or too long",
+                    ));
+                }
+            }
+            MAIL.to_owned()
+        }
+        _ if with_content => {
+            return Err(Refused::bad("this resource brings no resource data"));
+        }
+        _ if kinds != "updated" => {
+            return Err(Refused::bad(
+                "a drive root supports changeType updated only",
+            ));
+        }
         super::address::Route::Item(place) if place.tail.is_empty() && place.path.is_empty() => {
             let root = state.drive(&place.drive)?.root.clone();
             if place.item(state)? != root {
@@ -96,7 +135,12 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         super::address::Route::List { drive, tail } if tail.is_empty() => drive,
         _ => return Err(Refused::bad("this resource cannot be watched")),
     };
-    let expires = expiry(state, &body)?;
+    let longest = match (drive.as_str(), with_content) {
+        (MAIL, true) => 1_440,
+        (MAIL, false) => 10_080,
+        _ => LONGEST_MINUTES,
+    };
+    let expires = expiry(state, &body, longest)?;
     let id = state.ids.guid();
     let subscription = Subscription {
         id: id.clone(),
@@ -110,22 +154,97 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     Ok(Reply::json(201, value))
 }
 
-fn expiry(state: &State, body: &Map<String, Value>) -> Result<DateTime<Utc>, Refused> {
+fn expiry(
+    state: &State,
+    body: &Map<String, Value>,
+    longest: i64,
+) -> Result<DateTime<Utc>, Refused> {
     let at = body.get("expirationDateTime").and_then(Value::as_str);
     let at = at.and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     let at = at.ok_or_else(|| Refused::bad("expirationDateTime is missing or malformed"))?;
     let at = at.with_timezone(&Utc);
     let now = state.now();
-    if at <= now || at > now + TimeDelta::minutes(LONGEST_MINUTES) {
+    if at <= now || at > now + TimeDelta::minutes(longest) {
         return Err(Refused::bad("expirationDateTime is out of range"));
     }
     Ok(at)
 }
 
+/// Tells whoever watches the inbox of a message; with its properties sealed where that was asked for.
+pub(crate) fn tell_mail(state: &mut State, id: &str, message: &Value) {
+    let (now, tenant) = (state.now(), state.settings.tenant.clone());
+    let watching: Vec<Subscription> = state
+        .subscriptions
+        .values()
+        .filter(|each| each.drive == MAIL && each.expires > now)
+        .cloned()
+        .collect();
+    for subscription in watching {
+        let mut body = subscription.notification(&tenant);
+        let address = &state.mail.address;
+        let resource = format!("Users/{address}/Messages/{id}");
+        body["value"][0]["resource"] = json!(resource);
+        body["value"][0]["changeType"] = json!("created");
+        body["value"][0]["resourceData"] =
+            json!({ "@odata.type": "#Microsoft.Graph.Message", "@odata.id": resource, "id": id });
+        let text = |key: &str| subscription.body.get(key).and_then(Value::as_str);
+        if let (Some(certificate), Some(name)) = (
+            text("encryptionCertificate"),
+            text("encryptionCertificateId"),
+        ) && let Some(sealed) = super::rich::seal(certificate, name, message)
+        {
+            body["value"][0]["encryptedContent"] = sealed;
+            body["validationTokens"] = json!([super::rich::token(state)]);
+        }
+        state.outbox.push((subscription.url, body));
+    }
+}
+
+/// Tells every subscriber what happens to the subscription itself.
+pub(crate) fn tell_lifecycle(state: &mut State, event: &str) {
+    let tenant = state.settings.tenant.clone();
+    let all: Vec<Subscription> = state.subscriptions.values().cloned().collect();
+    for subscription in all {
+        let url = subscription
+            .body
+            .get("lifecycleNotificationUrl")
+            .and_then(Value::as_str);
+        let Some(url) = url.map(str::to_owned) else {
+            continue;
+        };
+        let mut body = subscription.notification(&tenant);
+        if let Some(one) = body["value"][0].as_object_mut() {
+            one.remove("changeType");
+            one.insert("lifecycleEvent".to_owned(), json!(event));
+        }
+        state.outbox.push((url, body));
+        if event == "subscriptionRemoved" {
+            state.subscriptions.remove(&subscription.id);
+        }
+    }
+}
+
+fn is_messages(tail: &[String]) -> bool {
+    match tail
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["messages"] | ["mailFolders('inbox')" | "mailFolders('Inbox')", "messages"] => true,
+        ["mailFolders", folder, "messages"] => folder.eq_ignore_ascii_case("inbox"),
+        _ => false,
+    }
+}
+
+/// What subscriptions to the mailbox are kept under, where others have their drive.
+const MAIL: &str = "mail";
+
 impl Subscription {
     fn render(&self) -> Value {
         let mut body = self.body.clone();
         body.remove("clientState");
+        body.remove("encryptionCertificate");
         body.insert("id".to_owned(), json!(self.id));
         body.insert("expirationDateTime".to_owned(), json!(stamp(self.expires)));
         Value::Object(body)

@@ -8,7 +8,10 @@ import asyncio
 import io
 import json
 import sys
+import threading
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlparse
 
 import msal
 from azure.core.credentials import AccessToken
@@ -17,6 +20,9 @@ from kiota_authentication_azure.azure_identity_authentication_provider import (
     AzureIdentityAuthenticationProvider,
 )
 from msgraph import GraphRequestAdapter, GraphServiceClient
+from msgraph.generated.drives.item.items.item.checkin.checkin_post_request_body import (
+    CheckinPostRequestBody,
+)
 from msgraph.generated.drives.item.items.item.create_link.create_link_post_request_body import (
     CreateLinkPostRequestBody,
 )
@@ -26,14 +32,30 @@ from msgraph.generated.drives.item.items.item.create_upload_session import (
 from msgraph.generated.drives.item.items.item.invite.invite_post_request_body import (
     InvitePostRequestBody,
 )
+from msgraph.generated.models.body_type import BodyType
 from msgraph.generated.models.drive_item import DriveItem
 from msgraph.generated.models.drive_item_uploadable_properties import (
     DriveItemUploadableProperties,
 )
 from msgraph.generated.models.drive_recipient import DriveRecipient
+from msgraph.generated.models.email_address import EmailAddress
 from msgraph.generated.models.folder import Folder
+from msgraph.generated.models.internet_message_header import InternetMessageHeader
+from msgraph.generated.models.item_body import ItemBody
+from msgraph.generated.models.mail_folder import MailFolder
+from msgraph.generated.models.message import Message
 from msgraph.generated.models.o_data_errors.o_data_error import ODataError
 from msgraph.generated.models.permission import Permission
+from msgraph.generated.models.recipient import Recipient
+from msgraph.generated.models.security.audit_log_query import AuditLogQuery
+from msgraph.generated.models.security.audit_log_query_status import AuditLogQueryStatus
+from msgraph.generated.models.subscription import Subscription
+from msgraph.generated.users.item.messages.item.move.move_post_request_body import (
+    MovePostRequestBody,
+)
+from msgraph.generated.users.item.send_mail.send_mail_post_request_body import (
+    SendMailPostRequestBody,
+)
 from msgraph_core.tasks.large_file_upload import LargeFileUploadTask
 
 
@@ -249,6 +271,114 @@ async def run(place):
     step("delete, permanentDelete, delta with a token")
 
 
+async def mail_log_and_directory(place):
+    client = client_for(place, token_by_msal(place))
+    user = client.users.by_user_id(place["mailbox"])
+    inbox = user.mail_folders.by_mail_folder_id("inbox")
+    stable = RequestConfiguration()
+    stable.headers.add("Prefer", 'IdType="ImmutableId"')
+    waiting = (await inbox.messages.get()).value
+    assert [each.id for each in waiting] == [place["message"]]
+    message = user.messages.by_message_id(place["message"])
+    assert (await message.content.get()).startswith(b"From: ")
+    page = await inbox.messages.delta.get()
+    assert [each.id for each in page.value] == [place["message"]]
+    folder = await user.mail_folders.post(MailFolder(display_name="processed by the SDK"))
+    moved = await message.move.post(
+        MovePostRequestBody(destination_id=folder.id), request_configuration=stable
+    )
+    assert moved.id == place["message"] and moved.parent_folder_id == folder.id
+    assert (await inbox.messages.get()).value == []
+    link = page.odata_delta_link
+    page = await inbox.messages.delta.with_url(link).get()
+    assert "@removed" in page.value[0].additional_data
+    await message.permanent_delete.post()
+    assert await refused(message.get(), 404) == "ErrorItemNotFound"
+    step("mail: list, MIME, delta, move with immutable ids, permanentDelete")
+
+    notice = Message(
+        subject="News",
+        body=ItemBody(content_type=BodyType.Text, content="Look into the portal."),
+        to_recipients=[Recipient(email_address=EmailAddress(address="a@client.example"))],
+        internet_message_headers=[InternetMessageHeader(name="x-kta-protect", value="encrypt")],
+    )
+    await user.send_mail.post(SendMailPostRequestBody(message=notice, save_to_sent_items=True))
+    notice.internet_message_headers[0].name = "Received"
+    await refused(user.send_mail.post(SendMailPostRequestBody(message=notice)), 400)
+    step("sendMail, and its rule for headers")
+
+    server = listening()
+    ends = datetime.now(timezone.utc) + timedelta(minutes=30)
+    wanted = Subscription(
+        change_type="created",
+        notification_url=f"http://127.0.0.1:{server.server_port}/notify",
+        resource=f"users/{place['mailbox']}/mailFolders('inbox')/messages",
+        expiration_date_time=ends,
+        client_state="invented",
+    )
+    made = await client.subscriptions.post(wanted)
+    one = client.subscriptions.by_subscription_id(made.id)
+    later = ends + timedelta(minutes=30)
+    renewed = await one.patch(Subscription(expiration_date_time=later))
+    assert renewed.expiration_date_time > made.expiration_date_time
+    await one.reauthorize.post()
+    assert made.id in [each.id for each in (await client.subscriptions.get()).value]
+    await one.delete()
+    server.shutdown()
+    step("subscription: validate, renew, reauthorize, delete")
+
+    now = datetime.now(timezone.utc)
+    query = await client.security.audit_log.queries.post(
+        AuditLogQuery(
+            display_name="by the SDK",
+            filter_start_date_time=now - timedelta(hours=1),
+            filter_end_date_time=now + timedelta(hours=1),
+            service_filters=["SharePoint"],
+        )
+    )
+    one = client.security.audit_log.queries.by_audit_log_query_id(query.id)
+    for _ in range(5):
+        if (await one.get()).status == AuditLogQueryStatus.Succeeded:
+            break
+    records = (await one.records.get()).value
+    assert records and all(each.operation and each.created_date_time for each in records)
+    step("audit log query and its records")
+
+    members = await client.groups.by_group_id(place["group"]).members.get()
+    assert [each.id for each in members.value] == [place["inner"]]
+    deep = await client.groups.by_group_id(place["group"]).transitive_members.get()
+    assert place["person"] in [each.id for each in deep.value]
+    step("groups within groups")
+
+    item = client.drives.by_drive_id(place["drive"]).items.by_drive_item_id(place["item"])
+    await item.checkout.post()
+    await item.checkin.post(CheckinPostRequestBody(comment="done"))
+    step("check-out and check-in")
+
+
+def listening():
+    """A notification address that echoes its validation."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            token = parse_qs(urlparse(self.path).query).get("validationToken")
+            self.send_response(200 if token else 202)
+            self.send_header("content-type", "text/plain")
+            self.end_headers()
+            if token:
+                self.wfile.write(token[0].encode())
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
 if __name__ == "__main__":
-    asyncio.run(run(json.load(sys.stdin)))
+    told = json.load(sys.stdin)
+    asyncio.run(run(told))
+    asyncio.run(mail_log_and_directory(told))
     print("every step passed")

@@ -1,0 +1,276 @@
+//! What people do with a file, and a library for one matter.
+#![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "support/house.rs"]
+mod house;
+#[path = "support/mod.rs"]
+mod support;
+
+use futures_util::TryStreamExt as _;
+use house::{House, bytes, code, config, connect, fault, key, permit};
+use kta_core::audit::Label;
+use kta_core::pii::{Content, Locator};
+use kta_core::policy::{Act, Permit, Role, Scope};
+use kta_core::ports::{Documents, Erase, Recipient, SharedRole};
+use kta_core::{Code, FaultKind};
+use kta_sharepoint::emulator::Fault;
+use kta_sharepoint::{AppCredential, Earlier, Reach};
+use std::collections::{BTreeMap, BTreeSet};
+
+async fn read(content: Content, permit: &Permit<'_>) -> kta_core::Result<Vec<u8>> {
+    let chunks: Vec<bytes::Bytes> = content.into_stream(permit).try_collect().await?;
+    Ok(chunks.concat())
+}
+
+/// A file with two versions, `one` and `two`, and what they are named.
+async fn two_versions(house: &House) -> (Locator, Label, Label) {
+    let session = house.worker();
+    let permit = permit!(house, session, Store);
+    let first = house.document("d", b"one");
+    let first = house.put(&first, b"one", "k1", &permit).await.unwrap();
+    let second = house.document("d", b"two");
+    let second = house.put(&second, b"two", "k2", &permit).await.unwrap();
+    (first.locator, first.version, second.version)
+}
+
+#[tokio::test]
+async fn every_version_is_read_one_is_brought_back_and_earlier_ones_are_taken_away() {
+    let house = House::open().await;
+    let (file, one, two) = two_versions(&house).await;
+    let (library, subject) = (&house.library, house.desk.beneficiary());
+    let session = house.worker();
+    let store = permit!(house, session, Store);
+    let (first, second) = (house.document("d", b"one"), house.document("d", b"two"));
+    let old = library
+        .version_content(&first, &file, &one, &store)
+        .await
+        .unwrap();
+    assert_eq!(read(old, &store).await.unwrap(), b"one");
+    let new = library
+        .version_content(&second, &file, &two, &store)
+        .await
+        .unwrap();
+    assert_eq!(read(new, &store).await.unwrap(), b"two");
+    let wrong = library
+        .version_content(&second, &file, &one, &store)
+        .await
+        .unwrap();
+    assert_eq!(fault(read(wrong, &store).await), FaultKind::Corrupt);
+    let none = Label::new("9.0").unwrap();
+    let missing = library.version_content(&first, &file, &none, &store).await;
+    assert_eq!(fault(missing), FaultKind::NotFound);
+
+    let third = library
+        .restore_version(subject, &file, &one, &store)
+        .await
+        .unwrap();
+    let now = library.content(&first, &file, &store).await.unwrap();
+    assert_eq!(read(now, &store).await.unwrap(), b"one");
+    let versions = library.versions(subject, &file, &store).await.unwrap();
+    assert_eq!(versions.len(), 3);
+
+    let gone = Earlier::One(two.clone());
+    for _ in 0..2 {
+        library
+            .remove_versions(subject, &file, &gone, &store)
+            .await
+            .unwrap();
+    }
+    let current = Earlier::One(third.id.clone());
+    let refused = library
+        .remove_versions(subject, &file, &current, &store)
+        .await;
+    assert_eq!(fault(refused), FaultKind::Unsupported);
+    library
+        .remove_versions(subject, &file, &Earlier::All, &store)
+        .await
+        .unwrap();
+    let left: Vec<Label> = library
+        .versions(subject, &file, &store)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|version| version.id)
+        .collect();
+    assert_eq!(left, [third.id]);
+    assert_eq!(house.emulator.places_of(b"two"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_file_is_checked_out_changed_checked_in_and_a_change_can_be_discarded() {
+    let house = House::open().await;
+    let (file, ..) = two_versions(&house).await;
+    let (library, subject) = (&house.library, house.desk.beneficiary());
+    let session = house.worker();
+    let store = permit!(house, session, Store);
+    library.check_out(subject, &file, &store).await.unwrap();
+    let third = house.document("d", b"three");
+    house.put(&third, b"three", "k3", &store).await.unwrap();
+    library
+        .discard_check_out(subject, &file, &store)
+        .await
+        .unwrap();
+    let second = house.document("d", b"two");
+    let now = library.content(&second, &file, &store).await.unwrap();
+    assert_eq!(read(now, &store).await.unwrap(), b"two");
+
+    house
+        .emulator
+        .fail(1, "POST", "*/checkin", Fault::DropAfterEffect);
+    library.check_out(subject, &file, &store).await.unwrap();
+    house.put(&third, b"three", "k4", &store).await.unwrap();
+    let why = Label::new("translated").unwrap();
+    library
+        .check_in(subject, &file, &why, &store)
+        .await
+        .unwrap();
+    let now = library.content(&third, &file, &store).await.unwrap();
+    assert_eq!(read(now, &store).await.unwrap(), b"three");
+
+    house.emulator.set_locked(file.as_str(), true);
+    let taken = library.check_out(subject, &file, &store).await;
+    assert_eq!(fault(taken), FaultKind::Conflict);
+}
+
+#[tokio::test]
+async fn a_part_is_that_part_and_a_range_outside_is_refused_here() {
+    let house = House::open().await;
+    let session = house.worker();
+    let permit = permit!(house, session, Store);
+    let whole = bytes(300_000);
+    let document = house.document("r", &whole);
+    let file = house
+        .put(&document, &whole, "k", &permit)
+        .await
+        .unwrap()
+        .locator;
+    for range in [0..1, 17..70_001, 299_999..300_000, 0..300_000] {
+        let part = house
+            .library
+            .range(&document, &file, range.clone(), &permit)
+            .await
+            .unwrap();
+        let part: Vec<bytes::Bytes> = part.try_collect().await.unwrap();
+        let wanted = range.start as usize..range.end as usize;
+        assert!(part.concat() == whole[wanted], "{range:?}");
+    }
+    let asked = house.emulator.journal().len();
+    #[allow(
+        clippy::reversed_empty_ranges,
+        reason = "one of the ranges to be refused"
+    )]
+    for range in [5..5, 9..3, 0..300_001, u64::MAX - 1..u64::MAX] {
+        let refused = house.library.range(&document, &file, range, &permit).await;
+        assert!(refused.is_err());
+    }
+    assert_eq!(house.emulator.journal().len(), asked);
+}
+
+#[tokio::test]
+async fn columns_say_what_a_file_is_in_words_and_ids() {
+    let house = House::open().await;
+    let (file, ..) = two_versions(&house).await;
+    let (library, subject) = (&house.library, house.desk.beneficiary());
+    let session = house.worker();
+    let store = permit!(house, session, Store);
+    let label = |text: &str| Label::new(text).unwrap();
+    let columns = BTreeMap::from([(label("Title"), label("passport"))]);
+    library
+        .describe(subject, &file, &columns, &store)
+        .await
+        .unwrap();
+    let read = library.described(subject, &file, &store).await.unwrap();
+    assert_eq!(read[&label("Title")], label("passport"));
+    let unknown = BTreeMap::from([(label("Nowhere"), label("x"))]);
+    let refused = library.describe(subject, &file, &unknown, &store).await;
+    assert_eq!(fault(refused), FaultKind::Misconfigured);
+}
+
+fn recipient(address: &str) -> Recipient {
+    Recipient::new(address.to_owned()).unwrap()
+}
+
+#[tokio::test]
+async fn a_matters_library_lets_in_its_team_alone_however_often_it_is_made() {
+    let house = House::open().await;
+    let ann = house.emulator.add_person("ann@firm.example", false);
+    let bob = house.emulator.add_person("bob@firm.example", false);
+    let firm = house.emulator.add_group("firm", &[&ann, &bob]);
+    house
+        .emulator
+        .join_site_group("Matters Members", &format!("c:0t.c|tenant|{firm}"));
+    let session = house.desk.session(Role::Ciso);
+    let permit = session.permit(Act::Manage, Scope::firm()).await.unwrap();
+    let team = [(recipient("ann@firm.example"), SharedRole::Edit)];
+    let matter = house.desk.matter();
+    house
+        .emulator
+        .fail(1, "POST", "*/lists", Fault::DropAfterEffect);
+    let drive = house.library.found(matter, &team, &permit).await.unwrap();
+    assert_eq!(
+        house.library.found(matter, &team, &permit).await.unwrap(),
+        drive
+    );
+    let config = config(&house.emulator).library(drive.as_str());
+    let library = connect(&house.emulator, &house.desk, config).await.unwrap();
+    let worker = house.worker();
+    let store = permit!(house, worker, Store);
+    let document = house.document("d", b"one");
+    let content = house::content(b"one");
+    let stored = library
+        .put(&document, None, content, key("k"), &store)
+        .await
+        .unwrap();
+    let ways = library.ways(&stored.locator, &permit).await;
+    let inside: BTreeSet<Reach> = ways.unwrap().into_iter().map(|way| way.who).collect();
+    let ann = Reach::Person(Locator::new(ann).unwrap());
+    assert_eq!(
+        inside,
+        BTreeSet::from([ann]),
+        "the firm's members are not let in"
+    );
+
+    let stranger = [(recipient("nobody@firm.example"), SharedRole::View)];
+    let refused = house.library.found(matter, &stranger, &permit).await;
+    assert_eq!(fault(refused), FaultKind::Misconfigured);
+}
+
+#[tokio::test]
+async fn destruction_is_done_as_another_or_not_at_all() {
+    let house = House::open().await;
+    let (file, ..) = two_versions(&house).await;
+    let document = house.document("d", b"two");
+    let placement = house.placement(&document, Some(&file));
+    let session = house.destroyer();
+    let permit = permit!(house, session, Destroy);
+    let off = config(&house.emulator).without_destruction();
+    let off = connect(&house.emulator, &house.desk, off).await.unwrap();
+    let refused = off.erase(&placement, key("e"), &permit).await;
+    assert_eq!(fault(refused), FaultKind::Unsupported);
+    assert!(house.emulator.holdings(file.as_str()).current.is_some());
+
+    let credential = || AppCredential::secret(house.emulator.client_secret().to_owned().into());
+    let wrong = config(&house.emulator).destroying_as("another", credential());
+    let wrong = connect(&house.emulator, &house.desk, wrong).await.unwrap();
+    let refused = wrong.erase(&placement, key("e"), &permit).await;
+    assert_eq!(
+        fault(refused),
+        FaultKind::Misconfigured,
+        "the other one has no right yet"
+    );
+    assert!(house.emulator.holdings(file.as_str()).current.is_some());
+
+    house.emulator.add_application("another");
+    wrong.erase(&placement, key("e"), &permit).await.unwrap();
+    assert!(house.emulator.holdings(file.as_str()).is_empty());
+    let wrong = house.desk.session(Role::Paralegal);
+    assert_eq!(
+        code(
+            wrong
+                .permit(Act::Destroy, house.desk.whole(house.desk.beneficiary()))
+                .await
+        ),
+        Code::AclDeny
+    );
+}
