@@ -123,8 +123,8 @@ fn a_pack_is_not_used_before_it_is_in_force() {
 
 #[test]
 fn flawed_packs_are_refused() {
-    let row = "[[retention]]\nid = \"x\"\nclass = \"X\"\nduty_holder = \"firm\"\nfloor = { op = \"max\", of = [{ trigger = \"t\", add = \"P1Y\" }] }\ncitation = \"c\"\nsource = \"s\"\nreviewed_on = 2026-01-01\nverified = true\n";
-    let head = CORE_PACK.split("[[retention]]").next().unwrap();
+    let row = "[[retention]]\nid = \"x\"\nclass = \"X\"\nduty_holder = \"firm\"\nfloor = { op = \"max\", of = [{ trigger = \"t\", add = \"P1Y\" }] }\ncitation = \"c\"\nsource = \"s\"\nread_in = \"source\"\nreviewed_on = 2026-01-01\nverified = true\n";
+    let head = CORE_PACK.split("[words]").next().unwrap();
     assert!(Pack::parse(&format!("{head}{row}")).is_ok());
     for (flaw, pack) in [
         ("unknown key in a row", format!("{head}{row}surprise = 1\n")),

@@ -11,4 +11,4 @@ pub use calendar::Period;
 pub use disposition::{Certificate, CertificateState, CopyOutcome, KeyKept};
 pub use evaluate::{Evaluation, Facts, Outcome, Step, evaluate};
 pub use hold::{Hold, Release};
-pub use schedule::{Bound, Combine, Holder, PackRef, Rule, Schedule, Term};
+pub use schedule::{Applies, Bound, Combine, Holder, PackRef, Rule, Schedule, Term};
