@@ -5,8 +5,9 @@ mod pack;
 
 pub use access::CedarPolicy;
 pub use pack::{
-    Authority, Clock, Due, Duty, DutyKind, Flow, LONGEST_PACK, Limit, Pack, ReadIn, Retention,
-    Rights, SHIPPED, SignedPack, Words, compile, overdue, simulate, table,
+    Authority, Case, Clock, Due, Duty, DutyKind, Flow, Forecast, LONGEST_PACK, Limit, Limits,
+    Month, Pack, ReadIn, Retention, Revision, Rights, SHIPPED, Schedules, SignedPack, Standing,
+    Tally, Words, compile, forecast, overdue, picture, simulate, table,
 };
 
 /// The text of the pack of the firm's home, Israel: enough for a case file. It becomes usable by

@@ -1,6 +1,9 @@
 //! Retention packs: law as signed, versioned data. The code knows no law.
 
 mod compile;
+mod forecast;
+mod picture;
+mod revision;
 mod row;
 mod shipped;
 mod table;
@@ -16,6 +19,9 @@ use kta_core::{Code, Refusal};
 use serde::Deserialize;
 
 pub use compile::{compile, overdue, simulate};
+pub use forecast::{Case, Forecast, Month, Schedules, Standing, Tally, forecast};
+pub use picture::picture;
+pub use revision::{Limits, Revision};
 pub use row::{Authority, Clock, Due, Duty, DutyKind, Flow, Limit, ReadIn, Retention, Rights};
 pub use shipped::SHIPPED;
 pub use table::table;

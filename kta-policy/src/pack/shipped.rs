@@ -12,6 +12,9 @@ pub const SHIPPED: [(&str, &str); 9] = [
     ("kta.rights", include_str!("../../packs/rights.toml")),
     ("kta.transfer", include_str!("../../packs/transfer.toml")),
     ("kta.uk", include_str!("../../packs/uk.toml")),
-    ("kta.us-employer", include_str!("../../packs/us-employer.toml")),
+    (
+        "kta.us-employer",
+        include_str!("../../packs/us-employer.toml"),
+    ),
     ("kta.us-firm", include_str!("../../packs/us-firm.toml")),
 ];

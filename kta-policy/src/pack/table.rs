@@ -15,11 +15,7 @@ use super::{Authority, Pack, ReadIn, overdue};
 /// names the rule that made it, its source, and the pack it stands in; below the classes stand the
 /// rows that give no period: deadlines, duties, rights, transfers.
 #[must_use]
-pub fn table(
-    packs: &[&Pack],
-    schedules: &BTreeMap<Label, Schedule>,
-    today: NaiveDate,
-) -> String {
+pub fn table(packs: &[&Pack], schedules: &BTreeMap<Label, Schedule>, today: NaiveDate) -> String {
     let rows = packs.iter().flat_map(|pack| pack.rows());
     let page = Page {
         packs,
@@ -66,7 +62,11 @@ impl Page<'_> {
             .filter(|row| row.verified && rules.contains_key(row.id))
             .count();
         let unsigned = rules.values().any(|rule| {
-            !rule.verified && self.authorities.get(&rule.id).is_some_and(|row| row.verified)
+            !rule.verified
+                && self
+                    .authorities
+                    .get(&rule.id)
+                    .is_some_and(|row| row.verified)
         });
         let (classes, packs, today) = (self.schedules.len(), self.packs.len(), self.today);
         let (other, late) = (self.authorities.len() - all, self.late.len());
@@ -92,11 +92,23 @@ impl Page<'_> {
         let open: Vec<_> = schedule
             .rules
             .iter()
-            .filter(|rule| self.authorities.get(&rule.id).is_none_or(|row| !row.verified))
+            .filter(|rule| {
+                self.authorities
+                    .get(&rule.id)
+                    .is_none_or(|row| !row.verified)
+            })
             .map(|rule| rule.id.to_string())
             .collect();
-        let floors = schedule.rules.iter().filter(|rule| rule.floor.is_some()).count();
-        let ceilings = schedule.rules.iter().filter(|rule| rule.ceiling.is_some()).count();
+        let floors = schedule
+            .rules
+            .iter()
+            .filter(|rule| rule.floor.is_some())
+            .count();
+        let ceilings = schedule
+            .rules
+            .iter()
+            .filter(|rule| rule.ceiling.is_some())
+            .count();
         let title = Text(&words.say(&schedule.class)).to_string();
         let class = Text(schedule.class.as_str()).to_string();
         self.add(format_args!(
@@ -155,7 +167,11 @@ impl Page<'_> {
             ""
         };
         let pack = rule.map_or_else(String::new, |rule| {
-            format!(" · {} {}", Text(rule.pack.id.as_str()), Text(rule.pack.version.as_str()))
+            format!(
+                " · {} {}",
+                Text(rule.pack.id.as_str()),
+                Text(rule.pack.version.as_str())
+            )
         });
         let note = if row.note.is_empty() {
             String::new()
@@ -176,7 +192,11 @@ impl Page<'_> {
             let extension = clock.extension.map_or_else(String::new, |by| {
                 format!("<br><small>may be prolonged by {}</small>", period(by))
             });
-            let phased = if clock.phased { "<br><small>in parts, if need be</small>" } else { "" };
+            let phased = if clock.phased {
+                "<br><small>in parts, if need be</small>"
+            } else {
+                ""
+            };
             let row = [
                 format!("<code>{}</code>", Text(clock.id.as_str())),
                 self.regimes(&clock.nexus),
@@ -189,7 +209,20 @@ impl Page<'_> {
             ];
             row_of(&mut rows, &row);
         }
-        self.appendix("Deadlines", &["Rule", "Regime", "Starts with", "Limit", "To whom", "Not where", "What it says", "Source"], &rows);
+        self.appendix(
+            "Deadlines",
+            &[
+                "Rule",
+                "Regime",
+                "Starts with",
+                "Limit",
+                "To whom",
+                "Not where",
+                "What it says",
+                "Source",
+            ],
+            &rows,
+        );
     }
 
     fn duties(&mut self) {
@@ -208,7 +241,18 @@ impl Page<'_> {
             ];
             row_of(&mut rows, &row);
         }
-        self.appendix("Duties without a period", &["Rule", "Regime", "Kind", "What it asks for", "Whose duty", "Source"], &rows);
+        self.appendix(
+            "Duties without a period",
+            &[
+                "Rule",
+                "Regime",
+                "Kind",
+                "What it asks for",
+                "Whose duty",
+                "Source",
+            ],
+            &rows,
+        );
     }
 
     fn rights(&mut self) {
@@ -221,14 +265,29 @@ impl Page<'_> {
                 format!("<code>{}</code>", Text(right.id.as_str())),
                 self.spoken([&right.regime]),
                 self.spoken(&right.rights),
-                format!("{}{extension}", right.limit.map_or_else(|| "not modelled".to_owned(), limit)),
+                format!(
+                    "{}{extension}",
+                    right.limit.map_or_else(|| "not modelled".to_owned(), limit)
+                ),
                 Text(&right.identity).to_string(),
                 Text(&right.exceptions.join("; ")).to_string(),
                 self.source(&right.id, None),
             ];
             row_of(&mut rows, &row);
         }
-        self.appendix("Requests of data subjects", &["Rule", "Regime", "Rights", "Answered within", "Who asks", "Exceptions", "Source"], &rows);
+        self.appendix(
+            "Requests of data subjects",
+            &[
+                "Rule",
+                "Regime",
+                "Rights",
+                "Answered within",
+                "Who asks",
+                "Exceptions",
+                "Source",
+            ],
+            &rows,
+        );
     }
 
     fn flows(&mut self) {
@@ -243,7 +302,11 @@ impl Page<'_> {
             ];
             row_of(&mut rows, &row);
         }
-        self.appendix("Grounds for sending elsewhere", &["Rule", "From", "To", "Ground", "Source"], &rows);
+        self.appendix(
+            "Grounds for sending elsewhere",
+            &["Rule", "From", "To", "Ground", "Source"],
+            &rows,
+        );
     }
 
     fn packs(&mut self) {
@@ -262,7 +325,19 @@ impl Page<'_> {
             ];
             row_of(&mut rows, &row);
         }
-        self.appendix("Packs", &["Pack", "Version", "Law of", "Calendar of", "In force from", "Rows", "SHA-256 of the file, which two people sign"], &rows);
+        self.appendix(
+            "Packs",
+            &[
+                "Pack",
+                "Version",
+                "Law of",
+                "Calendar of",
+                "In force from",
+                "Rows",
+                "SHA-256 of the file, which two people sign",
+            ],
+            &rows,
+        );
     }
 
     fn appendix(&mut self, title: &str, heads: &[&str], rows: &str) {
@@ -274,7 +349,10 @@ impl Page<'_> {
     }
 
     fn regimes(&self, nexus: &BTreeSet<Label>) -> String {
-        let applies = Applies { any: nexus.clone(), ..Applies::default() };
+        let applies = Applies {
+            any: nexus.clone(),
+            ..Applies::default()
+        };
         Text(&self.words.applies(&applies)).to_string()
     }
 

@@ -137,7 +137,11 @@ impl<'p> Words<'p> {
             Outcome::Held(holds) => format!(
                 "Kept: {} legal hold{} it, whatever the rules say.",
                 holds.len(),
-                if holds.len() == 1 { " covers" } else { "s cover" }
+                if holds.len() == 1 {
+                    " covers"
+                } else {
+                    "s cover"
+                }
             ),
             Outcome::Keep { until } => format!("Kept until {until}."),
             Outcome::KeepRestricted { until, ceiling } => format!(
@@ -167,7 +171,10 @@ impl<'p> Words<'p> {
         };
         match (&bound.needed_when, bound.when_known) {
             (Some(needed), _) => {
-                format!("{base} (where known; it must be known of {})", self.say(needed))
+                format!(
+                    "{base} (where known; it must be known of {})",
+                    self.say(needed)
+                )
             }
             (None, true) => format!("{base} (where known)"),
             (None, false) => base,
