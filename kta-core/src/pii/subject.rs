@@ -1,5 +1,7 @@
 //! The data subject: one natural person, and the side on which that person stands in a matter.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{SubjectId, TenantId};
@@ -18,6 +20,9 @@ pub struct Subject {
     /// Whether processing is restricted (GDPR article 18).
     #[serde(default)]
     pub restricted: bool,
+    /// The other ids under which the firm knows the same person.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub aliases: BTreeSet<SubjectId>,
 }
 
 /// The side of a matter on which a person stands. In joint representation each side sees its

@@ -335,6 +335,7 @@ async fn end_quarantine(house: &House, destroyer: &Session<'_>, data: &Data) -> 
     for copy in copies {
         effect::unplace(house, &copy, &permit, &probing).await?;
     }
+    permit.require_unheld(data.quarantine)?;
     house
         .sealer
         .keys()
@@ -430,6 +431,7 @@ async fn record_receipt(
         id: data.quarantine,
         minor: false,
         restricted: false,
+        aliases: std::collections::BTreeSet::new(),
     };
     let mut event = permit
         .event(Act::Receive, Outcome::Done)

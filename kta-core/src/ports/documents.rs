@@ -61,7 +61,8 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     ) -> Result<Vec<Version>>;
 
     /// Takes the file out of the working library the ordinary way (for the end of its life
-    /// there is [`Erase`](crate::ports::Erase)).
+    /// there is [`Erase`](crate::ports::Erase)). A person of whom anything is held loses no file:
+    /// [`DST-HOLD`](crate::refusal::Code::DstHold).
     async fn remove(
         &self,
         subject: SubjectId,

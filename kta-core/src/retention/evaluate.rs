@@ -279,11 +279,7 @@ impl Evaluation {
 }
 
 /// The date a term gives; `Err` names the trigger that would have to be known.
-fn resolve(
-    term: &Term,
-    facts: &Facts,
-    floor: bool,
-) -> Result<Option<NaiveDate>, Label> {
+fn resolve(term: &Term, facts: &Facts, floor: bool) -> Result<Option<NaiveDate>, Label> {
     let mut dates = Vec::new();
     for bound in &term.of {
         let from = facts.triggers.get(&bound.trigger).copied();
