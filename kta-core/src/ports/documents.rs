@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 /// - The name in the library tells nothing about the person.
 /// - Special categories without a label are refused with `DOC-LABEL`.
 /// - What was removed is not found; removing it again is no error.
+/// - A person of whom anything is held loses no file.
 /// - A permit that does not cover the person is refused.
 #[async_trait]
 pub trait Documents: core::fmt::Debug + Send + Sync {

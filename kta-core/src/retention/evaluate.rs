@@ -129,7 +129,7 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
         outcome: Outcome::OfferTransfer,
         floor: None,
         ceiling: None,
-        steps: Vec::new(),
+        steps: Vec::with_capacity(rules.len()),
         packs: rules.iter().map(|rule| rule.pack.clone()).collect(),
         executable: rules
             .iter()
@@ -280,34 +280,31 @@ impl Evaluation {
 
 /// The date a term gives; `Err` names the trigger that would have to be known.
 fn resolve(term: &Term, facts: &Facts, floor: bool) -> Result<Option<NaiveDate>, Label> {
-    let mut dates = Vec::new();
+    let mut combined: Option<NaiveDate> = None;
     for bound in &term.of {
-        let from = facts.triggers.get(&bound.trigger).copied();
         let needed = bound.needed_when.as_ref();
         let needed = needed.is_some_and(|said| facts.nexus.contains(said));
-        match from {
+        match facts.triggers.get(&bound.trigger).copied() {
             Some(from) => {
                 let date = if floor {
                     bound.add.floor_from(from)
                 } else {
                     bound.add.ceiling_from(from)
                 };
-                dates.push(date.ok_or_else(|| bound.trigger.clone())?);
-                if term.op == Combine::First {
-                    break;
-                }
+                let date = date.ok_or_else(|| bound.trigger.clone())?;
+                combined = Some(match (term.op, combined) {
+                    (Combine::First, _) => return Ok(Some(date)),
+                    (_, None) => date,
+                    (Combine::Max, Some(other)) => other.max(date),
+                    (Combine::Min, Some(other)) => other.min(date),
+                });
             }
             None if needed => return Err(bound.trigger.clone()),
             None if bound.when_known || term.op == Combine::First => {}
             None => return Err(bound.trigger.clone()),
         }
     }
-    let date = match term.op {
-        Combine::First => dates.first().copied(),
-        Combine::Max => dates.iter().max().copied(),
-        Combine::Min => dates.iter().min().copied(),
-    };
-    match (date, term.of.first()) {
+    match (combined, term.of.first()) {
         (None, Some(bound)) => Err(bound.trigger.clone()),
         (date, _) => Ok(date),
     }
