@@ -205,7 +205,7 @@ fn retention(criterion: &mut Criterion) {
             (Label::fixed("majority"), "2030-05-01".parse().unwrap()),
         ]),
         open: BTreeSet::new(),
-        nexus: BTreeSet::new(),
+        nexus: BTreeSet::from([Label::fixed("IL")]),
         holds: Vec::new(),
         custodian: false,
     };

@@ -204,6 +204,8 @@ guidance! {
         "יש להשאיר את המידע כפי שהוא עד שממונה הגנת הפרטיות יסיר את ההגבלה.";
     PrcTransition: "Take the matter through the step that comes first.",
         "יש להעביר את התיק תחילה בשלב הקודם.";
+    RetBrake: "Find out why so much would end at once; split the change if it is meant.",
+        "יש לברר מדוע מועד השמירה של כה הרבה רשומות יסתיים בבת אחת; אם זו הכוונה, יש לפצל את השינוי.";
     RetConflict: "Keep the data, and ask the privacy officer which rule applies.",
         "יש לשמור את המידע ולשאול את ממונה הגנת הפרטיות איזה כלל חל.";
     RetNoTrigger: "Record the date from which the retention period runs.",
@@ -212,6 +214,8 @@ guidance! {
         "יש להתקין חבילת כללי שמירה חתומה בגרסה מוכרת.";
     RetUnclassed: "Give the record its retention class.",
         "יש לשייך את הרשומה לסיווג שמירה.";
+    RetWait: "Wait until the day that is named, then put the change in force.",
+        "יש להמתין עד ליום הנקוב ורק אז להכניס את השינוי לתוקף.";
     RevCriminalCopy: "Ask an attorney to decide whether the police certificate may be kept.",
         "יש לבקש מעורך דין להחליט אם מותר לשמור את תעודת היושר.";
     RevExcess: "Return or destroy the document: it is not needed for the purpose.",

@@ -181,10 +181,12 @@ codes! {
     PrcPurpose = "PRC-PURPOSE", "the purpose is not covered by the lawful basis";
     PrcRestricted = "PRC-RESTRICTED", "processing of the record is restricted";
     PrcTransition = "PRC-TRANSITION", "the matter cannot go from this state to that";
+    RetBrake = "RET-BRAKE", "too many records would become eligible at once";
     RetConflict = "RET-CONFLICT", "retention rules contradict each other";
     RetNoTrigger = "RET-NO-TRIGGER", "the date that the period starts from is unknown";
     RetPack = "RET-PACK", "the retention pack is unsigned, unknown or unreadable";
     RetUnclassed = "RET-UNCLASSED", "the record has no retention class";
+    RetWait = "RET-WAIT", "the waiting period of a shorter retention runs";
     RevCriminalCopy = "REV-CRIMINAL-COPY", "keeping a police certificate needs an attorney's decision";
     RevExcess = "REV-EXCESS", "the document is not needed for the purpose";
     RevIncomplete = "REV-INCOMPLETE", "required items are missing";

@@ -4,8 +4,12 @@ mod access;
 mod pack;
 
 pub use access::CedarPolicy;
-pub use pack::{LONGEST_PACK, Pack, SignedPack, compile, overdue, simulate};
+pub use pack::{
+    Authority, Case, Clock, Due, Duty, DutyKind, Flow, Forecast, LONGEST_PACK, Limit, Limits,
+    Month, Pack, ReadIn, Retention, Revision, Rights, SHIPPED, Schedules, SignedPack, Standing,
+    Tally, Words, compile, forecast, overdue, picture, simulate, table,
+};
 
-/// The text of the retention pack that ships. It becomes usable by two signatures; see
-/// [`Pack::accept`].
-pub const CORE_PACK: &str = include_str!("../packs/firm-core.toml");
+/// The text of the pack of the firm's home, Israel: enough for a case file. It becomes usable by
+/// two signatures; see [`Pack::accept`]. [`SHIPPED`] has the others.
+pub const CORE_PACK: &str = include_str!("../packs/il.toml");

@@ -107,6 +107,7 @@ impl Documents for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<()> {
         admitted(permit, crate::REMOVE, subject)?;
+        permit.require_unheld(subject)?;
         let url = self.graph.url(&self.by_id(locator.as_str(), &[]))?;
         let answer = self
             .graph

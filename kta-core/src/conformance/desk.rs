@@ -9,12 +9,15 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 
 use crate::audit::Label;
-use crate::id::{ActorId, MatterId, SubjectId, TenantId};
+use crate::error::Result;
+use crate::id::{ActorId, HoldId, MatterId, SubjectId, TenantId};
 use crate::memory::{ManualClock, MemoryStore, RulesPolicy, SeededEntropy};
 use crate::pii::{Category, Matter, MatterState, Party};
 use crate::policy::{
     Actor, Directory, Gate, LawfulBasis, Purpose, Role, Scope, Session, SpecialGround,
 };
+use crate::ports::store::{Change, ChangeSet, Store as _};
+use crate::retention::Hold;
 use crate::time::{Clock as _, Timestamp};
 
 /// A firm of invented people: one trained actor in every role, one matter of a family of four
@@ -99,6 +102,40 @@ impl Desk {
     #[must_use]
     pub const fn store(&self) -> &MemoryStore {
         &self.store
+    }
+
+    /// Places a legal hold over this person.
+    ///
+    /// # Errors
+    /// Those of the store in which the gate logs.
+    pub async fn hold(&self, subject: SubjectId) -> Result<HoldId> {
+        let hold = Hold {
+            tenant: self.tenant(),
+            id: HoldId::derived(&[subject.as_bytes()]),
+            subjects: BTreeSet::from([subject]),
+            matters: BTreeSet::new(),
+            reason: Label::fixed("litigation.desk"),
+            placed_by: self.actor(Role::LegalHold),
+            placed_at: self.now(),
+            released: None,
+        };
+        let change = ChangeSet::new(self.tenant(), self.now());
+        let change = change.with(Change::PlaceHold(hold.clone()));
+        self.store.commit(change).await?;
+        self.gate.read_holds().await?;
+        Ok(hold.id)
+    }
+
+    /// Releases a hold that [`hold`](Self::hold) placed.
+    ///
+    /// # Errors
+    /// Those of the store in which the gate logs.
+    pub async fn release(&self, hold: HoldId) -> Result<()> {
+        let by = self.actor(Role::LegalHold);
+        let change = ChangeSet::new(self.tenant(), self.now());
+        let change = change.with(Change::ReleaseHold { hold, by });
+        self.store.commit(change).await?;
+        self.gate.read_holds().await
     }
 
     /// The present instant.

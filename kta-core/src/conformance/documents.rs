@@ -32,6 +32,7 @@ conformance_cases! {$
     special_categories_without_a_label_are_refused,
     what_was_removed_is_not_found,
     removing_again_is_no_error,
+    a_person_of_whom_anything_is_held_loses_no_file,
     a_permit_that_does_not_cover_the_person_is_refused,
     a_cancelled_put_is_whole_or_nothing,
     errors_and_debug_hold_no_content,
@@ -271,6 +272,21 @@ pub async fn what_was_removed_is_not_found(bench: &dyn LibraryBench) {
         read(bench, &desk, &stays, &second.locator).await.unwrap(),
         bytes
     );
+}
+
+/// A person of whom anything is held loses no file, by whatever act it would go.
+pub async fn a_person_of_whom_anything_is_held_loses_no_file(bench: &dyn LibraryBench) {
+    let desk = Desk::new("documents");
+    let bytes = content(5_000, 1);
+    let document = document(&desk, 1, &bytes);
+    let stored = put(bench, &desk, &document, &bytes, 1).await.unwrap();
+    let hold = desk.hold(document.subject).await.unwrap();
+    let refused = remove(bench, &desk, &stored.locator).await;
+    assert_eq!(code(refused), Code::DstHold);
+    assert_eq!(bench.names().await.len(), 1);
+    desk.release(hold).await.unwrap();
+    remove(bench, &desk, &stored.locator).await.unwrap();
+    assert_eq!(bench.names().await.len(), 0);
 }
 
 /// Removing what was removed is no error.

@@ -26,6 +26,7 @@ conformance_cases! {$
     erasing_twice_is_no_error_and_gives_the_same_kind_of_answer,
     a_residue_that_the_provider_keeps_is_reported_with_its_time,
     a_probe_says_what_it_asked_and_digests_the_answers,
+    what_a_legal_hold_covers_is_not_erased_under_whatever_permit,
     only_a_permit_to_destroy_erases_and_only_one_to_probe_probes,
     a_placement_of_another_system_is_not_touched,
     concurrent_erasures_end_as_one_does,
@@ -149,6 +150,25 @@ pub async fn a_probe_says_what_it_asked_and_digests_the_answers(bench: &dyn Eras
     let after = probe(bench, &desk, &copy).await.unwrap();
     assert!(!before.asked.is_empty() && !after.asked.is_empty());
     assert_ne!(before.evidence, after.evidence);
+}
+
+/// What a legal hold covers is not erased, under whatever permit: no new one is given out, and none
+/// that was given out before is good any more.
+pub async fn what_a_legal_hold_covers_is_not_erased_under_whatever_permit(bench: &dyn EraseBench) {
+    let desk = Desk::new("erase");
+    let copy = bench.copy(&desk, desk.beneficiary(), MARK).await;
+    let port = bench.eraser().await;
+    let session = desk.session(Role::ServiceDestroy);
+    let early = session.permit(Act::Destroy, scope(&copy)).await.unwrap();
+    let hold = desk.hold(copy.subject).await.unwrap();
+    let refused = port.erase(&copy, effect(&desk, 1), &early).await;
+    assert_eq!(code(refused), Code::DstHold);
+    let late = session.permit(Act::Destroy, scope(&copy)).await;
+    assert_eq!(code(late), Code::DstHold);
+    desk.release(hold).await.unwrap();
+    assert!(is_there(bench, &desk, &copy).await);
+    port.erase(&copy, effect(&desk, 1), &early).await.unwrap();
+    assert!(!is_there(bench, &desk, &copy).await);
 }
 
 /// Erasing and probing want permits for `Destroy` and `Probe` over the person; anything else is

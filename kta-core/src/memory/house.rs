@@ -17,7 +17,7 @@ use crate::pipeline::profile::Profile;
 use crate::pipeline::{Doors, House};
 use crate::policy::Sealer;
 use crate::ports::Erase;
-use crate::retention::{Bound, Combine, Holder, PackRef, Period, Rule, Schedule, Term};
+use crate::retention::{Applies, Bound, Combine, Holder, PackRef, Period, Rule, Schedule, Term};
 use crate::time::Timestamp;
 
 /// The ports of a house in memory. They outlive the houses that are opened over them, as disks
@@ -139,6 +139,7 @@ fn seven_years() -> Schedule {
         trigger,
         add: Period::years(7),
         when_known,
+        needed_when: None,
     };
     let term = Term {
         op: Combine::Max,
@@ -149,7 +150,7 @@ fn seven_years() -> Schedule {
     };
     let rule = Rule {
         id: Label::fixed("memory.seven-years"),
-        nexus: None,
+        applies: Applies::default(),
         holder: Holder::Firm,
         floor: Some(term),
         ceiling: None,

@@ -25,6 +25,9 @@ pub struct Subject {
     /// records say so.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub objections: BTreeSet<Purpose>,
+    /// The other ids under which the firm knows the same person.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub aliases: BTreeSet<SubjectId>,
 }
 
 /// The side of a matter on which a person stands. In joint representation each side sees its

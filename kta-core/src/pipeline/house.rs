@@ -18,7 +18,7 @@ use crate::ports::{
     Blobs, Channel, Collaboration, Crm, Documents, Erase, Jobs, Ledger, Reader, Scanner, Store,
 };
 use crate::refusal::Code;
-use crate::retention::Schedule;
+use crate::retention::{Schedule, Watch};
 use crate::time::{Clock, Entropy};
 
 /// The doors of a house: every port, chosen by whoever builds it.
@@ -56,6 +56,9 @@ pub struct House {
     pub profiles: BTreeMap<Label, Profile>,
     /// Compiled retention schedules by class.
     pub schedules: BTreeMap<Label, Schedule>,
+    /// What the clock is held against before anything is destroyed. Without one the clock is
+    /// believed: a house with real data has one.
+    pub watch: Option<Watch>,
     /// E-mail domains with which the firm may share.
     pub verified_domains: Vec<String>,
 }
@@ -77,6 +80,7 @@ impl House {
             sealer,
             profiles: BTreeMap::new(),
             schedules: BTreeMap::new(),
+            watch: None,
             verified_domains: Vec::new(),
         }
     }

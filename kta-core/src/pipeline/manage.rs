@@ -89,13 +89,17 @@ pub async fn wake(house: &House) -> Result<()> {
         if let Some(subject) = house
             .filed::<Subject>(Register::Subjects, &sheet.id)
             .await?
-            && subject.restricted
         {
-            directory.restricted.insert(subject.id);
+            if subject.restricted {
+                directory.restricted.insert(subject.id);
+            }
+            if !subject.aliases.is_empty() {
+                directory.aliases.insert(subject.id, subject.aliases);
+            }
         }
     }
     house.gate.amend_directory(|current| *current = directory);
-    Ok(())
+    house.gate.read_holds().await
 }
 
 /// Puts an actor on the access list, or replaces what it says.
@@ -183,6 +187,7 @@ async fn enter_person(
         minor,
         restricted: false,
         objections: BTreeSet::new(),
+        aliases: known_as(house, id),
     };
     let (register, matter) = (Register::Subjects, Some(matter.id));
     file(register, label(id), Some(id), matter, &person)
@@ -250,7 +255,85 @@ pub async fn close_matter(
     .await
 }
 
-/// Places a legal hold.
+/// Records that the firm knows one person under two ids. From now on a hold on either covers both:
+/// one that stands already is followed by a hold on the ids it did not name, of the same reason,
+/// which is released for itself. There is no way back: a mistake is mended by people.
+///
+/// # Errors
+/// [`Code::AclDeny`] for an id that nobody has; refusals of the gate, faults of the store.
+pub async fn same_person(
+    house: &House,
+    session: &Session<'_>,
+    one: SubjectId,
+    other: SubjectId,
+) -> Result<()> {
+    let permit = session
+        .permit(Act::Manage, Scope::firm().about("alias", other))
+        .await?;
+    let mut ids = known_as(house, one);
+    ids.extend(known_as(house, other));
+    ids.extend([one, other]);
+    let mut change = ChangeSet::new(house.tenant(), house.gate.now());
+    for id in &ids {
+        let query = SheetQuery::named(house.tenant(), Register::Subjects, label(id));
+        let sheets = house.doors.store.sheets(&query).await?;
+        let filed = house
+            .filed::<Subject>(Register::Subjects, &label(id))
+            .await?;
+        let (Some(sheet), Some(mut subject)) = (sheets.first(), filed) else {
+            return Err(Code::AclDeny.into());
+        };
+        subject.aliases = ids.iter().copied().filter(|alias| alias != id).collect();
+        let matter = sheet.matter;
+        change = change.with(file(
+            Register::Subjects,
+            label(id),
+            Some(*id),
+            matter,
+            &subject,
+        )?);
+    }
+    let mut event = permit
+        .event(Act::Manage, Outcome::Done)
+        .of_subject(one)
+        .with("alias", other)
+        .with("ids", ids.len());
+    let query = HoldQuery {
+        tenant: house.tenant(),
+        subject: None,
+        matter: None,
+        active: true,
+    };
+    let mut following = 0_usize;
+    for hold in house.doors.store.holds(&query).await? {
+        let missing: BTreeSet<_> = ids.difference(&hold.subjects).copied().collect();
+        if !hold.subjects.is_disjoint(&ids) && !missing.is_empty() {
+            following += 1;
+            change = change.with(Change::PlaceHold(Hold {
+                id: HoldId::random(&*house.doors.entropy),
+                subjects: missing,
+                matters: BTreeSet::new(),
+                placed_by: session.actor(),
+                placed_at: house.gate.now(),
+                ..hold
+            }));
+        }
+    }
+    if following > 0 {
+        event = event.with("holds", following);
+    }
+    house.doors.store.commit(change.event(event)).await?;
+    house.gate.amend_directory(|directory| {
+        for id in &ids {
+            let others = ids.iter().copied().filter(|alias| alias != id);
+            directory.aliases.insert(*id, others.collect());
+        }
+    });
+    house.gate.read_holds().await
+}
+
+/// Places a legal hold, over the persons named under every id they have. The store dates it, and
+/// no permit that was given out before is good for what it covers.
 ///
 /// # Errors
 /// Refusals of the gate, faults of the store.
@@ -267,7 +350,10 @@ pub async fn place_hold(
     let hold = Hold {
         tenant: house.tenant(),
         id: HoldId::random(&*house.doors.entropy),
-        subjects: subjects.iter().copied().collect(),
+        subjects: subjects
+            .iter()
+            .flat_map(|subject| known_as(house, *subject).into_iter().chain([*subject]))
+            .collect(),
         matters: matter.into_iter().collect(),
         reason,
         placed_by: session.actor(),
@@ -282,6 +368,7 @@ pub async fn place_hold(
         .with(Change::PlaceHold(hold.clone()))
         .event(event);
     house.doors.store.commit(change).await?;
+    house.gate.read_holds().await?;
     Ok(hold)
 }
 
@@ -316,7 +403,17 @@ pub async fn release_hold(house: &House, session: &Session<'_>, hold: HoldId) ->
             by: session.actor(),
         })
         .event(event);
-    house.doors.store.commit(change).await.map(drop)
+    house.doors.store.commit(change).await?;
+    house.gate.read_holds().await
+}
+
+/// The other ids of a person.
+fn known_as(house: &House, subject: SubjectId) -> BTreeSet<SubjectId> {
+    let mut ids = house
+        .gate
+        .directory(|directory| directory.known_as(subject));
+    ids.remove(&subject);
+    ids
 }
 
 /// The matter, as the directory has it.

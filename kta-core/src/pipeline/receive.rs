@@ -335,6 +335,7 @@ async fn end_quarantine(house: &House, destroyer: &Session<'_>, data: &Data) -> 
     for copy in copies {
         effect::unplace(house, &copy, &permit, &probing).await?;
     }
+    permit.require_unheld(data.quarantine)?;
     house
         .sealer
         .keys()
@@ -431,6 +432,7 @@ async fn record_receipt(
         minor: false,
         restricted: false,
         objections: BTreeSet::new(),
+        aliases: BTreeSet::new(),
     };
     let mut event = permit
         .event(Act::Receive, Outcome::Done)

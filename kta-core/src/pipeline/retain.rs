@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Datelike as _, Months, NaiveDate};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Label, Outcome};
+use crate::audit::{Entry, Label, Outcome};
 use crate::error::Result;
 use crate::id::{MatterId, RecordId, SubjectId};
 use crate::pii::{Category, Matter, MatterState, Party, RecordKey};
@@ -20,6 +20,7 @@ use crate::policy::{Act, Scope, Session};
 use crate::ports::store::{ChangeSet, HoldQuery, Register};
 use crate::refusal::{Code, Refusal};
 use crate::retention::{Evaluation, Facts, evaluate};
+use crate::time::Timestamp;
 
 /// Receipt of the ninth stage: the retention of every person's file is decided, as of a day.
 #[derive(Debug)]
@@ -83,7 +84,8 @@ pub struct Nexus {
 ///
 /// # Errors
 /// [`Code::PrcTransition`] while the matter is open; [`Code::RetUnclassed`] when no schedule
-/// covers its class, or the class of a record is not known; refusals of the gate; faults of the ports.
+/// covers its class, or the class of a record is not known; [`Code::SynSkew`] when the house has a
+/// watch and it does not believe the clock; refusals of the gate; faults of the ports.
 pub async fn retain(
     house: &House,
     session: &Session<'_>,
@@ -105,24 +107,16 @@ pub async fn reconsider(
     nexus: &Nexus,
 ) -> Result<Retained> {
     require_state(house, id, &[MatterState::Closed, MatterState::Archived])?;
+    believe_clock(house, session, id).await?;
     let matter = manage::matter(house, id)?;
     let on = house.gate.now().date_naive();
     let mut evaluations = BTreeMap::new();
-    for (subject, party) in &matter.parties {
-        let scope = Scope::of(*subject, Category::Identity).in_matter(matter.id);
-        let permit = session.permit(Act::Retain, scope).await?;
-        let mut facts = facts(house, &matter, *subject, nexus, on).await?;
-        if *party == Party::Child
-            && let Some(majority) = majority(house, &matter, *subject, &permit).await?
-        {
-            facts.triggers.insert(Label::fixed("majority"), majority);
-        }
-        let class = retention_class(house, &matter, *subject).await?;
+    for (subject, (class, facts)) in known(house, session, &matter, nexus, on).await? {
         let schedule = house
             .schedules
             .get(&class)
             .ok_or_else(|| Refusal::new(Code::RetUnclassed).about("class", class.clone()))?;
-        evaluations.insert(*subject, evaluate(schedule, &facts)?);
+        evaluations.insert(subject, evaluate(schedule, &facts)?);
     }
     let data = Data {
         matter: id,
@@ -140,12 +134,113 @@ pub async fn reconsider(
         if let Some(floor) = evaluation.floor {
             event = event.with("keep_until", floor);
         }
+        if let crate::retention::Outcome::KeepRestricted { ceiling, .. } = evaluation.outcome {
+            // The conflict that the privacy officer signs off.
+            event = event.with("conflict_since", ceiling);
+        }
         change = change.event(event);
     }
     let name = label(format_args!("retained:{id}"));
     let change = change.with(file(Register::Receipts, name, None, Some(id), &data)?);
     house.doors.store.commit(change).await?;
     Ok(Retained(data))
+}
+
+/// Says that the clock is right, by a person who looked: after the house was silent for long, or
+/// its clock was wrong. Where other clocks are watched they must agree all the same.
+///
+/// # Errors
+/// [`Code::SynSkew`] when another clock contradicts; refusals of the gate, faults of the store.
+pub async fn confirm_clock(house: &House, session: &Session<'_>) -> Result<()> {
+    let scope = Scope::firm().about("change", "clock");
+    let permit = session.permit(Act::Manage, scope).await?;
+    let now = house.gate.now();
+    if let Some(watch) = &house.watch {
+        watch.agree(now)?;
+    }
+    let event = permit.event(Act::Manage, Outcome::Done);
+    let change = ChangeSet::new(house.tenant(), now)
+        .with(file(Register::Receipts, CLOCK, None, None, &now)?)
+        .event(event.with("change", "clock").with("now", now));
+    house.doors.store.commit(change).await.map(drop)
+}
+
+/// Refuses to go on by a clock that the watch does not believe; what it believes it remembers.
+/// A log of which no instant was believed yet is believed from its first entry on.
+async fn believe_clock(house: &House, session: &Session<'_>, id: MatterId) -> Result<()> {
+    let Some(watch) = &house.watch else {
+        return Ok(());
+    };
+    let now = house.gate.now();
+    let believed = house.filed::<Timestamp>(Register::Receipts, &CLOCK).await?;
+    let last = match believed {
+        Some(last) => last,
+        None => first_entry(house).await?.unwrap_or(now),
+    };
+    if let Err(refusal) = watch.believe(now, last) {
+        let scope = Scope::firm().in_matter(id);
+        session.log_refusal(Act::Retain, &scope, &refusal).await?;
+        return Err(refusal.into());
+    }
+    if now > last {
+        let change = ChangeSet::new(house.tenant(), now);
+        let change = change.with(file(Register::Receipts, CLOCK, None, None, &now)?);
+        house.doors.store.commit(change).await?;
+    }
+    Ok(())
+}
+
+async fn first_entry(house: &House) -> Result<Option<Timestamp>> {
+    let entries = house.doors.ledger.entries(house.tenant(), 0, 1).await?;
+    let first = entries.first().map(|bytes| Entry::parse(bytes)).transpose();
+    Ok(first?.map(|entry| entry.at))
+}
+
+/// The sheet that holds the last instant at which the clock was believed.
+const CLOCK: Label = Label::fixed("clock");
+
+/// What is known of each person's file in a matter, with its retention class: what a simulation of
+/// other schedules runs over. It says of each on which side of the matter the person stands
+/// (`party.child`).
+///
+/// # Errors
+/// [`Code::AclDeny`] for a matter that is not there, [`Code::RetUnclassed`] for a record whose
+/// class is not known; refusals of the gate; faults of the ports.
+pub async fn population(
+    house: &House,
+    session: &Session<'_>,
+    id: MatterId,
+    nexus: &Nexus,
+) -> Result<BTreeMap<SubjectId, (Label, Facts)>> {
+    let matter = manage::matter(house, id)?;
+    let on = house.gate.now().date_naive();
+    known(house, session, &matter, nexus, on).await
+}
+
+async fn known(
+    house: &House,
+    session: &Session<'_>,
+    matter: &Matter,
+    nexus: &Nexus,
+    on: NaiveDate,
+) -> Result<BTreeMap<SubjectId, (Label, Facts)>> {
+    let mut all = BTreeMap::new();
+    for (subject, party) in &matter.parties {
+        let scope = Scope::of(*subject, Category::Identity).in_matter(matter.id);
+        let permit = session.permit(Act::Retain, scope).await?;
+        let mut facts = facts(house, matter, *subject, nexus, on).await?;
+        facts
+            .nexus
+            .insert(label(format_args!("party.{}", party.as_str())));
+        if *party == Party::Child
+            && let Some(majority) = majority(house, matter, *subject, &permit).await?
+        {
+            facts.triggers.insert(Label::fixed("majority"), majority);
+        }
+        let class = retention_class(house, matter, *subject).await?;
+        all.insert(*subject, (class, facts));
+    }
+    Ok(all)
 }
 
 /// The retention class by which a person's file in a matter is judged: that of the policy class
@@ -193,10 +288,15 @@ async fn facts(
         matters.extend(elsewhere.matters());
     }
     let mut holds = BTreeSet::new();
-    for covered in matters {
-        let query = HoldQuery::covering(house.tenant(), subject, Some(covered));
-        let found = house.doors.store.holds(&query).await?;
-        holds.extend(found.into_iter().map(|hold| hold.id));
+    for known_as in house
+        .gate
+        .directory(|directory| directory.known_as(subject))
+    {
+        for covered in &matters {
+            let query = HoldQuery::covering(house.tenant(), known_as, Some(*covered));
+            let found = house.doors.store.holds(&query).await?;
+            holds.extend(found.into_iter().map(|hold| hold.id));
+        }
     }
     Ok(Facts {
         today: on,

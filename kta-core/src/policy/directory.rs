@@ -19,6 +19,9 @@ pub struct Directory {
     /// Persons whose processing is restricted (GDPR article 18).
     #[serde(default)]
     pub restricted: BTreeSet<SubjectId>,
+    /// For a person whom the firm knows under several ids, the other ones.
+    #[serde(default)]
+    pub aliases: BTreeMap<SubjectId, BTreeSet<SubjectId>>,
 }
 
 impl Directory {
@@ -30,5 +33,19 @@ impl Directory {
     /// Puts a matter on the register, or replaces what it says of that matter.
     pub fn file(&mut self, matter: Matter) {
         self.matters.insert(matter.id, matter);
+    }
+
+    /// Every id under which the firm knows the person, this one among them.
+    #[must_use]
+    pub fn known_as(&self, subject: SubjectId) -> BTreeSet<SubjectId> {
+        let others = self.aliases.get(&subject).into_iter().flatten();
+        others.copied().chain([subject]).collect()
+    }
+
+    /// Every matter in which the person stands, under whatever id.
+    pub fn matters_of(&self, subject: SubjectId) -> impl Iterator<Item = MatterId> {
+        let ids = self.known_as(subject);
+        let stands = move |matter: &&Matter| ids.iter().any(|id| matter.parties.contains_key(id));
+        self.matters.values().filter(stands).map(|matter| matter.id)
     }
 }

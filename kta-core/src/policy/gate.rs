@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 
 use crate::audit::{Event, Label, Outcome, Safe};
 use crate::error::{Error, Result};
-use crate::id::{ActorId, Digest, MatterId, PermitId, SubjectId, TenantId};
+use crate::id::{ActorId, Digest, HoldId, MatterId, PermitId, SubjectId, TenantId};
 use crate::pii::{Category, Record};
 use crate::policy::request::{AccessContext, AccessRequest, Act, BreakGlass, Object};
 use crate::policy::{
@@ -16,6 +16,7 @@ use crate::policy::{
 };
 use crate::ports::store::{ChangeSet, Durability, HoldQuery, Register, SheetQuery, Store};
 use crate::refusal::{Code, Refusal};
+use crate::retention::Hold;
 use crate::time::{Clock, Entropy, Timestamp};
 
 /// The only maker of permits.
@@ -33,6 +34,9 @@ pub struct Gate {
     directory: RwLock<Directory>,
     /// Policy classes that were looked up; what a digest names never changes.
     classes: RwLock<BTreeMap<Digest, Arc<PolicyClass>>>,
+    /// The active holds, as they were last read or placed: what permits that were given out
+    /// earlier are held against.
+    holds: RwLock<Vec<Hold>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -56,6 +60,7 @@ impl Gate {
             store,
             directory: RwLock::default(),
             classes: RwLock::default(),
+            holds: RwLock::default(),
             clock,
             entropy,
         }
@@ -125,6 +130,55 @@ impl Gate {
         }
         classes.insert(id, Arc::clone(&class));
         Ok(Some(class))
+    }
+
+    /// Reads the active holds, and holds from now on every permit against them that was given out
+    /// before. Whoever places a hold calls this, and so does every request to destroy something.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub async fn read_holds(&self) -> Result<()> {
+        let all = HoldQuery {
+            tenant: self.tenant,
+            subject: None,
+            matter: None,
+            active: true,
+        };
+        let holds = self.store.holds(&all).await?;
+        *self
+            .holds
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = holds;
+        Ok(())
+    }
+
+    /// The hold that covers what is kept of this person in these matters, by the person under
+    /// any id or by one of the matters; in all of the person's matters where none are named.
+    fn hold_over(
+        &self,
+        subject: SubjectId,
+        matters: Option<&BTreeSet<MatterId>>,
+    ) -> Option<HoldId> {
+        let holds = self
+            .holds
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if holds.is_empty() {
+            return None;
+        }
+        let (ids, all) = self.directory(|directory| {
+            let all = matters
+                .is_none()
+                .then(|| directory.matters_of(subject).collect());
+            (directory.known_as(subject), all)
+        });
+        let all: BTreeSet<MatterId> = all.unwrap_or_default();
+        let matters = matters.unwrap_or(&all);
+        let covers = |hold: &&Hold| {
+            hold.released.is_none()
+                && (!hold.subjects.is_disjoint(&ids) || !hold.matters.is_disjoint(matters))
+        };
+        holds.iter().find(covers).map(|hold| hold.id)
     }
 
     /// How many classes are kept in memory: far more than a firm has.
@@ -328,15 +382,12 @@ impl<'g> Session<'g> {
     async fn held(&self, act: Act, scope: &Scope) -> Result<BTreeMap<SubjectId, bool>> {
         let mut held = BTreeMap::new();
         if matches!(act, Act::Destroy | Act::Approve | Act::Propose) {
+            self.gate.read_holds().await?;
             for subject in &scope.subjects {
-                let others = scope.held_through.get(subject).into_iter().flatten();
-                let matters = [scope.matter].into_iter().chain(others.copied().map(Some));
-                let mut any = false;
-                for matter in matters {
-                    let query = HoldQuery::covering(self.gate.tenant, *subject, matter);
-                    any = any || !self.gate.store.holds(&query).await?.is_empty();
-                }
-                held.insert(*subject, any);
+                let over = self
+                    .gate
+                    .hold_over(*subject, scope.reached(*subject).as_ref());
+                held.insert(*subject, over.is_some());
             }
         }
         Ok(held)
@@ -464,6 +515,14 @@ impl Scope {
         self
     }
 
+    /// The matters whose holds stand against destroying what the scope covers of this person; all
+    /// of the person's where it names none.
+    fn reached(&self, subject: SubjectId) -> Option<BTreeSet<MatterId>> {
+        let others = self.held_through.get(&subject).into_iter().flatten();
+        let matter = self.matter?;
+        Some(others.copied().chain([matter]).collect())
+    }
+
     /// The same, where it also touches what `subject` has in these matters: a legal hold on one of
     /// them stands against destruction as a hold on the person does.
     #[must_use]
@@ -589,7 +648,8 @@ impl Permit<'_> {
     /// Whether it covers one of `acts` on this person's data of this category, now.
     ///
     /// # Errors
-    /// [`Code::AclDeny`] when it does not, or has ended.
+    /// [`Code::AclDeny`] when it does not, or has ended; [`Code::DstHold`] when it is one to
+    /// destroy and a hold was placed over the person or the matter since.
     pub fn require(
         &self,
         acts: &[Act],
@@ -600,10 +660,35 @@ impl Permit<'_> {
             && self.scope.subjects.contains(&subject)
             && self.scope.categories.contains(&category)
             && self.session.gate.now() <= self.until;
-        if covers {
-            Ok(())
-        } else {
-            Err(Refusal::new(Code::AclDeny).about("permit", self.id))
+        if !covers {
+            return Err(Refusal::new(Code::AclDeny).about("permit", self.id));
+        }
+        if self.act == Act::Destroy {
+            // A hold may have been placed since the permit was given out.
+            self.unheld(subject, self.scope.reached(subject).as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing of this person is held, in any matter and under any id; for what cannot be
+    /// told by matter, and for acts that take something away without being a destruction.
+    ///
+    /// # Errors
+    /// [`Code::DstHold`] when something is.
+    pub fn require_unheld(&self, subject: SubjectId) -> Result<(), Refusal> {
+        self.unheld(subject, None)
+    }
+
+    fn unheld(
+        &self,
+        subject: SubjectId,
+        matters: Option<&BTreeSet<MatterId>>,
+    ) -> Result<(), Refusal> {
+        match self.session.gate.hold_over(subject, matters) {
+            Some(hold) => Err(Refusal::new(Code::DstHold)
+                .about("permit", self.id)
+                .about("hold", hold)),
+            None => Ok(()),
         }
     }
 

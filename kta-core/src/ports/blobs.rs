@@ -45,8 +45,12 @@ impl BlobId {
     /// so that where it is among `acts` a permit for it covers whom it does not name.
     ///
     /// # Errors
-    /// [`Code::AclDeny`] when it does not.
+    /// [`Code::AclDeny`] when it does not; [`Code::DstHold`] for the removal of what is held.
     pub fn admit(&self, acts: &[Act], permit: &Permit<'_>) -> Result<(), Refusal> {
+        if acts == Self::REMOVING {
+            // Its id does not tell the matter, so that a hold on any of the person's counts.
+            permit.require_unheld(self.subject)?;
+        }
         let covers = |category: &Category| permit.require(acts, self.subject, *category).is_ok();
         let rekeys = acts.contains(&Act::Rekey) && permit.require_act(&[Act::Rekey]).is_ok();
         if permit.tenant() == self.tenant && (rekeys || Category::ALL.iter().any(covers)) {

@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 /// - The name in the library tells nothing about the person.
 /// - Special categories without a label are refused with `DOC-LABEL`.
 /// - What was removed is not found; removing it again is no error.
+/// - A person of whom anything is held loses no file.
 /// - A permit that does not cover the person is refused.
 #[async_trait]
 pub trait Documents: core::fmt::Debug + Send + Sync {
@@ -61,7 +62,8 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     ) -> Result<Vec<Version>>;
 
     /// Takes the file out of the working library the ordinary way (for the end of its life
-    /// there is [`Erase`](crate::ports::Erase)).
+    /// there is [`Erase`](crate::ports::Erase)). A person of whom anything is held loses no file:
+    /// [`DST-HOLD`](crate::refusal::Code::DstHold).
     async fn remove(
         &self,
         subject: SubjectId,

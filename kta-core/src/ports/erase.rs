@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 /// - `probe` asks the system afresh, by another way than `erase` used where there is one; before
 ///   an erase it finds the copy, afterwards it reports every residue it can see.
 /// - A residue that the provider keeps for a time is reported with that time.
+/// - What a legal hold covers is not erased, under whatever permit.
 /// - Erasing and probing want permits for [`Act::Destroy`] and [`Act::Probe`] over the person;
 ///   anything else is refused.
 #[async_trait]
@@ -113,7 +114,8 @@ impl Placement {
     /// Checks that this copy is in `system` and that `permit` is for `act` on it.
     ///
     /// # Errors
-    /// [`Code::AclDeny`] when the permit is for something else, a fault for another system.
+    /// [`Code::AclDeny`] when the permit is for something else or within another matter,
+    /// [`Code::DstHold`] when the copy was held meanwhile, a fault for another system.
     pub fn admit(&self, system: &System, act: Act, permit: &Permit<'_>) -> Result<()> {
         if permit.tenant() != self.tenant {
             return Err(Refusal::new(Code::AclDeny)
@@ -121,6 +123,15 @@ impl Placement {
                 .into());
         }
         permit.require(&[act], self.subject, self.category)?;
+        // Within one matter nothing of another is destroyed: holds were looked for in the first.
+        if act == Act::Destroy
+            && let (Some(admitted), Some(its)) = (permit.matter(), self.matter)
+            && admitted != its
+        {
+            return Err(Refusal::new(Code::AclDeny)
+                .about("permit", permit.id())
+                .into());
+        }
         if self.system == *system {
             Ok(())
         } else {

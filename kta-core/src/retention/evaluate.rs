@@ -100,7 +100,7 @@ pub enum Outcome {
 pub struct Step {
     /// The rule.
     pub rule: Label,
-    /// What it gave: `floor`, `ceiling`, `transfer`, `unknown` or `open`.
+    /// What it gave: `floor`, `ceiling`, `transfer`, `transferred`, `unknown` or `open`.
     pub gave: Label,
     /// The date, if it gave one.
     pub date: Option<NaiveDate>,
@@ -108,17 +108,18 @@ pub struct Step {
 
 /// Evaluates a schedule over what is known.
 ///
+/// Where no rule gives a minimum the maximum alone says when: the record is kept up to it, never
+/// destroyed before. A duty of somebody else does not bind the firm (the employer's does where the
+/// firm is custodian); its files are offered first, and are free from the day on which the trigger
+/// [`transferred`](Rule::TRANSFERRED) says that they went over.
+///
 /// # Errors
 /// [`Code::RetUnclassed`] when no rule of the schedule applies: no rule is no permission.
 pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusal> {
     let rules: Vec<&Rule> = schedule
         .rules
         .iter()
-        .filter(|rule| {
-            rule.nexus
-                .as_ref()
-                .is_none_or(|nexus| facts.nexus.contains(nexus))
-        })
+        .filter(|rule| rule.applies.to(&facts.nexus, facts.today))
         .collect();
     if rules.is_empty() {
         return Err(Refusal::new(Code::RetUnclassed).about("class", schedule.class.clone()));
@@ -128,7 +129,7 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
         outcome: Outcome::OfferTransfer,
         floor: None,
         ceiling: None,
-        steps: Vec::new(),
+        steps: Vec::with_capacity(rules.len()),
         packs: rules.iter().map(|rule| rule.pack.clone()).collect(),
         executable: rules
             .iter()
@@ -140,7 +141,20 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
             .collect(),
     };
     let (mut open, mut unknown, mut transfer) = (None, None, false);
+    // The trigger that would give the record a ceiling, if it were known.
+    let mut ceilingless = None;
     for rule in &rules {
+        let binds = match rule.holder {
+            Holder::Firm => true,
+            Holder::Employer => facts.custodian,
+            // An original stays the client's, whatever the engagement says of the employer's files.
+            Holder::Client => false,
+        };
+        if !binds && let Some(date) = facts.triggers.get(&Rule::TRANSFERRED) {
+            proof.note(rule, "transferred", Some(*date));
+            proof.keep_until(*date);
+            continue;
+        }
         if let Some(what) = rule
             .while_open
             .as_ref()
@@ -150,12 +164,11 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
             open.get_or_insert_with(|| what.clone());
             continue;
         }
-        let binds = rule.holder == Holder::Firm || facts.custodian;
         if let Some(floor) = &rule.floor {
-            match resolve(floor, &facts.triggers, true) {
+            match resolve(floor, facts, true) {
                 Ok(Some(date)) if binds => {
                     proof.note(rule, "floor", Some(date));
-                    proof.floor = Some(proof.floor.map_or(date, |other| other.max(date)));
+                    proof.keep_until(date);
                 }
                 Ok(date) => {
                     proof.note(rule, "transfer", date);
@@ -172,9 +185,13 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
         }
         if let Some(ceiling) = &rule.ceiling {
             // An unknown ceiling does not shorten anything, so it is no reason to stop.
-            if let Ok(Some(date)) = resolve(ceiling, &facts.triggers, false) {
-                proof.note(rule, "ceiling", Some(date));
-                proof.ceiling = Some(proof.ceiling.map_or(date, |other| other.min(date)));
+            match resolve(ceiling, facts, false) {
+                Ok(Some(date)) => {
+                    proof.note(rule, "ceiling", Some(date));
+                    proof.ceiling = Some(proof.ceiling.map_or(date, |other| other.min(date)));
+                }
+                Ok(None) => {}
+                Err(trigger) => drop(ceilingless.get_or_insert(trigger)),
             }
         }
     }
@@ -185,7 +202,7 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
     } else if let Some(trigger) = unknown {
         Outcome::Undetermined { trigger }
     } else {
-        proof.compare(facts.today, transfer)
+        proof.compare(facts.today, transfer, ceilingless)
     };
     Ok(proof)
 }
@@ -221,7 +238,11 @@ impl Evaluation {
         }
     }
 
-    fn compare(&self, today: NaiveDate, transfer: bool) -> Outcome {
+    fn keep_until(&mut self, date: NaiveDate) {
+        self.floor = Some(self.floor.map_or(date, |other| other.max(date)));
+    }
+
+    fn compare(&self, today: NaiveDate, transfer: bool, ceilingless: Option<Label>) -> Outcome {
         match (self.floor, self.ceiling) {
             (Some(floor), Some(ceiling)) if floor > ceiling && today < floor => {
                 Outcome::KeepRestricted {
@@ -235,13 +256,15 @@ impl Evaluation {
                 since: floor,
                 act_by: ceiling,
             },
+            // No minimum is known, so the maximum alone says when: not before it.
+            (None, Some(ceiling)) if today < ceiling => Outcome::Keep { until: ceiling },
             (None, Some(ceiling)) => Outcome::Eligible {
                 since: ceiling,
                 act_by: Some(ceiling),
             },
             // Rules that give neither floor nor ceiling give no permission either.
             (None, None) => Outcome::Undetermined {
-                trigger: Label::fixed("none"),
+                trigger: ceilingless.unwrap_or(const { Label::fixed("none") }),
             },
         }
     }
@@ -256,36 +279,32 @@ impl Evaluation {
 }
 
 /// The date a term gives; `Err` names the trigger that would have to be known.
-fn resolve(
-    term: &Term,
-    triggers: &BTreeMap<Label, NaiveDate>,
-    floor: bool,
-) -> Result<Option<NaiveDate>, Label> {
-    let mut dates = Vec::new();
+fn resolve(term: &Term, facts: &Facts, floor: bool) -> Result<Option<NaiveDate>, Label> {
+    let mut combined: Option<NaiveDate> = None;
     for bound in &term.of {
-        let from = triggers.get(&bound.trigger).copied();
-        match from {
+        let needed = bound.needed_when.as_ref();
+        let needed = needed.is_some_and(|said| facts.nexus.contains(said));
+        match facts.triggers.get(&bound.trigger).copied() {
             Some(from) => {
                 let date = if floor {
                     bound.add.floor_from(from)
                 } else {
                     bound.add.ceiling_from(from)
                 };
-                dates.push(date.ok_or_else(|| bound.trigger.clone())?);
-                if term.op == Combine::First {
-                    break;
-                }
+                let date = date.ok_or_else(|| bound.trigger.clone())?;
+                combined = Some(match (term.op, combined) {
+                    (Combine::First, _) => return Ok(Some(date)),
+                    (_, None) => date,
+                    (Combine::Max, Some(other)) => other.max(date),
+                    (Combine::Min, Some(other)) => other.min(date),
+                });
             }
+            None if needed => return Err(bound.trigger.clone()),
             None if bound.when_known || term.op == Combine::First => {}
             None => return Err(bound.trigger.clone()),
         }
     }
-    let date = match term.op {
-        Combine::First => dates.first().copied(),
-        Combine::Max => dates.iter().max().copied(),
-        Combine::Min => dates.iter().min().copied(),
-    };
-    match (date, term.of.first()) {
+    match (combined, term.of.first()) {
         (None, Some(bound)) => Err(bound.trigger.clone()),
         (date, _) => Ok(date),
     }
@@ -301,7 +320,7 @@ fn reviewed_within(rule: &Rule, months: u32, today: NaiveDate) -> bool {
 mod tests {
     use super::*;
     use crate::id::Digest;
-    use crate::retention::Bound;
+    use crate::retention::{Applies, Bound};
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
@@ -314,7 +333,7 @@ mod tests {
     fn rule(id: &str, floor: Option<Term>, ceiling: Option<Term>) -> Rule {
         Rule {
             id: label(id),
-            nexus: None,
+            applies: Applies::default(),
             holder: Holder::Firm,
             floor,
             ceiling,
@@ -336,6 +355,7 @@ mod tests {
             trigger: label(trigger),
             add: add.parse().unwrap(),
             when_known: *when_known,
+            needed_when: None,
         };
         Term {
             op,

@@ -1,4 +1,13 @@
 //! Legal holds: while one stands, nothing it covers may be destroyed, by anybody, anywhere.
+//!
+//! ```text
+//!   asked before ──► gate: no permit to propose, approve or destroy what is held
+//!   asked again  ──► permit: none of those given out is good for what was held meanwhile
+//!   asked last   ──► store: a record that is held is not removed, in the same transaction
+//! ```
+//!
+//! A hold names persons and matters. A person is held under every id that the firm knows
+//! ([`same_person`](crate::pipeline::manage::same_person)), also one that it learns of later.
 
 use std::collections::BTreeSet;
 

@@ -6,9 +6,11 @@ mod disposition;
 mod evaluate;
 mod hold;
 mod schedule;
+mod watch;
 
 pub use calendar::Period;
 pub use disposition::{Certificate, CertificateState, CopyOutcome, KeyKept};
 pub use evaluate::{Evaluation, Facts, Outcome, Step, evaluate};
 pub use hold::{Hold, Release};
-pub use schedule::{Bound, Combine, Holder, PackRef, Rule, Schedule, Term};
+pub use schedule::{Applies, Bound, Combine, Holder, PackRef, Rule, Schedule, Term};
+pub use watch::Watch;

@@ -1,5 +1,7 @@
 //! Rules of retention as data: what a pack of law says about one class.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +26,9 @@ pub struct Schedule {
 pub struct Rule {
     /// The rule's id, for example `il.claims`.
     pub id: Label,
-    /// The nexus that must be there for the rule to apply, for example `GDPR`; none for all.
+    /// To which records it applies.
     #[serde(default)]
-    pub nexus: Option<Label>,
+    pub applies: Applies,
     /// Whose duty it is.
     pub holder: Holder,
     /// The least time.
@@ -48,6 +50,43 @@ pub struct Rule {
     pub verified: bool,
     /// The pack it stands in.
     pub pack: PackRef,
+}
+
+impl Rule {
+    /// The trigger that says when the files of somebody else's duty went over to that somebody.
+    /// From that day on the duty no longer stands against destroying the firm's own copy.
+    pub const TRANSFERRED: Label = Label::fixed("transferred");
+}
+
+/// To which records a rule applies, by what the firm says of them: a nexus (`IL`, `GDPR`,
+/// `US-NY`), a party (`party.child`), a state (`eea_received`). A default applies to all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Applies {
+    /// At least one of these, where any are named.
+    #[serde(default)]
+    pub any: BTreeSet<Label>,
+    /// Every one of these.
+    #[serde(default)]
+    pub all: BTreeSet<Label>,
+    /// None of these.
+    #[serde(default)]
+    pub none: BTreeSet<Label>,
+    /// Only in evaluations of this day and later.
+    #[serde(default)]
+    pub from: Option<NaiveDate>,
+}
+
+impl Applies {
+    /// Whether the rule applies on `today` to a record of which `nexus` is said.
+    #[must_use]
+    pub fn to(&self, nexus: &BTreeSet<Label>, today: NaiveDate) -> bool {
+        let said = |label: &Label| nexus.contains(label);
+        (self.any.is_empty() || self.any.iter().any(said))
+            && self.all.iter().all(said)
+            && !self.none.iter().any(said)
+            && self.from.is_none_or(|from| from <= today)
+    }
 }
 
 /// The pack a rule comes from.
@@ -108,4 +147,8 @@ pub struct Bound {
     /// Otherwise an unknown trigger leaves the whole undetermined.
     #[serde(default)]
     pub when_known: bool,
+    /// What makes its trigger indispensable all the same: a minor's majority may be absent for an
+    /// adult, and must be known for a record of which `party.child` is said.
+    #[serde(default)]
+    pub needed_when: Option<Label>,
 }

@@ -245,6 +245,7 @@ impl Documents for MemoryLibrary {
 
     async fn remove(&self, subject: SubjectId, at: &Locator, permit: &Permit<'_>) -> Result<()> {
         admitted(REMOVING, subject, permit)?;
+        permit.require_unheld(subject)?;
         let mut state = self.locked();
         match state.file(subject, at, permit) {
             Ok(_) => {}

@@ -259,6 +259,9 @@ async fn destroy_keys(
         .permit(Act::Destroy, scope.about("what", "keys"))
         .await?;
     let subjects: Vec<_> = subjects.into_keys().collect();
+    for subject in &subjects {
+        permit.require(&[Act::Destroy], *subject, Category::Identity)?;
+    }
     let keys = house.sealer.keys().erase(&subjects, permit.now()).await?;
     let events = keys.iter().map(|key| {
         let event = permit
