@@ -3,7 +3,7 @@
 mod access;
 mod pack;
 
-pub use access::CedarPolicy;
+pub use access::{CedarPolicy, Explanation};
 pub use pack::{LONGEST_PACK, Pack, SignedPack, compile, overdue, simulate};
 
 /// The text of the retention pack that ships. It becomes usable by two signatures; see
