@@ -16,11 +16,15 @@ use kta_core::{Code, Fault, FaultKind, Port, Result};
 
 mod facts;
 mod program;
+#[cfg(feature = "proof")]
+mod proof;
 mod words;
 
 use facts::{Facts, Names};
 use program::{Broken, Program};
 
+#[cfg(feature = "proof")]
+pub use proof::{Counterexample, Difference, Idle, Property, Prover, Shift};
 pub use words::Explanation;
 
 /// The policy that ships, or one that a firm writes over the same schema.
@@ -314,7 +318,7 @@ impl Cedar {
         let everything = cedar_policy::Policy::from_str("permit(principal, action, resource);");
         let everything = everything.map_err(|_| wrong("a policy does not parse"))?;
         let mut bars = PolicySet::new();
-        bars.add(everything.new_id(PolicyId::new("not-barred")))
+        bars.add(everything.new_id(PolicyId::new(NOT_BARRED)))
             .map_err(|_| wrong("two bars of one id"))?;
         Ok(Self {
             grants: BTreeMap::new(),
@@ -446,6 +450,9 @@ fn wrong(why: &'static str) -> kta_core::Error {
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const GRANTS: &str = include_str!("../policies/grants.cedar");
 const BARS: &str = include_str!("../policies/bars.cedar");
+
+/// The id of what lets everything through that no bar stops.
+const NOT_BARRED: &str = "not-barred";
 
 /// Where the absence of a grant stands in the order of the bars.
 const NO_GRANT: &str = "04";

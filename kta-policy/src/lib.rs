@@ -4,6 +4,8 @@ mod access;
 mod pack;
 
 pub use access::{CedarPolicy, Explanation};
+#[cfg(feature = "proof")]
+pub use access::{Counterexample, Difference, Idle, Property, Prover, Shift};
 pub use pack::{LONGEST_PACK, Pack, SignedPack, compile, overdue, simulate};
 
 /// The text of the retention pack that ships. It becomes usable by two signatures; see
