@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    Authorizer, Decision as CedarDecision, Effect, PolicyId, PolicySet, Schema, ValidationMode,
-    Validator,
+    Authorizer, Decision as CedarDecision, Effect as CedarEffect, PolicyId, PolicySet, Schema,
+    ValidationMode, Validator,
 };
 use kta_core::audit::Label;
 use kta_core::id::Digest;
-use kta_core::policy::{
-    AccessRequest, Act, Decision, Obligation, Policy, Reason, Role, Verdict,
-};
+use kta_core::policy::{AccessRequest, Act, Decision, Obligation, Policy, Reason, Role, Verdict};
 use kta_core::{Code, Fault, FaultKind, Port, Result};
 
+mod change;
 mod facts;
 mod program;
 #[cfg(feature = "proof")]
@@ -23,6 +22,7 @@ mod words;
 use facts::{Facts, Names};
 use program::{Broken, Program};
 
+pub use change::{Analysis, Effect, InForce, PolicyChange, Sample, SignedChange};
 #[cfg(feature = "proof")]
 pub use proof::{Counterexample, Difference, Idle, Property, Prover, Shift};
 pub use words::Explanation;
@@ -36,7 +36,9 @@ pub use words::Explanation;
 /// they differ the answer is no. Any evaluation error is a no.
 #[derive(Debug)]
 pub struct CedarPolicy {
-    texts: Texts,
+    /// The text of the schema, for whoever asks about all that it allows.
+    #[cfg(feature = "proof")]
+    schema: String,
     digest: Digest,
     grants: Vec<Grant>,
     bars: Vec<Bar>,
@@ -45,17 +47,12 @@ pub struct CedarPolicy {
     cedar: Cedar,
 }
 
-/// The texts that a policy was read from.
-#[derive(Clone, Debug)]
-struct Texts {
-    schema: String,
-    grants: String,
-    bars: String,
-}
-
 /// One grant, and what it compiled to.
 #[derive(Debug)]
 struct Grant {
+    role: Role,
+    /// The acts that its scope names, as a mask.
+    acts: u64,
     program: Option<Program>,
 }
 
@@ -134,18 +131,18 @@ impl CedarPolicy {
         let mut cedar = Cedar::new()?;
         let mut granted = Vec::new();
         for policy in valid(grants)?.policies() {
-            if policy.effect() != Effect::Permit {
+            if policy.effect() != CedarEffect::Permit {
                 return Err(wrong("a bar among the grants"));
             }
-            let (role, grant) = Grant::read(policy)?;
-            let set = cedar.grants.entry(role).or_default();
+            let grant = Grant::read(policy)?;
+            let set = cedar.grants.entry(grant.role).or_default();
             set.add(policy.clone())
                 .map_err(|_| wrong("two grants of one id"))?;
             granted.push(grant);
         }
         let mut barred = Vec::new();
         for policy in valid(bars)?.policies() {
-            if policy.effect() != Effect::Forbid {
+            if policy.effect() != CedarEffect::Forbid {
                 return Err(wrong("a grant among the bars"));
             }
             barred.push(Bar::read(policy)?);
@@ -160,11 +157,8 @@ impl CedarPolicy {
             return Err(wrong("two bars of one id"));
         }
         Ok(Self {
-            texts: Texts {
-                schema: schema.to_owned(),
-                grants: grants.to_owned(),
-                bars: bars.to_owned(),
-            },
+            #[cfg(feature = "proof")]
+            schema: schema.to_owned(),
             digest: Digest::of(digest.as_bytes()),
             index: index(&granted, &barred),
             grants: granted,
@@ -185,6 +179,17 @@ impl CedarPolicy {
     pub fn decide_by_cedar(&self, request: &AccessRequest<'_>) -> Decision {
         self.by_cedar(&Facts::of(request))
             .unwrap_or_else(|_| self.cannot())
+    }
+
+    /// The first role that is granted, under whatever conditions, to approve a destruction and to
+    /// execute one.
+    fn approves_and_executes(&self) -> Option<Role> {
+        let granted = |role, act: Act| {
+            let mut grants = self.grants.iter();
+            grants.any(|grant| grant.role == role && grant.acts & (1 << act as u32) != 0)
+        };
+        let both = |role: &Role| granted(*role, Act::Approve) && granted(*role, Act::Destroy);
+        Role::ALL.into_iter().find(both)
     }
 
     fn try_decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Broken> {
@@ -332,7 +337,7 @@ impl Cedar {
 impl Grant {
     /// A grant is bound to one role by what it says, not only by its note: Cedar over the whole
     /// text, by which policies are proved, knows no notes.
-    fn read(policy: &cedar_policy::Policy) -> Result<(Role, Self)> {
+    fn read(policy: &cedar_policy::Policy) -> Result<Self> {
         let note = policy
             .annotation("role")
             .ok_or_else(|| wrong("a grant without a role"))?;
@@ -347,9 +352,15 @@ impl Grant {
             None => program::first_role(&json) == Some(role),
         };
         if bound {
-            Ok((role, Self { program }))
+            Ok(Self {
+                role,
+                acts: program::scope(&json).unwrap_or(u64::MAX),
+                program,
+            })
         } else {
-            Err(wrong("a grant whose first condition does not bind it to its role"))
+            Err(wrong(
+                "a grant whose first condition does not bind it to its role",
+            ))
         }
     }
 }
@@ -393,7 +404,8 @@ fn index(grants: &[Grant], bars: &[Bar]) -> Vec<Slot> {
                     .is_none_or(|program| program.concerns(role, act))
             };
             let chosen = grants.iter().enumerate();
-            let chosen = chosen.filter(|(_, grant)| concerns(&grant.program));
+            let chosen = chosen
+                .filter(|(_, grant)| grant.role == role && grant.acts & (1 << act as u32) != 0);
             slot.grants = chosen.map(|(at, _)| at).collect();
             let chosen = bars.iter().enumerate();
             let chosen = chosen.filter(|(_, bar)| concerns(&bar.program));
@@ -410,8 +422,8 @@ const fn slot(role: Role, act: Act) -> usize {
 }
 
 fn parsed_schema(text: &str) -> Result<Schema> {
-    let (schema, _) = Schema::from_cedarschema_str(text)
-        .map_err(|_| wrong("the schema does not parse"))?;
+    let (schema, _) =
+        Schema::from_cedarschema_str(text).map_err(|_| wrong("the schema does not parse"))?;
     Ok(schema)
 }
 

@@ -3,7 +3,9 @@
 mod access;
 mod pack;
 
-pub use access::{CedarPolicy, Explanation};
+pub use access::{
+    Analysis, CedarPolicy, Effect, Explanation, InForce, PolicyChange, Sample, SignedChange,
+};
 #[cfg(feature = "proof")]
 pub use access::{Counterexample, Difference, Idle, Property, Prover, Shift};
 pub use pack::{LONGEST_PACK, Pack, SignedPack, compile, overdue, simulate};

@@ -155,7 +155,10 @@ impl Names {
             ("basis", request.basis.map(|basis| basis.as_str())),
             (
                 "glass_reason",
-                request.context.break_glass.map(|glass| glass.reason.as_str()),
+                request
+                    .context
+                    .break_glass
+                    .map(|glass| glass.reason.as_str()),
             ),
             ("device", station.map(|station| station.device.as_str())),
             ("country", facts.country()),

@@ -38,16 +38,7 @@ impl Program {
         if policy["principal"]["op"] != "All" || policy["resource"]["op"] != "All" {
             return None;
         }
-        let action = &policy["action"];
-        let acts = match action["op"].as_str()? {
-            "All" => u64::MAX,
-            "==" => act(&action["entity"])?,
-            "in" => match action["entities"].as_array() {
-                Some(entities) => mask(entities, act)?,
-                None => act(&action["entity"])?,
-            },
-            _ => return None,
-        };
+        let acts = scope(policy)?;
         let conditions = policy["conditions"].as_array()?.iter();
         let conditions = conditions
             .map(|condition| {
@@ -335,14 +326,12 @@ impl Node {
                 every
             }
             Self::Empty(set) => set.is_empty(facts)?,
-            Self::Constant(_)
-            | Self::Fact(_)
-            | Self::If(_)
-            | Self::Sum(..)
-            | Self::Negative(_) => match self.value(facts)? {
-                Value::Bool(truth) => truth,
-                _ => return Err(Broken),
-            },
+            Self::Constant(_) | Self::Fact(_) | Self::If(_) | Self::Sum(..) | Self::Negative(_) => {
+                match self.value(facts)? {
+                    Value::Bool(truth) => truth,
+                    _ => return Err(Broken),
+                }
+            }
         })
     }
 
@@ -521,16 +510,34 @@ impl Set {
     }
 }
 
+/// Which acts a policy's scope names, as a mask.
+pub(super) fn scope(policy: &Json) -> Option<u64> {
+    let action = &policy["action"];
+    match action["op"].as_str()? {
+        "All" => Some(u64::MAX),
+        "==" => act(&action["entity"]),
+        "in" => match action["entities"].as_array() {
+            Some(entities) => mask(entities, act),
+            None => act(&action["entity"]),
+        },
+        _ => None,
+    }
+}
+
 /// The role that a policy is bound to by the first thing its first condition asks, where the rest
 /// of it is more than a program can say.
 pub(super) fn first_role(policy: &Json) -> Option<Role> {
     let condition = policy["conditions"].get(0)?;
-    let mut body = condition.get("body").filter(|_| condition["kind"] == "when")?;
+    let mut body = condition
+        .get("body")
+        .filter(|_| condition["kind"] == "when")?;
     while let Some(both) = body.get("&&") {
         body = &both["left"];
     }
     let roles = Node::compile(body)?.leading_roles();
-    Role::ALL.into_iter().find(|role| roles == 1 << *role as u32)
+    Role::ALL
+        .into_iter()
+        .find(|role| roles == 1 << *role as u32)
 }
 
 fn matter<'r>(facts: &Facts<'r>) -> Result<&'r Matter, Broken> {
@@ -583,7 +590,9 @@ fn acts(json: &Json) -> Option<u64> {
 }
 
 fn act(entity: &Json) -> Option<u64> {
-    let id = entity["id"].as_str().filter(|_| entity["type"] == "Action")?;
+    let id = entity["id"]
+        .as_str()
+        .filter(|_| entity["type"] == "Action")?;
     let act = Act::ALL.iter().find(|act| act.as_str() == id)?;
     Some(1 << *act as u32)
 }

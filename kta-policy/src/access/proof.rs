@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
-use cedar_policy::{
-    Authorizer, Decision as CedarDecision, PolicySet, RequestEnv, Schema,
-};
+use cedar_policy::{Authorizer, Decision as CedarDecision, PolicySet, RequestEnv, Schema};
 use cedar_policy_symcc::solver::LocalSolver;
 use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env};
 use kta_core::audit::Label;
@@ -140,7 +138,7 @@ impl Prover {
                     Property::TwoRoles => asking.one_role_does_both(&whole).await?,
                     _ => {
                         let bad = violation(*property);
-                        asking.admits(&whole, *property, &bad).await?
+                        asking.admits(&whole, Act::ALL, *property, &bad).await?
                     }
                 };
                 if found.is_some() {
@@ -157,7 +155,7 @@ impl Prover {
     /// [`FaultKind::Misconfigured`] for policies over different schemas, and when the solver
     /// cannot be asked or does not answer.
     pub fn difference(&self, before: &CedarPolicy, after: &CedarPolicy) -> Result<Difference> {
-        if before.texts.schema != after.texts.schema {
+        if before.schema != after.schema {
             return Err(wrong("two policies over different schemas"));
         }
         let (before, after) = (Whole::of(before)?, Whole::of(after)?);
@@ -179,14 +177,20 @@ impl Prover {
     }
 
     /// Asks on a thread of its own, so that it may be called from anywhere.
-    fn ask<T: Send>(&self, question: impl AsyncFnOnce(&mut Asking) -> Result<T> + Send) -> Result<T> {
+    fn ask<T: Send>(
+        &self,
+        question: impl AsyncFnOnce(&mut Asking) -> Result<T> + Send,
+    ) -> Result<T> {
         std::thread::scope(|scope| {
             let asked = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
                 runtime.map_err(|_| unanswered())?.block_on(async {
                     let mut command = tokio::process::Command::new(&self.solver);
                     command.args(["--lang", "smt", LIMIT]).kill_on_drop(true);
-                    let solver = LocalSolver::from_command(&mut command).map_err(|_| unanswered())?;
+                    let solver =
+                        LocalSolver::from_command(&mut command).map_err(|_| unanswered())?;
                     let compiler = CedarSymCompiler::new(solver).map_err(|_| unanswered())?;
                     question(&mut Asking { compiler }).await
                 })
@@ -205,7 +209,7 @@ struct Whole {
 
 impl Whole {
     fn of(policy: &CedarPolicy) -> Result<Self> {
-        let schema = parsed_schema(&policy.texts.schema)?;
+        let schema = parsed_schema(&policy.schema)?;
         let bars = policy.cedar.bars.policies();
         let bars = bars.filter(|bar| AsRef::<str>::as_ref(bar.id()) != NOT_BARRED);
         let grants = policy.cedar.grants.values().flat_map(PolicySet::policies);
@@ -257,7 +261,10 @@ impl Asking {
                 if never.map_err(|_| unanswered())? {
                     continue;
                 }
-                let shown = self.compiler.check_never_errors_with_counterexample_opt(&compiled).await;
+                let shown = self
+                    .compiler
+                    .check_never_errors_with_counterexample_opt(&compiled)
+                    .await;
                 let shown = shown.map_err(|_| unanswered())?.ok_or_else(unanswered)?;
                 let alone = numbered([policy])?;
                 let said = Authorizer::new().is_authorized(&shown.request, &alone, &shown.entities);
@@ -278,11 +285,13 @@ impl Asking {
     async fn admits(
         &mut self,
         whole: &Whole,
+        acts: &[Act],
         property: Property,
         bad: &str,
     ) -> Result<Option<Counterexample>> {
         let bad = PolicySet::from_str(bad).map_err(|_| wrong("a property does not parse"))?;
-        for (_, world) in &whole.worlds {
+        let worlds = whole.worlds.iter().filter(|(act, _)| acts.contains(act));
+        for (_, world) in worlds {
             if let Some(shown) = self.both(whole, &whole.set, &bad, world).await? {
                 return Ok(Some(Counterexample {
                     property,
@@ -324,7 +333,10 @@ impl Asking {
                 "permit(principal, action == Action::\"{act}\", resource) unless {{ [{}].contains(context.role) }};",
                 words.join(", ")
             );
-            if let Some(found) = self.admits(whole, Property::TwoRoles, &unknown).await? {
+            if let Some(found) = self
+                .admits(whole, &[act], Property::TwoRoles, &unknown)
+                .await?
+            {
                 return Ok(Some(found));
             }
             for role in Role::ALL {
@@ -332,7 +344,7 @@ impl Asking {
                     "permit(principal, action == Action::\"{act}\", resource) when {{ context.role == {:?} }};",
                     role.as_str()
                 );
-                let Some(found) = self.admits(whole, Property::TwoRoles, &by).await? else {
+                let Some(found) = self.admits(whole, &[act], Property::TwoRoles, &by).await? else {
                     continue;
                 };
                 if act == Act::Approve {

@@ -50,7 +50,10 @@ impl CedarPolicy {
             ("acl.role", Verdict::Deny(_)) => Some("התפקיד אינו כולל פעולה זו"),
             ("engine.error", _) => Some("לא ניתן היה להעריך את המדיניות, ולכן התשובה היא לא"),
             _ => {
-                let bar = self.bars.iter().find(|bar| bar.reason.rule.as_str() == rule)?;
+                let bar = self
+                    .bars
+                    .iter()
+                    .find(|bar| bar.reason.rule.as_str() == rule)?;
                 bar.hebrew.as_deref()
             }
         }
