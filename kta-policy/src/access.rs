@@ -54,6 +54,8 @@ struct Grant {
     /// The acts that its scope names, as a mask.
     acts: u64,
     program: Option<Program>,
+    #[cfg(feature = "proof")]
+    source: cedar_policy::Policy,
 }
 
 /// One bar, and what it compiled to.
@@ -65,6 +67,8 @@ struct Bar {
     reason: Reason,
     hebrew: Option<String>,
     program: Option<Program>,
+    #[cfg(feature = "proof")]
+    source: cedar_policy::Policy,
 }
 
 /// What is to be asked in one role about one act, by their places in the lists.
@@ -356,6 +360,8 @@ impl Grant {
                 role,
                 acts: program::scope(&json).unwrap_or(u64::MAX),
                 program,
+                #[cfg(feature = "proof")]
+                source: policy.clone(),
             })
         } else {
             Err(wrong(
@@ -388,6 +394,8 @@ impl Bar {
             },
             hebrew: policy.annotation("text_he").map(str::to_owned),
             program: Program::compile(&json),
+            #[cfg(feature = "proof")]
+            source: policy.clone(),
         })
     }
 }

@@ -11,7 +11,7 @@ use kta_core::audit::Label;
 use kta_core::policy::{Act, Role};
 use kta_core::{Fault, FaultKind, Port, Result};
 
-use super::{CedarPolicy, NOT_BARRED, parsed_schema, wrong};
+use super::{CedarPolicy, parsed_schema, slot, wrong};
 
 /// Asks the solver cvc5, a program of its own, about all requests that the schema allows: any
 /// actor, any matter, any data, any circumstances, and not those only that somebody thought of.
@@ -201,19 +201,16 @@ impl Prover {
 }
 
 /// A policy as Cedar alone would take it: grants and bars in one set.
-struct Whole {
+struct Whole<'p> {
+    policy: &'p CedarPolicy,
     schema: Schema,
     set: PolicySet,
     worlds: Vec<(Act, RequestEnv)>,
 }
 
-impl Whole {
-    fn of(policy: &CedarPolicy) -> Result<Self> {
+impl<'p> Whole<'p> {
+    fn of(policy: &'p CedarPolicy) -> Result<Self> {
         let schema = parsed_schema(&policy.schema)?;
-        let bars = policy.cedar.bars.policies();
-        let bars = bars.filter(|bar| AsRef::<str>::as_ref(bar.id()) != NOT_BARRED);
-        let grants = policy.cedar.grants.values().flat_map(PolicySet::policies);
-        let all: Vec<_> = bars.chain(grants).cloned().collect();
         let mut worlds: Vec<_> = schema
             .request_envs()
             .filter_map(|world| {
@@ -226,8 +223,11 @@ impl Whole {
         if worlds.len() != Act::ALL.len() {
             return Err(wrong("the schema does not have each act once"));
         }
+        let bars = policy.bars.iter().map(|bar| &bar.source);
+        let grants = policy.grants.iter().map(|grant| &grant.source);
         Ok(Self {
-            set: numbered(all.iter())?,
+            set: numbered(bars.chain(grants))?,
+            policy,
             schema,
             worlds,
         })
@@ -237,12 +237,57 @@ impl Whole {
         CompiledPolicySet::compile(set, world, &self.schema).map_err(|_| unanswered())
     }
 
-    /// The same, and nothing but what `text` says is not forbidden.
-    fn within(&self, text: &str) -> Result<PolicySet> {
-        let limit = cedar_policy::Policy::parse(None, text);
+    /// The grants and bars that concern this role and act. None of the others can match there,
+    /// nor be an error.
+    fn slice(&self, role: Role, act: Act) -> Slice<'p> {
+        let slot = &self.policy.index[slot(role, act)];
+        Slice {
+            grants: slot
+                .grants
+                .iter()
+                .map(|at| &self.policy.grants[*at].source)
+                .collect(),
+            bars: slot
+                .bars
+                .iter()
+                .map(|at| &self.policy.bars[*at].source)
+                .collect(),
+        }
+    }
+}
+
+/// What concerns one role and act.
+struct Slice<'p> {
+    grants: Vec<&'p cedar_policy::Policy>,
+    bars: Vec<&'p cedar_policy::Policy>,
+}
+
+impl Slice<'_> {
+    /// Whether this cannot admit what `other` does not: it grants nothing that the other does
+    /// not, and every bar of the other's stands.
+    fn is_plainly_within(&self, other: &Self) -> bool {
+        let has = |all: &[&cedar_policy::Policy], one: &cedar_policy::Policy| {
+            all.iter().any(|policy| policy.to_cedar() == one.to_cedar())
+        };
+        self.grants.iter().all(|grant| has(&other.grants, grant))
+            && other.bars.iter().all(|bar| has(&self.bars, bar))
+    }
+
+    /// The set, and that it is asked in this role only.
+    fn in_role(&self, role: Role, without: Option<&cedar_policy::Policy>) -> Result<PolicySet> {
+        let limit = format!(
+            "forbid(principal, action, resource) unless {{ context.role == {:?} }};",
+            role.as_str()
+        );
+        let limit = cedar_policy::Policy::parse(None, limit);
         let limit = limit.map_err(|_| wrong("a policy does not parse"))?;
-        let policies: Vec<_> = self.set.policies().cloned().chain([limit]).collect();
-        numbered(policies.iter())
+        let all = self.grants.iter().chain(&self.bars).copied();
+        let all = all.filter(|policy| {
+            without.is_none_or(|without| {
+                without.id() != policy.id() || without.effect() != policy.effect()
+            })
+        });
+        numbered(all.chain([&limit]))
     }
 }
 
@@ -252,7 +297,7 @@ struct Asking {
 }
 
 impl Asking {
-    async fn errors(&mut self, whole: &Whole) -> Result<Option<Counterexample>> {
+    async fn errors(&mut self, whole: &Whole<'_>) -> Result<Option<Counterexample>> {
         for policy in whole.set.policies() {
             for (_, world) in &whole.worlds {
                 let compiled = CompiledPolicy::compile(policy, world, &whole.schema)
@@ -284,7 +329,7 @@ impl Asking {
     /// A request that the policy admits and that `bad` describes.
     async fn admits(
         &mut self,
-        whole: &Whole,
+        whole: &Whole<'_>,
         acts: &[Act],
         property: Property,
         bad: &str,
@@ -305,7 +350,7 @@ impl Asking {
 
     async fn both(
         &mut self,
-        whole: &Whole,
+        whole: &Whole<'_>,
         one: &PolicySet,
         other: &PolicySet,
         world: &RequestEnv,
@@ -324,7 +369,7 @@ impl Asking {
         }
     }
 
-    async fn one_role_does_both(&mut self, whole: &Whole) -> Result<Option<Counterexample>> {
+    async fn one_role_does_both(&mut self, whole: &Whole<'_>) -> Result<Option<Counterexample>> {
         let mut approving = BTreeSet::new();
         let words: Vec<_> = Role::ALL.map(|role| format!("{:?}", role.as_str())).into();
         for act in [Act::Approve, Act::Destroy] {
@@ -358,29 +403,27 @@ impl Asking {
     }
 
     /// By role and act, what `after` admits and `before` does not.
-    async fn gains(&mut self, before: &Whole, after: &Whole) -> Result<Vec<Shift>> {
+    async fn gains(&mut self, before: &Whole<'_>, after: &Whole<'_>) -> Result<Vec<Shift>> {
         let mut shifts = Vec::new();
         for (act, world) in &after.worlds {
-            let old = before.compile(&before.set, world)?;
-            let new = after.compile(&after.set, world)?;
-            let same = self.compiler.check_implies_opt(&new, &old).await;
-            if same.map_err(|_| unanswered())? {
-                continue;
-            }
             for role in Role::ALL {
-                let limit = format!(
-                    "forbid(principal, action, resource) unless {{ context.role == {:?} }};",
-                    role.as_str()
+                let (old, new) = (before.slice(role, *act), after.slice(role, *act));
+                if new.is_plainly_within(&old) {
+                    continue;
+                }
+                let sets = (old.in_role(role, None)?, new.in_role(role, None)?);
+                let compiled = (
+                    before.compile(&sets.0, world)?,
+                    after.compile(&sets.1, world)?,
                 );
-                let limited = after.within(&limit)?;
-                let new = after.compile(&limited, world)?;
                 let shown = self
                     .compiler
-                    .check_implies_with_counterexample_opt(&new, &old)
+                    .check_implies_with_counterexample_opt(&compiled.1, &compiled.0)
                     .await
                     .map_err(|_| unanswered())?;
                 let Some(shown) = shown else { continue };
-                if !allows(&limited, &shown) || allows(&before.set, &shown) {
+                // What the solver shows must be so, and over the whole policies.
+                if !allows(&after.set, &shown) || allows(&before.set, &shown) {
                     return Err(unanswered());
                 }
                 shifts.push(Shift {
@@ -393,48 +436,69 @@ impl Asking {
         Ok(shifts)
     }
 
-    async fn idle(&mut self, whole: &Whole, rules: &BTreeSet<Label>) -> Result<Idle> {
+    async fn idle(&mut self, whole: &Whole<'_>, rules: &BTreeSet<Label>) -> Result<Idle> {
         let mut idle = Idle::default();
-        for policy in whole.set.policies() {
-            let Some(id) = policy.annotation("id") else {
-                continue;
-            };
+        let grants = whole.policy.grants.iter().map(|grant| &grant.source);
+        let bars = whole.policy.bars.iter().map(|bar| &bar.source);
+        for policy in bars.chain(grants) {
+            let id = policy.annotation("id").unwrap_or_default();
             if !rules.iter().any(|rule| rule.as_str() == id) {
                 continue;
             }
-            let others: Vec<_> = whole
-                .set
-                .policies()
-                .filter(|other| other.id() != policy.id())
-                .cloned()
-                .collect();
-            let without = numbered(others.iter())?;
-            let (mut matches, mut matters) = (false, false);
-            for (_, world) in &whole.worlds {
-                let compiled = CompiledPolicy::compile(policy, world, &whole.schema)
-                    .map_err(|_| unanswered())?;
-                let never = self.compiler.check_never_matches_opt(&compiled).await;
-                if never.map_err(|_| unanswered())? {
-                    continue;
-                }
-                matches = true;
-                let sets = (
-                    whole.compile(&whole.set, world)?,
-                    whole.compile(&without, world)?,
-                );
-                let same = self.compiler.check_equivalent_opt(&sets.0, &sets.1).await;
-                if !same.map_err(|_| unanswered())? {
-                    matters = true;
-                    break;
-                }
-            }
-            match (matches, matters) {
-                (false, _) => idle.impossible.push(id.to_owned()),
-                (true, false) => idle.shadowed.push(id.to_owned()),
-                (true, true) => {}
+            if !self.can_match(whole, policy).await? {
+                idle.impossible.push(id.to_owned());
+            } else if !self.matters(whole, policy).await? {
+                idle.shadowed.push(id.to_owned());
             }
         }
         Ok(idle)
+    }
+
+    async fn can_match(
+        &mut self,
+        whole: &Whole<'_>,
+        policy: &cedar_policy::Policy,
+    ) -> Result<bool> {
+        for (_, world) in &whole.worlds {
+            let compiled =
+                CompiledPolicy::compile(policy, world, &whole.schema).map_err(|_| unanswered())?;
+            let never = self.compiler.check_never_matches_opt(&compiled).await;
+            if !never.map_err(|_| unanswered())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether any request would be answered otherwise without this policy.
+    async fn matters(&mut self, whole: &Whole<'_>, policy: &cedar_policy::Policy) -> Result<bool> {
+        for (act, world) in &whole.worlds {
+            for role in Role::ALL {
+                let slice = whole.slice(role, *act);
+                let mut all = slice.grants.iter().chain(&slice.bars);
+                let concerns =
+                    all.any(|one| one.id() == policy.id() && one.effect() == policy.effect());
+                if !concerns || slice.grants.is_empty() {
+                    continue;
+                }
+                let sets = (
+                    slice.in_role(role, None)?,
+                    slice.in_role(role, Some(policy))?,
+                );
+                let compiled = (
+                    whole.compile(&sets.0, world)?,
+                    whole.compile(&sets.1, world)?,
+                );
+                let same = self
+                    .compiler
+                    .check_equivalent_opt(&compiled.0, &compiled.1)
+                    .await;
+                if !same.map_err(|_| unanswered())? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }
 
