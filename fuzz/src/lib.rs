@@ -138,11 +138,7 @@ fn decide(policy: &CedarPolicy) -> String {
         },
         purpose: Purpose::Representation,
         basis: None,
-        context: AccessContext {
-            now,
-            break_glass: None,
-            other_than: None,
-        },
+        context: AccessContext::at(now),
     });
     format!("{decision:?}")
 }

@@ -1,49 +1,92 @@
 //! Access decisions by Cedar: grants that let in, bars that no grant overrides.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    Authorizer, Context, Decision as CedarDecision, Entities, Entity, EntityId, EntityTypeName,
-    EntityUid, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    Authorizer, Decision as CedarDecision, Effect as CedarEffect, PolicyId, PolicySet, Schema,
+    ValidationMode, Validator,
 };
 use kta_core::audit::Label;
-use kta_core::id::{ActorId, Digest, SubjectId};
-use kta_core::pii::{Category, Matter, Party};
-use kta_core::policy::{
-    AccessRequest, Act, Actor, Decision, Obligation, Policy, Reason, Role, Verdict,
-};
+use kta_core::id::Digest;
+use kta_core::policy::{AccessRequest, Act, Decision, Obligation, Policy, Reason, Role, Verdict};
 use kta_core::{Code, Fault, FaultKind, Port, Result};
+
+mod change;
+mod facts;
+mod program;
+#[cfg(feature = "proof")]
+mod proof;
+mod words;
+
+use facts::{Facts, Names};
+use program::{Broken, Program};
+
+pub use change::{Analysis, Effect, InForce, PolicyChange, Sample, SignedChange};
+#[cfg(feature = "proof")]
+pub use proof::{Counterexample, Difference, Idle, Property, Prover, Shift};
+pub use words::Explanation;
 
 /// The policy that ships, or one that a firm writes over the same schema.
 ///
-/// Grants are indexed by role, because Cedar's cost is linear in the policies it is given; bars
-/// are evaluated always, all of them. Any evaluation error is a no.
+/// What Cedar parsed and validated is compiled into small programs, indexed by role and act: a
+/// decision costs less than a microsecond, grows with nothing but the policies that concern the
+/// role and the act, and so needs no cache that could be stale. What a program cannot say, Cedar
+/// decides itself; exports, destructions and emergency accesses are decided by both, and where
+/// they differ the answer is no. Any evaluation error is a no.
 #[derive(Debug)]
 pub struct CedarPolicy {
-    grants: BTreeMap<String, PolicySet>,
-    bars: PolicySet,
-    rules: Vec<Bar>,
+    /// The text of the schema, for whoever asks about all that it allows.
+    #[cfg(feature = "proof")]
+    schema: String,
     digest: Digest,
-    authorizer: Authorizer,
-    names: Names,
+    grants: Vec<Grant>,
+    bars: Vec<Bar>,
+    /// Which grants and bars concern a role and an act, at [`slot`].
+    index: Vec<Slot>,
+    cedar: Cedar,
 }
 
+/// One grant, and what it compiled to.
+#[derive(Debug)]
+struct Grant {
+    role: Role,
+    /// The acts that its scope names, as a mask.
+    acts: u64,
+    program: Option<Program>,
+    #[cfg(feature = "proof")]
+    source: cedar_policy::Policy,
+}
+
+/// One bar, and what it compiled to.
 #[derive(Debug)]
 struct Bar {
     policy: String,
     order: String,
     code: Code,
     reason: Reason,
+    hebrew: Option<String>,
+    program: Option<Program>,
+    #[cfg(feature = "proof")]
+    source: cedar_policy::Policy,
 }
 
+/// What is to be asked in one role about one act, by their places in the lists.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    grants: Vec<usize>,
+    bars: Vec<usize>,
+    /// Whether one of these is for Cedar only.
+    by_cedar: bool,
+}
+
+/// What Cedar needs to decide itself.
 #[derive(Debug)]
-struct Names {
-    actor: EntityTypeName,
-    person: EntityTypeName,
-    matter: EntityTypeName,
-    data: EntityTypeName,
-    action: EntityTypeName,
+struct Cedar {
+    grants: BTreeMap<Role, PolicySet>,
+    bars: PolicySet,
+    authorizer: Authorizer,
+    names: Names,
 }
 
 impl CedarPolicy {
@@ -52,26 +95,26 @@ impl CedarPolicy {
     /// The deepest brackets that are read; those in strings and comments count too. Over some
     /// thousands of them Cedar's parser takes a minute to say that something is missing.
     pub const DEEPEST: usize = 32;
+    /// The most operators that one policy may have, each of which is a step of recursion; those
+    /// in strings and comments count too.
+    pub const OPERATORS: usize = 256;
 
     /// The policy that ships with this crate.
     ///
     /// # Errors
     /// As [`new`](Self::new), for a crate that was changed.
     pub fn shipped() -> Result<Self> {
-        Self::new(
-            include_str!("../policies/schema.cedarschema"),
-            include_str!("../policies/grants.cedar"),
-            include_str!("../policies/bars.cedar"),
-        )
+        Self::new(SCHEMA, GRANTS, BARS)
     }
 
     /// A policy from its three texts. Every policy is validated strictly against the schema.
     ///
     /// # Errors
     /// [`FaultKind::Misconfigured`] for texts that are longer than [`LONGEST`](Self::LONGEST), nested
-    /// deeper than [`DEEPEST`](Self::DEEPEST) or do not parse, policies that do not validate, a
-    /// grant without `@role`, a bar without `@id`, `@order`, `@code` and `@text`, a grant among
-    /// the bars or a bar among the grants.
+    /// deeper than [`DEEPEST`](Self::DEEPEST), with more than [`OPERATORS`](Self::OPERATORS) or that
+    /// do not parse, policies that do not validate, a grant whose first condition does not bind it
+    /// to the role of its `@role`, a bar without `@id`, `@order`, `@code` and `@text`, two bars of
+    /// one id, a grant among the bars or a bar among the grants.
     pub fn new(schema: &str, grants: &str, bars: &str) -> Result<Self> {
         [schema, grants, bars]
             .into_iter()
@@ -79,10 +122,7 @@ impl CedarPolicy {
         let digest = [schema, grants, bars]
             .map(|text| Digest::of(text.as_bytes()).to_string())
             .join("\n");
-        let schema = Schema::from_cedarschema_str(schema)
-            .map_err(|_| wrong("the schema does not parse"))?
-            .0;
-        let validator = Validator::new(schema);
+        let validator = Validator::new(parsed_schema(schema)?);
         let valid = |text: &str| -> Result<PolicySet> {
             let set = PolicySet::from_str(text).map_err(|_| wrong("a policy does not parse"))?;
             let checked = validator.validate(&set, ValidationMode::Strict);
@@ -92,42 +132,42 @@ impl CedarPolicy {
                 Err(wrong("a policy does not validate"))
             }
         };
-        let mut by_role: BTreeMap<String, PolicySet> = BTreeMap::new();
+        let mut cedar = Cedar::new()?;
+        let mut granted = Vec::new();
         for policy in valid(grants)?.policies() {
-            if policy.effect() != cedar_policy::Effect::Permit {
+            if policy.effect() != CedarEffect::Permit {
                 return Err(wrong("a bar among the grants"));
             }
-            let role = policy
-                .annotation("role")
-                .ok_or_else(|| wrong("a grant without a role"))?;
-            let set = by_role.entry(role.to_owned()).or_default();
+            let grant = Grant::read(policy)?;
+            let set = cedar.grants.entry(grant.role).or_default();
             set.add(policy.clone())
                 .map_err(|_| wrong("two grants of one id"))?;
+            granted.push(grant);
         }
-        let mut bar_set = PolicySet::new();
-        let mut rules = Vec::new();
+        let mut barred = Vec::new();
         for policy in valid(bars)?.policies() {
-            if policy.effect() != cedar_policy::Effect::Forbid {
+            if policy.effect() != CedarEffect::Forbid {
                 return Err(wrong("a grant among the bars"));
             }
-            rules.push(Bar::read(policy)?);
-            bar_set
+            barred.push(Bar::read(policy)?);
+            cedar
+                .bars
                 .add(policy.clone())
                 .map_err(|_| wrong("two bars of one id"))?;
         }
-        rules.sort_by(|one, other| one.order.cmp(&other.order));
-        let everything = cedar_policy::Policy::from_str("permit(principal, action, resource);");
-        let everything = everything.map_err(|_| wrong("a policy does not parse"))?;
-        bar_set
-            .add(everything.new_id(cedar_policy::PolicyId::new("not-barred")))
-            .map_err(|_| wrong("two bars of one id"))?;
+        barred.sort_by(|one, other| one.order.cmp(&other.order));
+        let ids: HashSet<_> = barred.iter().map(|bar| bar.reason.rule.as_str()).collect();
+        if ids.len() < barred.len() {
+            return Err(wrong("two bars of one id"));
+        }
         Ok(Self {
-            grants: by_role,
-            bars: bar_set,
-            rules,
+            #[cfg(feature = "proof")]
+            schema: schema.to_owned(),
             digest: Digest::of(digest.as_bytes()),
-            authorizer: Authorizer::new(),
-            names: Names::new()?,
+            index: index(&granted, &barred),
+            grants: granted,
+            bars: barred,
+            cedar,
         })
     }
 
@@ -137,75 +177,146 @@ impl CedarPolicy {
         self.digest
     }
 
-    fn try_decide(&self, request: &AccessRequest<'_>) -> Option<Decision> {
-        let reach = reach(request);
-        let (cedar, entities) = self.names.ask(request, reach)?;
-        let bars = self.authorizer.is_authorized(&cedar, &self.bars, &entities);
-        if bars.diagnostics().errors().next().is_some() {
-            return None;
+    /// How many grants and bars say more than a program can: whatever they concern, Cedar decides,
+    /// some tens of times slower. None of the house's are among them.
+    #[must_use]
+    pub fn left_to_cedar(&self) -> usize {
+        let grants = self.grants.iter().map(|grant| &grant.program);
+        let bars = self.bars.iter().map(|bar| &bar.program);
+        grants
+            .chain(bars)
+            .filter(|program| program.is_none())
+            .count()
+    }
+
+    /// The same decision by Cedar's own evaluator, over entities made for this request: the second
+    /// opinion, some tens of times slower.
+    #[must_use]
+    pub fn decide_by_cedar(&self, request: &AccessRequest<'_>) -> Decision {
+        self.by_cedar(&Facts::of(request))
+            .unwrap_or_else(|_| self.cannot())
+    }
+
+    /// The first role that is granted, under whatever conditions, to approve a destruction and to
+    /// execute one.
+    fn approves_and_executes(&self) -> Option<Role> {
+        let granted = |role, act: Act| {
+            let mut grants = self.grants.iter();
+            grants.any(|grant| grant.role == role && grant.acts & (1 << act as u32) != 0)
+        };
+        let both = |role: &Role| granted(*role, Act::Approve) && granted(*role, Act::Destroy);
+        Role::ALL.into_iter().find(both)
+    }
+
+    fn try_decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Broken> {
+        let facts = Facts::of(request);
+        let slot = &self.index[slot(request.role, request.act)];
+        if slot.by_cedar {
+            return self.by_cedar(&facts);
         }
-        let mut broken: Vec<(&str, Code, Reason)> = Vec::new();
-        if bars.decision() == CedarDecision::Deny {
-            let ids: HashSet<String> = bars
-                .diagnostics()
-                .reason()
-                .map(ToString::to_string)
-                .collect();
-            let said = self.rules.iter().filter(|rule| ids.contains(&rule.policy));
-            broken.extend(said.map(|rule| (rule.order.as_str(), rule.code, rule.reason.clone())));
+        let decision = self.by_program(slot, &facts)?;
+        let grave = request.context.break_glass.is_some()
+            || matches!(request.act, Act::Destroy | Act::Export);
+        if grave && self.by_cedar(&facts)? != decision {
+            return Err(Broken);
         }
-        let granted = match self.grants.get(request.role.as_str()) {
-            Some(grants) => {
-                let answer = self.authorizer.is_authorized(&cedar, grants, &entities);
-                if answer.diagnostics().errors().next().is_some() {
-                    return None;
-                }
-                answer.decision() == CedarDecision::Allow
+        Ok(decision)
+    }
+
+    fn by_program(&self, slot: &Slot, facts: &Facts<'_>) -> Result<Decision, Broken> {
+        let matches = |program: &Option<Program>| match program {
+            Some(program) => program.matches(facts),
+            None => Err(Broken),
+        };
+        let mut broken = Vec::new();
+        for bar in slot.bars.iter().map(|at| &self.bars[*at]) {
+            if matches(&bar.program)? {
+                broken.push(bar);
             }
+        }
+        let mut granted = false;
+        for grant in slot.grants.iter().map(|at| &self.grants[*at]) {
+            granted |= matches(&grant.program)?;
+        }
+        Ok(self.answer(facts, granted, &broken))
+    }
+
+    fn by_cedar(&self, facts: &Facts<'_>) -> Result<Decision, Broken> {
+        let cedar = &self.cedar;
+        let (request, entities) = cedar.names.ask(facts).ok_or(Broken)?;
+        let ask = |policies| {
+            let answer = cedar
+                .authorizer
+                .is_authorized(&request, policies, &entities);
+            // An erroring policy is skipped by Cedar, and a skipped bar would be a hole.
+            if answer.diagnostics().errors().next().is_some() {
+                return Err(Broken);
+            }
+            Ok(answer)
+        };
+        let barred = ask(&cedar.bars)?;
+        let ids: HashSet<&str> = barred
+            .diagnostics()
+            .reason()
+            .map(AsRef::<str>::as_ref)
+            .collect();
+        let broken: Vec<_> = self
+            .bars
+            .iter()
+            .filter(|bar| ids.contains(bar.policy.as_str()))
+            .collect();
+        if (barred.decision() == CedarDecision::Allow) != broken.is_empty() {
+            return Err(Broken);
+        }
+        let granted = match cedar.grants.get(&facts.request.role) {
+            Some(grants) => ask(grants)?.decision() == CedarDecision::Allow,
             None => false,
         };
-        if !granted {
-            let text = "the role does not include this act".to_owned();
-            broken.push((
-                "04",
-                Code::AclDeny,
-                Reason {
-                    rule: Label::fixed("acl.role"),
-                    text,
-                },
-            ));
-            broken.sort_by(|one, other| one.0.cmp(other.0));
-        }
+        Ok(self.answer(facts, granted, &broken))
+    }
+
+    fn answer(&self, facts: &Facts<'_>, granted: bool, broken: &[&Bar]) -> Decision {
+        let request = facts.request;
         let decision = |verdict, reasons, obligations| Decision {
             verdict,
             reasons,
             obligations,
             policy: self.digest,
         };
-        if let Some((_, code, _)) = broken.first() {
-            let code = *code;
-            let reasons = broken.into_iter().map(|(_, _, reason)| reason).collect();
-            return Some(decision(Verdict::Deny(code), reasons, Vec::new()));
+        if granted && broken.is_empty() {
+            let glass = request.context.break_glass.is_some();
+            let mut obligations = Vec::new();
+            if glass || facts.reach == "special" || request.act == Act::Export {
+                obligations.push(Obligation::DurableOpening);
+            }
+            if glass {
+                obligations.push(Obligation::Review);
+            }
+            let reason = Reason {
+                rule: Label::fixed("acl.role"),
+                text: [request.role.as_str(), " may ", request.act.as_str()].concat(),
+            };
+            return decision(Verdict::Permit, vec![reason], obligations);
         }
-        let glass = request.context.break_glass.is_some();
-        let mut obligations = Vec::new();
-        if glass || reach == "special" || request.act == Act::Export {
-            obligations.push(Obligation::DurableOpening);
+        let mut reasons: Vec<_> = broken.iter().map(|bar| bar.reason.clone()).collect();
+        let mut code = broken.first().map(|bar| bar.code);
+        if !granted {
+            let place = broken.partition_point(|bar| bar.order.as_str() <= NO_GRANT);
+            let reason = Reason {
+                rule: Label::fixed("acl.role"),
+                text: "the role does not include this act".to_owned(),
+            };
+            reasons.insert(place, reason);
+            if place == 0 {
+                code = Some(Code::AclDeny);
+            }
         }
-        if glass {
-            obligations.push(Obligation::Review);
-        }
-        let reason = Reason {
-            rule: Label::fixed("acl.role"),
-            text: format!("{} may {}", request.role.as_str(), request.act),
-        };
-        Some(decision(Verdict::Permit, vec![reason], obligations))
+        let code = code.unwrap_or(Code::AclDeny);
+        decision(Verdict::Deny(code), reasons, Vec::new())
     }
-}
 
-impl Policy for CedarPolicy {
-    fn decide(&self, request: &AccessRequest<'_>) -> Decision {
-        self.try_decide(request).unwrap_or_else(|| Decision {
+    fn cannot(&self) -> Decision {
+        Decision {
             verdict: Verdict::Deny(Code::AclDeny),
             reasons: vec![Reason {
                 rule: Label::fixed("engine.error"),
@@ -213,7 +324,62 @@ impl Policy for CedarPolicy {
             }],
             obligations: Vec::new(),
             policy: self.digest,
+        }
+    }
+}
+
+impl Policy for CedarPolicy {
+    fn decide(&self, request: &AccessRequest<'_>) -> Decision {
+        self.try_decide(request).unwrap_or_else(|_| self.cannot())
+    }
+}
+
+impl Cedar {
+    fn new() -> Result<Self> {
+        let everything = cedar_policy::Policy::from_str("permit(principal, action, resource);");
+        let everything = everything.map_err(|_| wrong("a policy does not parse"))?;
+        let mut bars = PolicySet::new();
+        bars.add(everything.new_id(PolicyId::new(NOT_BARRED)))
+            .map_err(|_| wrong("two bars of one id"))?;
+        Ok(Self {
+            grants: BTreeMap::new(),
+            bars,
+            authorizer: Authorizer::new(),
+            names: Names::new()?,
         })
+    }
+}
+
+impl Grant {
+    /// A grant is bound to one role by what it says, not only by its note: Cedar over the whole
+    /// text, by which policies are proved, knows no notes.
+    fn read(policy: &cedar_policy::Policy) -> Result<Self> {
+        let note = policy
+            .annotation("role")
+            .ok_or_else(|| wrong("a grant without a role"))?;
+        let role = Role::ALL.into_iter().find(|role| role.as_str() == note);
+        let role = role.ok_or_else(|| wrong("a grant to a role that is none"))?;
+        let json = policy
+            .to_json()
+            .map_err(|_| wrong("a policy does not parse"))?;
+        let program = Program::compile(&json);
+        let bound = match &program {
+            Some(program) => program.is_bound_to(role),
+            None => program::first_role(&json) == Some(role),
+        };
+        if bound {
+            Ok(Self {
+                role,
+                acts: program::scope(&json).unwrap_or(u64::MAX),
+                program,
+                #[cfg(feature = "proof")]
+                source: policy.clone(),
+            })
+        } else {
+            Err(wrong(
+                "a grant whose first condition does not bind it to its role",
+            ))
+        }
     }
 }
 
@@ -225,6 +391,9 @@ impl Bar {
                 .ok_or_else(|| wrong("a bar without its annotations"))
         };
         let rule = Label::new(note("id")?).map_err(|_| wrong("a bar's id is no label"))?;
+        let json = policy
+            .to_json()
+            .map_err(|_| wrong("a policy does not parse"))?;
         Ok(Self {
             policy: policy.id().to_string(),
             order: note("order")?.to_owned(),
@@ -235,230 +404,73 @@ impl Bar {
                 rule,
                 text: note("text")?.to_owned(),
             },
+            hebrew: policy.annotation("text_he").map(str::to_owned),
+            program: Program::compile(&json),
+            #[cfg(feature = "proof")]
+            source: policy.clone(),
         })
     }
+}
+
+/// Which grants and bars concern each role and act. What only Cedar can evaluate concerns all.
+fn index(grants: &[Grant], bars: &[Bar]) -> Vec<Slot> {
+    let mut slots = vec![Slot::default(); Role::ALL.len() * Act::ALL.len()];
+    for role in Role::ALL {
+        for act in Act::ALL.iter().copied() {
+            let slot = &mut slots[slot(role, act)];
+            let concerns = |program: &Option<Program>| {
+                program
+                    .as_ref()
+                    .is_none_or(|program| program.concerns(role, act))
+            };
+            let chosen = grants.iter().enumerate();
+            let chosen = chosen
+                .filter(|(_, grant)| grant.role == role && grant.acts & (1 << act as u32) != 0);
+            slot.grants = chosen.map(|(at, _)| at).collect();
+            let chosen = bars.iter().enumerate();
+            let chosen = chosen.filter(|(_, bar)| concerns(&bar.program));
+            slot.bars = chosen.map(|(at, _)| at).collect();
+            slot.by_cedar = slot.grants.iter().any(|at| grants[*at].program.is_none())
+                || slot.bars.iter().any(|at| bars[*at].program.is_none());
+        }
+    }
+    slots
+}
+
+const fn slot(role: Role, act: Act) -> usize {
+    role as usize * Act::ALL.len() + act as usize
+}
+
+fn parsed_schema(text: &str) -> Result<Schema> {
+    let (schema, _) =
+        Schema::from_cedarschema_str(text).map_err(|_| wrong("the schema does not parse"))?;
+    Ok(schema)
 }
 
 fn within_bounds(text: &str) -> Result<()> {
     if text.len() > CedarPolicy::LONGEST {
         return Err(wrong("a text is too long"));
     }
-    let mut depth = 0_usize;
+    let (mut depth, mut operators, mut before) = (0_usize, 0_usize, b' ');
     for byte in text.bytes() {
         match byte {
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'+' | b'-' | b'*' | b'!' => operators += 1,
+            b'&' | b'|' if before == byte => operators += 1,
+            b'f' if before == b'i' => operators += 1,
+            b';' => operators = 0,
             _ => {}
         }
+        before = byte;
         if depth > CedarPolicy::DEEPEST {
             return Err(wrong("a text is too deeply nested"));
         }
+        if operators > CedarPolicy::OPERATORS {
+            return Err(wrong("a policy has too many operators"));
+        }
     }
     Ok(())
-}
-
-impl Names {
-    fn new() -> Result<Self> {
-        let name =
-            |text| EntityTypeName::from_str(text).map_err(|_| wrong("a type name does not parse"));
-        Ok(Self {
-            actor: name("Actor")?,
-            person: name("Person")?,
-            matter: name("Matter")?,
-            data: name("Data")?,
-            action: name("Action")?,
-        })
-    }
-
-    /// The request and its entities, built from the facts of the request alone. The schema was
-    /// checked once over the policies; what is built here has its types by construction.
-    fn ask(&self, request: &AccessRequest<'_>, reach: &'static str) -> Option<(Request, Entities)> {
-        let actor = self.actor(request.actor.id);
-        let data = uid(&self.data, "it");
-        let mut entities = vec![
-            Entity::new(
-                actor.clone(),
-                self.actor_facts(request.actor),
-                HashSet::new(),
-            )
-            .ok()?,
-        ];
-        let mut facts = HashMap::from([
-            (
-                "reach".to_owned(),
-                RestrictedExpression::new_string(reach.to_owned()),
-            ),
-            (
-                "category".to_owned(),
-                RestrictedExpression::new_string(request.object.category.as_str().to_owned()),
-            ),
-            (
-                "restricted".to_owned(),
-                RestrictedExpression::new_bool(request.object.restricted),
-            ),
-            (
-                "held".to_owned(),
-                RestrictedExpression::new_bool(request.object.held),
-            ),
-        ]);
-        if let Some(subject) = request.object.subject {
-            facts.insert(
-                "subject".to_owned(),
-                RestrictedExpression::new_entity_uid(self.person(subject)),
-            );
-        }
-        if let Some(matter) = request.object.matter {
-            let id = uid(&self.matter, &matter.id.to_string());
-            facts.insert(
-                "matter".to_owned(),
-                RestrictedExpression::new_entity_uid(id.clone()),
-            );
-            entities.push(Entity::new(id, self.matter_facts(matter), HashSet::new()).ok()?);
-        }
-        entities.push(Entity::new(data.clone(), facts, HashSet::new()).ok()?);
-        let entities = Entities::from_entities(entities, None).ok()?;
-        let action = uid(&self.action, request.act.as_str());
-        let request = Request::new(actor, action, data, self.circumstances(request)?, None).ok()?;
-        Some((request, entities))
-    }
-
-    fn circumstances(&self, request: &AccessRequest<'_>) -> Option<Context> {
-        let mut pairs = vec![
-            (
-                "role".to_owned(),
-                RestrictedExpression::new_string(request.role.as_str().to_owned()),
-            ),
-            (
-                "purpose".to_owned(),
-                RestrictedExpression::new_string(request.purpose.as_str().to_owned()),
-            ),
-            (
-                "today".to_owned(),
-                RestrictedExpression::new_long(day(request.context.now.date_naive())),
-            ),
-            (
-                "now".to_owned(),
-                RestrictedExpression::new_long(request.context.now.timestamp_millis()),
-            ),
-        ];
-        if let Some(basis) = request.basis {
-            pairs.push((
-                "basis".to_owned(),
-                RestrictedExpression::new_string(basis.as_str().to_owned()),
-            ));
-        }
-        if let Some(glass) = request.context.break_glass {
-            pairs.push((
-                "glass_until".to_owned(),
-                RestrictedExpression::new_long(glass.until.timestamp_millis()),
-            ));
-        }
-        if let Some(other) = request.context.other_than {
-            pairs.push((
-                "other_than".to_owned(),
-                RestrictedExpression::new_entity_uid(self.actor(other)),
-            ));
-        }
-        Context::from_pairs(pairs).ok()
-    }
-
-    fn actor_facts(&self, actor: &Actor) -> HashMap<String, RestrictedExpression> {
-        let roles = actor
-            .roles
-            .iter()
-            .map(|role| RestrictedExpression::new_string(role.as_str().to_owned()));
-        let mut facts = HashMap::from([
-            ("roles".to_owned(), RestrictedExpression::new_set(roles)),
-            (
-                "revoked".to_owned(),
-                RestrictedExpression::new_bool(actor.revoked),
-            ),
-        ]);
-        if let Some(until) = actor.trained_until {
-            facts.insert(
-                "trained_until".to_owned(),
-                RestrictedExpression::new_long(day(until)),
-            );
-        }
-        if let Some(subject) = actor.subject {
-            facts.insert(
-                "subject".to_owned(),
-                RestrictedExpression::new_entity_uid(self.person(subject)),
-            );
-        }
-        if let Some(party) = actor.party {
-            facts.insert(
-                "party".to_owned(),
-                RestrictedExpression::new_string(party.as_str().to_owned()),
-            );
-        }
-        facts
-    }
-
-    fn matter_facts(&self, matter: &Matter) -> HashMap<String, RestrictedExpression> {
-        let people =
-            |wanted: &dyn Fn(Party) -> bool| {
-                let wanted = matter.parties.iter().filter(|(_, party)| wanted(**party));
-                RestrictedExpression::new_set(wanted.map(|(subject, _)| {
-                    RestrictedExpression::new_entity_uid(self.person(*subject))
-                }))
-            };
-        let team = |role: Role| {
-            let members = matter
-                .team
-                .iter()
-                .filter(move |(_, member)| **member == role);
-            RestrictedExpression::new_set(
-                members.map(|(actor, _)| RestrictedExpression::new_entity_uid(self.actor(*actor))),
-            )
-        };
-        let walled = matter
-            .walled
-            .iter()
-            .map(|actor| RestrictedExpression::new_entity_uid(self.actor(*actor)));
-        HashMap::from([
-            ("walled".to_owned(), RestrictedExpression::new_set(walled)),
-            ("attorneys".to_owned(), team(Role::Attorney)),
-            ("paralegals".to_owned(), team(Role::Paralegal)),
-            ("petitioners".to_owned(), team(Role::Petitioner)),
-            ("parties".to_owned(), people(&|_| true)),
-            (
-                "petition_side".to_owned(),
-                people(&|party| party == Party::Petitioner),
-            ),
-            (
-                "ground".to_owned(),
-                RestrictedExpression::new_bool(matter.ground.is_some()),
-            ),
-        ])
-    }
-
-    fn actor(&self, id: ActorId) -> EntityUid {
-        uid(&self.actor, &id.to_string())
-    }
-
-    fn person(&self, id: SubjectId) -> EntityUid {
-        uid(&self.person, &id.to_string())
-    }
-}
-
-/// How far into persons' lives a request reaches.
-fn reach(request: &AccessRequest<'_>) -> &'static str {
-    match (request.object.category, request.object.subject) {
-        (category, _) if category.is_special() => "special",
-        (Category::FirmRecord | Category::PublicFile, None) => "firm",
-        _ => "personal",
-    }
-}
-
-fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
-    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
-}
-
-/// Days since 1970-01-01.
-fn day(date: chrono::NaiveDate) -> i64 {
-    date.signed_duration_since(chrono::NaiveDate::default())
-        .num_days()
 }
 
 fn wrong(why: &'static str) -> kta_core::Error {
@@ -466,3 +478,13 @@ fn wrong(why: &'static str) -> kta_core::Error {
         .because(why)
         .into()
 }
+
+const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
+const GRANTS: &str = include_str!("../policies/grants.cedar");
+const BARS: &str = include_str!("../policies/bars.cedar");
+
+/// The id of what lets everything through that no bar stops.
+const NOT_BARRED: &str = "not-barred";
+
+/// Where the absence of a grant stands in the order of the bars.
+const NO_GRANT: &str = "04";

@@ -3,7 +3,11 @@
 mod access;
 mod pack;
 
-pub use access::CedarPolicy;
+pub use access::{
+    Analysis, CedarPolicy, Effect, Explanation, InForce, PolicyChange, Sample, SignedChange,
+};
+#[cfg(feature = "proof")]
+pub use access::{Counterexample, Difference, Idle, Property, Prover, Shift};
 pub use pack::{
     Authority, Case, Clock, Due, Duty, DutyKind, Flow, Forecast, LONGEST_PACK, Limit, Limits,
     Month, Pack, ReadIn, Retention, Revision, Rights, SHIPPED, Schedules, SignedPack, Standing,

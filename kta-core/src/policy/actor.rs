@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Label;
 use crate::id::{ActorId, SubjectId};
 use crate::pii::Party;
 
@@ -28,6 +29,10 @@ pub struct Actor {
     /// Whether the access list has revoked this actor.
     #[serde(default)]
     pub revoked: bool,
+    /// Roles that the firm itself defined, as data of its policy: each says more about what
+    /// somebody may do in one of [`roles`](Self::roles). Empty in most firms.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub titles: BTreeSet<Label>,
 }
 
 impl Actor {
@@ -41,6 +46,7 @@ impl Actor {
             subject: None,
             party: None,
             revoked: false,
+            titles: BTreeSet::new(),
         }
     }
 

@@ -10,7 +10,9 @@ use crate::audit::{Event, Label, Outcome, Safe};
 use crate::error::{Error, Result};
 use crate::id::{ActorId, Digest, HoldId, MatterId, PermitId, SubjectId, TenantId};
 use crate::pii::{Category, Record};
-use crate::policy::request::{AccessContext, AccessRequest, Act, BreakGlass, Object};
+use crate::policy::request::{
+    AccessContext, AccessRequest, Act, BreakGlass, Emergency, Object, Station,
+};
 use crate::policy::{
     Decision, Directory, LawfulBasis, Obligation, Policy, PolicyClass, Purpose, Role, Verdict,
 };
@@ -194,6 +196,7 @@ impl Gate {
             purpose,
             component: Label::fixed("house"),
             break_glass: None,
+            station: None,
         }
     }
 
@@ -240,6 +243,7 @@ pub struct Session<'g> {
     purpose: Purpose,
     component: Label,
     break_glass: Option<BreakGlass>,
+    station: Option<Station>,
 }
 
 impl<'g> Session<'g> {
@@ -250,10 +254,17 @@ impl<'g> Session<'g> {
         self
     }
 
-    /// The same session as an emergency access until `until`.
+    /// The same session as an emergency access until `until`, for this reason.
     #[must_use]
-    pub fn break_glass(mut self, until: Timestamp) -> Self {
-        self.break_glass = Some(BreakGlass { until });
+    pub const fn break_glass(mut self, until: Timestamp, reason: Emergency) -> Self {
+        self.break_glass = Some(BreakGlass { until, reason });
+        self
+    }
+
+    /// The same session from this station.
+    #[must_use]
+    pub const fn from_station(mut self, station: Station) -> Self {
+        self.station = Some(station);
         self
     }
 
@@ -317,6 +328,9 @@ impl<'g> Session<'g> {
             });
         let mut event = scope.describe(self.event(act, Outcome::Admitted));
         event.basis = basis;
+        if let Some(emergency) = self.break_glass {
+            event = event.with("emergency", emergency.reason.as_str());
+        }
         if let Some((code, decision)) = denied {
             let mut event = event.refused(code);
             event.policy = Some(decision.policy);
@@ -404,6 +418,7 @@ impl<'g> Session<'g> {
             now: self.gate.now(),
             break_glass: self.break_glass,
             other_than: scope.other_than,
+            station: self.station,
         };
         self.gate.directory(|directory| {
             let unlisted = crate::policy::Actor {

@@ -16,7 +16,9 @@ pub use decision::{Decision, Obligation, Reason, Verdict};
 pub use directory::Directory;
 pub use gate::{Gate, Permit, Scope, Session};
 pub use purpose::{LawfulBasis, Purpose, SpecialGround};
-pub use request::{AccessContext, AccessRequest, Act, BreakGlass, Object};
+pub use request::{
+    AccessContext, AccessRequest, Act, BreakGlass, Device, Emergency, Object, Station,
+};
 pub use sealer::{ContentPlace, Form, Sealer};
 
 /// Answers access requests.

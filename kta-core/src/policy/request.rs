@@ -52,14 +52,103 @@ pub struct AccessContext {
     /// Somebody who took part earlier and from whom this actor must differ: the preparer for
     /// an approval, the first approver for the second, the submitter for a review.
     pub other_than: Option<ActorId>,
+    /// From where the request comes, where whoever signed the actor in said so. Absent is the
+    /// least that can be known, never "anywhere will do".
+    pub station: Option<Station>,
 }
 
-/// An emergency access: limited in time, never through a wall, always reviewed.
+impl AccessContext {
+    /// Ordinary circumstances at this instant: no emergency, nobody to differ from, a place that
+    /// nobody vouches for.
+    #[must_use]
+    pub const fn at(now: Timestamp) -> Self {
+        Self {
+            now,
+            break_glass: None,
+            other_than: None,
+            station: None,
+        }
+    }
+}
+
+/// From where somebody acts, as the sign-in service reported it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Station {
+    /// On what.
+    pub device: Device,
+    /// In which country, by its two letters of ISO 3166-1; absent where it is not known.
+    pub country: Option<[u8; 2]>,
+    /// When this was last seen to be so. A policy may refuse what is too old.
+    pub seen: Timestamp,
+}
+
+/// What somebody works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The firm manages it, and it is in order.
+    Managed,
+    /// The firm manages it, and something about it is not in order.
+    Noncompliant,
+    /// Somebody's own.
+    Private,
+}
+
+impl Device {
+    /// The name as policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Managed => "managed",
+            Self::Noncompliant => "noncompliant",
+            Self::Private => "private",
+        }
+    }
+}
+
+/// An emergency access: for a reason, limited in time, never through a wall, always reviewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakGlass {
     /// When it ends.
     pub until: Timestamp,
+    /// Why.
+    pub reason: Emergency,
+}
+
+/// Why the glass is broken: a closed list, so that the log can be counted and holds no prose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Emergency {
+    /// A client or a member of the family is in danger.
+    Danger,
+    /// A deadline of an agency or a court would pass.
+    Deadline,
+    /// A client is detained or stopped at a border.
+    Detention,
+    /// Nobody of the matter's team can be reached.
+    TeamAbsent,
+}
+
+impl Emergency {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [
+        Self::Danger,
+        Self::Deadline,
+        Self::Detention,
+        Self::TeamAbsent,
+    ];
+
+    /// The name as policies and the audit log write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Danger => "danger",
+            Self::Deadline => "deadline",
+            Self::Detention => "detention",
+            Self::TeamAbsent => "team_absent",
+        }
+    }
 }
 
 macro_rules! acts {

@@ -3,7 +3,7 @@ use core::task::{Context, Poll, Waker};
 use super::*;
 use crate::conformance::Desk;
 use crate::error::Result;
-use crate::policy::{Scope, Session};
+use crate::policy::{Emergency, Scope, Session};
 
 /// The stores here answer at once.
 fn now<F: Future>(future: F) -> F::Output {
@@ -113,7 +113,9 @@ fn a_wall_beats_every_grant_and_the_emergency_too() {
         Some(Code::AclDeny)
     );
     let until = desk.now() + TimeDelta::hours(1);
-    let glass = desk.session(Role::Attorney).break_glass(until);
+    let glass = desk
+        .session(Role::Attorney)
+        .break_glass(until, Emergency::Deadline);
     assert_eq!(ask(&glass, Open, scope()), Some(Code::AclDeny));
     assert_eq!(ask(&desk.session(Role::Paralegal), Open, scope()), None);
 }
@@ -129,14 +131,20 @@ fn only_the_team_works_on_a_matter_unless_the_glass_is_broken() {
         assert_eq!(ask(&desk.session(role), Open, scope()), Some(Code::AclDeny));
     }
     let hour = desk.now() + TimeDelta::hours(1);
-    let glass = desk.session(Role::Attorney).break_glass(hour);
+    let glass = desk
+        .session(Role::Attorney)
+        .break_glass(hour, Emergency::Danger);
     assert_eq!(ask(&glass, Open, scope()), None);
     let owed = obligations(&glass, Open, &scope());
     assert_eq!(owed, [Obligation::DurableOpening, Obligation::Review]);
-    let paralegal = desk.session(Role::Paralegal).break_glass(hour);
+    let paralegal = desk
+        .session(Role::Paralegal)
+        .break_glass(hour, Emergency::Danger);
     assert_eq!(ask(&paralegal, Open, scope()), Some(Code::AclDeny));
     for until in [desk.now(), desk.now() + TimeDelta::hours(5)] {
-        let glass = desk.session(Role::Attorney).break_glass(until);
+        let glass = desk
+            .session(Role::Attorney)
+            .break_glass(until, Emergency::Deadline);
         assert_eq!(ask(&glass, Open, scope()), Some(Code::AclDeny));
     }
 }
