@@ -7,10 +7,10 @@ mod requests;
 
 use std::fmt::Write as _;
 
-use requests::{Case, Dice};
 use kta_core::Code;
 use kta_core::policy::{Act, Policy, Role, Verdict};
 use kta_policy::CedarPolicy;
+use requests::{Case, Dice};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const GRANTS: &str = include_str!("../policies/grants.cedar");

@@ -6,10 +6,10 @@ mod requests;
 
 use std::collections::BTreeSet;
 
-use requests::{Case, Dice, person_actor};
 use kta_core::memory::RulesPolicy;
 use kta_core::policy::{Policy, Verdict};
 use kta_policy::CedarPolicy;
+use requests::{Case, Dice, person_actor};
 
 const REQUESTS: usize = 100_000;
 
