@@ -22,7 +22,11 @@ impl UnderWay {
     ) -> Result<Self, Response> {
         let under_way = shared.under_way.fetch_add(1, Ordering::SeqCst);
         let begun = Self(Arc::clone(shared));
-        if shared.options.concurrency.is_some_and(|most| under_way >= most) {
+        if shared
+            .options
+            .concurrency
+            .is_some_and(|most| under_way >= most)
+        {
             return Err(too_many("concurrent calls exceed the limit"));
         }
         let price = price(method, path);
