@@ -121,12 +121,16 @@ impl Office {
         Cursor(format!("z1/{at}/-/-/{at}"))
     }
 
-    /// How many requests the emulator had, this one not counted.
+    /// How many requests the emulator had, this one counted.
     pub(crate) async fn requests(&self) -> u64 {
         let reply = self.get(&["crm", "v8", "org"]).await;
-        let count = reply.header("x-emulator-requests").unwrap().parse::<u64>();
-        // Each of these looks is a request itself; two looks stand around what is counted.
-        count.unwrap() - 1
+        let count = reply.header("x-emulator-requests").unwrap().parse();
+        count.unwrap()
+    }
+
+    /// How many there were since such a look, the two looks not counted.
+    pub(crate) async fn calls_since(&self, look: u64) -> u64 {
+        self.requests().await - look - 1
     }
 
     /// Lets the minute of the ten downloads pass.

@@ -131,12 +131,11 @@ impl Client {
     /// the next attempt, which is the caller's.
     pub(crate) async fn answer_once(&self, call: Call, request: Request) -> Result<Answer> {
         let (lease, reply) = self.send(ORDINARY, call, request).await?;
-        if reply.status() == 401 {
+        let answer = read(call, reply).await;
+        if answer.as_ref().is_err_and(Failed::is_about_the_token) {
             self.refused(&lease).await;
         }
-        read(call, reply)
-            .await
-            .map_err(|failed| failed.into_error(call))
+        answer.map_err(|failed| failed.into_error(call))
     }
 
     /// The body as it comes, at most `limit` bytes of it, or `None` where there is none (204).
@@ -157,12 +156,12 @@ impl Client {
             if reply.is_success() && is_file {
                 return reply.stream(limit).map(Some);
             }
-            if reply.status() == 401 {
-                self.refused(&lease).await;
-                return Err(call.fault(FaultKind::Unavailable).with_status(401).into());
-            }
             match read(call, reply).await {
                 Ok(_) => Err(protocol(call, "not a file")),
+                Err(failed) if failed.is_about_the_token() => {
+                    self.refused(&lease).await;
+                    Err(call.fault(FaultKind::Unavailable).with_status(401).into())
+                }
                 Err(failed) => Err(failed.into_error(call)),
             }
         };
@@ -198,26 +197,16 @@ impl Client {
         build: &(impl Fn() -> Result<Request> + Sync),
     ) -> Result<Answer> {
         let (lease, reply) = self.send(price, call, build()?).await?;
-        let unauthorised = reply.status() == 401;
-        let first = read(call, reply).await;
-        let complaint = match first {
+        match read(call, reply).await {
             Ok(answer) => return Ok(answer),
-            Err(Failed::Otherwise(error)) => return Err(error),
-            Err(Failed::Complained(complaint, status)) => {
-                // Other reasons for 401, such as a missing scope, no new token mends.
-                if !(unauthorised && complaint.is_about_the_token()) {
-                    return Err(complaint.into_error(call, status));
-                }
-                complaint
-            }
-        };
-        drop(complaint);
+            // Other reasons for 401, such as a missing scope, no new token mends.
+            Err(failed) if !failed.is_about_the_token() => return Err(failed.into_error(call)),
+            Err(_) => {}
+        }
         self.refused(&lease).await;
         let (lease, reply) = self.send(price, call, build()?).await?;
         let again = read(call, reply).await;
-        if let Err(Failed::Complained(complaint, 401)) = &again
-            && complaint.is_about_the_token()
-        {
+        if again.as_ref().is_err_and(Failed::is_about_the_token) {
             self.refused(&lease).await;
         }
         again.map_err(|failed| failed.into_error(call))
@@ -298,6 +287,14 @@ enum Failed {
 }
 
 impl Failed {
+    /// Whether a new token would help.
+    fn is_about_the_token(&self) -> bool {
+        match self {
+            Self::Complained(complaint, status) => *status == 401 && complaint.is_about_the_token(),
+            Self::Otherwise(_) => false,
+        }
+    }
+
     fn into_error(self, call: Call) -> Error {
         match self {
             Self::Complained(complaint, status) => complaint.into_error(call, status),
