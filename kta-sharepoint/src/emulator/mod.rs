@@ -417,6 +417,11 @@ impl Emulator {
         logins.push(login.to_owned());
     }
 
+    /// Puts a link for anyone on an item, as somebody does in the browser; gives the permission's id.
+    pub fn link_anyone(&self, item: &str) -> Option<String> {
+        permissions::link_anyone(&mut self.shared.state(), item)
+    }
+
     /// Takes every permission off an item's own list, and lets it inherit or not.
     pub fn strip_permissions(&self, item: &str, inherits: bool) {
         if let Some(item) = self.shared.state().items.get_mut(item) {

@@ -155,6 +155,32 @@ fn create_link(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refuse
     Ok(Reply::json(201, value))
 }
 
+/// A link for anyone, made in the browser.
+pub(crate) fn link_anyone(state: &mut State, id: &str) -> Option<String> {
+    let (permission, word) = (state.ids.guid(), state.ids.secret("E"));
+    let url = format!(
+        "{}/:b:/s/{}/{word}",
+        state.settings.sharepoint, state.site.name
+    );
+    let made = Permission {
+        id: permission.clone(),
+        roles: vec!["read".to_owned()],
+        link: Some(Link {
+            kind: "view".to_owned(),
+            scope: "anonymous".to_owned(),
+            url,
+            prevents_download: false,
+        }),
+        people: Vec::new(),
+        invited: None,
+        expires: None,
+    };
+    state.items.get_mut(id)?.permissions.push(made);
+    state.touch(id);
+    state.log("AnonymousLinkCreated", id);
+    Some(permission)
+}
+
 fn invite(state: &mut State, id: &str, call: &Call) -> Result<Reply, Refused> {
     precondition(state.item(id)?, call)?;
     let body = call.object()?;

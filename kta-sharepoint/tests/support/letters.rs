@@ -8,7 +8,6 @@ use kta_core::pii::{MediaType, Pii};
 use kta_core::ports::{Delivery, DeliveryPart};
 use kta_core::{Code, Refusal};
 use kta_intake::mail::{self, Attachment, Gateway, Letter};
-use kta_intake::verdict::MailFacts;
 use kta_intake::{Limits, mail_facts, safety};
 use kta_sharepoint::{Opener, RawMessage};
 use std::collections::BTreeMap;
@@ -20,7 +19,7 @@ pub(crate) struct Reader;
 impl Opener for Reader {
     fn open(&self, message: RawMessage<'_>) -> Delivery {
         let (gateway, limits) = (Gateway::named("mx.kta.example"), Limits::default());
-        let facts = mail::way(message.mime, &gateway, &limits).unwrap_or(MailFacts::default());
+        let facts = mail::way(message.mime, &gateway, &limits).unwrap_or_default();
         let read = mail::read(message.mime, &gateway, &limits);
         let whole = Digest::of(message.mime);
         let mut delivery = Delivery {
