@@ -16,6 +16,7 @@
 )]
 
 #[path = "../figures/mod.rs"]
+#[allow(dead_code, reason = "other benches use the rest")]
 mod figures;
 mod place;
 mod upload;

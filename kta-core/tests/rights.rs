@@ -164,7 +164,7 @@ async fn what_cannot_be_demanded_or_governed_is_refused() {
         to
     };
     let without_schedule = other(|it| it.retention = Label::fixed("NO.SCHEDULE"));
-    let with_objection = other(|it| drop(it.objections.insert(Purpose::Marketing)));
+    let with_objection = other(|it| it.objections.extend([Purpose::Marketing]));
     for (to, code) in [
         (without_schedule, Code::RetUnclassed),
         (with_objection, Code::PrcRestricted),
@@ -180,7 +180,7 @@ async fn what_cannot_be_demanded_or_governed_is_refused() {
     govern::supersede(&house, &dpo, before, first)
         .await
         .unwrap();
-    let second = other(|it| drop(it.sharing.insert(Label::fixed("agency"))));
+    let second = other(|it| it.sharing.extend([Label::fixed("agency")]));
     let outcome = govern::supersede(&house, &dpo, before, second).await;
     let fault = outcome.unwrap_err();
     assert_eq!(fault.fault().unwrap().kind(), FaultKind::Conflict);

@@ -95,8 +95,7 @@ impl CedarPolicy {
     /// The deepest brackets that are read; those in strings and comments count too. Over some
     /// thousands of them Cedar's parser takes a minute to say that something is missing.
     pub const DEEPEST: usize = 32;
-    /// The most operators that one policy may have, each of which is a step of recursion; those
-    /// in strings and comments count too.
+    /// The most operators that one policy may have, each of which is a step of recursion.
     pub const OPERATORS: usize = 256;
 
     /// The policy that ships with this crate.
@@ -452,10 +451,24 @@ fn within_bounds(text: &str) -> Result<()> {
         return Err(wrong("a text is too long"));
     }
     let (mut depth, mut operators, mut before) = (0_usize, 0_usize, b' ');
+    let (mut quoted, mut comment) = (false, false);
     for byte in text.bytes() {
         match byte {
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        // A semicolon in a string or a comment ends no policy.
+        match byte {
+            b'\n' if comment => comment = false,
+            _ if comment => {}
+            b'\\' if quoted && before == b'\\' => {
+                before = b' ';
+                continue;
+            }
+            b'"' if !(quoted && before == b'\\') => quoted = !quoted,
+            _ if quoted => {}
+            b'/' if before == b'/' => comment = true,
             b'+' | b'-' | b'*' | b'!' => operators += 1,
             b'&' | b'|' if before == byte => operators += 1,
             b'f' if before == b'i' => operators += 1,

@@ -20,7 +20,7 @@ const BARS: &str = include_str!("../policies/bars.cedar");
 fn random_policies_answer_random_requests_as_cedar_does() {
     let mut dice = Dice::new(23);
     let (mut loaded, mut admitted, mut errors, mut barred) = (0, 0, 0, 0);
-    while loaded < 250 {
+    while loaded < 150 {
         let (grants, bars) = texts(&mut dice);
         // Some of what is drawn compares what can never be equal, and does not validate.
         let Ok(policy) = CedarPolicy::new(SCHEMA, &grants, &bars) else {
@@ -45,7 +45,7 @@ fn random_policies_answer_random_requests_as_cedar_does() {
     }
     // The draw must reach every answer, or the agreement says little.
     assert!(
-        admitted > 200 && errors > 200 && barred > 200,
+        admitted > 100 && errors > 100 && barred > 100,
         "{admitted} {errors} {barred}"
     );
 }
@@ -122,6 +122,10 @@ fn a_text_that_would_recurse_without_end_is_not_read() {
         format!("{}true", "if resource.held then false else ".repeat(5_000)),
         format!("{} > 0", ["context.today"; 5_000].join(" + ")),
         format!("{}resource.held", "!".repeat(5_000)),
+        // Semicolons that end no policy.
+        vec![r#"context.role == ";""#; 5_000].join(" || "),
+        vec![r#"context.role == "\\\";""#; 5_000].join(" || "),
+        vec!["resource.held // ;\n"; 5_000].join(" || "),
         format!("{}resource.held{}", "(".repeat(500), ")".repeat(500)),
     ] {
         assert!(CedarPolicy::new(SCHEMA, GRANTS, &bar(&condition)).is_err());

@@ -10,11 +10,13 @@ use crate::audit::{Event, Label, Outcome, Safe};
 use crate::error::{Error, Result};
 use crate::id::{ActorId, Digest, HoldId, MatterId, PermitId, SubjectId, TenantId};
 use crate::pii::{Category, Record};
+use crate::policy::budget::Spent;
 use crate::policy::request::{
     AccessContext, AccessRequest, Act, BreakGlass, Emergency, Object, Station,
 };
 use crate::policy::{
-    Decision, Directory, LawfulBasis, Obligation, Policy, PolicyClass, Purpose, Role, Verdict,
+    Budgets, Decision, Directory, LawfulBasis, Obligation, Policy, PolicyClass, Purpose, Role,
+    Verdict,
 };
 use crate::ports::store::{ChangeSet, Durability, HoldQuery, Register, SheetQuery, Store};
 use crate::refusal::{Code, Refusal};
@@ -41,6 +43,7 @@ pub struct Gate {
     holds: RwLock<Vec<Hold>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    budgets: Budgets,
 }
 
 impl Gate {
@@ -65,7 +68,17 @@ impl Gate {
             holds: RwLock::default(),
             clock,
             entropy,
+            budgets: Budgets::default(),
         }
+    }
+
+    /// The same gate, which lets nobody to more people than these budgets have. What they do not
+    /// have is refused as `bdg.window` and an alarm on the log, and so is the last fifth of them;
+    /// an emergency is let through, and spends.
+    #[must_use]
+    pub fn with_budgets(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
     }
 
     /// The firm whose data this gate guards.
@@ -303,13 +316,29 @@ impl<'g> Session<'g> {
     }
 
     /// What the policy says of this request, without asking to be admitted: for explanations
-    /// and previews. Not logged, opens nothing.
+    /// and previews. Not logged, opens nothing. Of a matter behind a wall it says what it says of
+    /// one that does not exist.
     ///
     /// # Errors
     /// A fault when the holds cannot be read.
     pub async fn explain(&self, act: Act, scope: &Scope) -> Result<Vec<Decision>> {
         let held = self.held(act, scope).await?;
-        Ok(self.decide(act, scope, held).0)
+        let (mut decisions, _) = self.decide(act, scope, held);
+        let hidden = self.gate.directory(|directory| {
+            let matters = directory.matters.values();
+            let mut walled = matters.filter(|matter| matter.walled.contains(&self.actor));
+            walled.any(|matter| match scope.matter {
+                Some(named) => named == matter.id,
+                None => scope
+                    .subjects
+                    .iter()
+                    .any(|one| matter.parties.contains_key(one)),
+            })
+        });
+        if hidden {
+            decisions.fill(nothing_there());
+        }
+        Ok(decisions)
     }
 
     /// Asks to be admitted to `act` over `scope`.
@@ -341,6 +370,28 @@ impl<'g> Session<'g> {
                 .collect();
             self.gate.log(vec![event], Durability::Durable).await?;
             return Err(Refusal::new(code).about("act", act.as_str()).into());
+        }
+        if Budgets::SPENDING.contains(&act) {
+            let people: Vec<_> = scope.subjects.iter().copied().collect();
+            let budgets = &self.gate.budgets;
+            match budgets.spend(self.actor, self.role, &people, self.gate.now()) {
+                Spent::Enough => {}
+                Spent::Near(_) => event = event.with("budget", "near"),
+                Spent::Over(_) if self.break_glass.is_some() => {
+                    budgets.put(self.actor, self.role, people, self.gate.now());
+                    event = event.with("budget", "over");
+                }
+                Spent::Over(budget) => {
+                    let mut event = event.refused(Code::AclDeny).with("budget", "over");
+                    event.policy = decisions.first().map(|decision| decision.policy);
+                    event.reasons = vec![Label::fixed("bdg.window")];
+                    self.gate.log(vec![event], Durability::Durable).await?;
+                    return Err(Refusal::new(Code::AclDeny)
+                        .about("act", act.as_str())
+                        .about("budget", budget.people)
+                        .into());
+                }
+            }
         }
         let permit = Permit {
             id: PermitId::random(&*self.gate.entropy),
@@ -430,16 +481,29 @@ impl<'g> Session<'g> {
             let basis = matter
                 .and_then(|matter| matter.purposes.get(&self.purpose))
                 .copied();
+            // Of somebody who is no party of the matter that is named, or where none is, a wall
+            // before a matter that the person is a party of stands all the same: the question is
+            // asked in that matter.
+            let strange = |subject: &SubjectId| {
+                matter.is_none_or(|matter| !matter.parties.contains_key(subject))
+            };
+            let walled: Vec<_> = if scope.subjects.iter().any(strange) {
+                let matters = directory.matters.values();
+                matters
+                    .filter(|matter| matter.walled.contains(&self.actor))
+                    .collect()
+            } else {
+                Vec::new()
+            };
             let ask = |subject: Option<SubjectId>, category| {
                 if scope.matter.is_some() && matter.is_none() {
                     // A matter that does not exist is answered like one that is forbidden.
-                    return Decision {
-                        verdict: Verdict::Deny(Code::AclDeny),
-                        reasons: Vec::new(),
-                        obligations: Vec::new(),
-                        policy: Digest::of(b""),
-                    };
+                    return nothing_there();
                 }
+                let subject_of = |walled: &&&crate::pii::Matter| {
+                    subject.is_some_and(|one| strange(&one) && walled.parties.contains_key(&one))
+                };
+                let matter = walled.iter().find(subject_of).copied().or(matter);
                 self.gate.policy.decide(&AccessRequest {
                     actor,
                     role: self.role,
@@ -472,6 +536,16 @@ impl<'g> Session<'g> {
                 .collect();
             (decisions, basis)
         })
+    }
+}
+
+/// The answer about what does not exist, and to whoever must not know that it does.
+fn nothing_there() -> Decision {
+    Decision {
+        verdict: Verdict::Deny(Code::AclDeny),
+        reasons: Vec::new(),
+        obligations: Vec::new(),
+        policy: Digest::of(b""),
     }
 }
 

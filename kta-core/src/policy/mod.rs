@@ -2,6 +2,7 @@
 //! nobody through before the answer is durably on the log ([`Gate`], [`Permit`]).
 
 mod actor;
+mod budget;
 mod class;
 mod decision;
 mod directory;
@@ -9,8 +10,10 @@ mod gate;
 mod purpose;
 mod request;
 mod sealer;
+mod sight;
 
 pub use actor::{Actor, Role};
+pub use budget::{Budget, Budgets};
 pub use class::{Origin, PolicyClass, Succession};
 pub use decision::{Decision, Obligation, Reason, Verdict};
 pub use directory::Directory;
@@ -20,6 +23,7 @@ pub use request::{
     AccessContext, AccessRequest, Act, BreakGlass, Device, Emergency, Object, Station,
 };
 pub use sealer::{ContentPlace, Form, Sealer};
+pub use sight::Sight;
 
 /// Answers access requests.
 ///
