@@ -69,11 +69,15 @@ async fn synchronise(contacts: u32) -> Outcome<()> {
     let config = config.waits(waits, waits * 50);
     let crm = ZohoCrm::new(config, Arc::new(SeededEntropy::new(1)))?;
     let desk = Desk::new("zoho sync");
+    // Both sides live in the desk's time.
+    zoho.clock().freeze_at(desk.now().timestamp());
     let auditor = desk.session(Role::Auditor);
     let permit = auditor.permit(Act::Review, Scope::firm()).await?;
     let began = Timestamp::from_timestamp(zoho.clock().now(), 0).ok_or("no time")?;
     let chain = &mut AuditChain::begin(began - TimeDelta::minutes(1));
     fill(&zoho, &desk, contacts)?;
+    // They have been there for an hour.
+    zoho.clock().advance(std::time::Duration::from_secs(3_600));
 
     // The initial load: everybody, in memory that does not grow with their number.
     let mut register = BTreeMap::new();
@@ -139,9 +143,17 @@ async fn synchronise(contacts: u32) -> Outcome<()> {
     say(&format!("subscribed until {}", ends.to_rfc3339()));
 
     let before = zoho.requests();
-    let page = crm.changes(Some(&cursor), 2_000, &permit).await?;
+    let (mut cursor, mut heard) = (cursor, Vec::new());
+    loop {
+        let page = crm.changes(Some(&cursor), 2_000, &permit).await?;
+        heard.extend(page.changes);
+        cursor = page.next;
+        if !page.more {
+            break;
+        }
+    }
     let told = |id: &str, gone: bool| {
-        let mut changes = page.changes.iter();
+        let mut changes = heard.iter();
         changes.any(|one| one.locator.as_str() == id && one.deleted == gone)
     };
     require(
@@ -150,7 +162,7 @@ async fn synchronise(contacts: u32) -> Outcome<()> {
     )?;
     say(&format!(
         "{} changes in {} calls",
-        page.changes.len(),
+        heard.len(),
         zoho.requests() - before
     ));
 

@@ -96,7 +96,7 @@ async fn load(figures: &mut Figures) {
         "initial load of 100 000 contacts: calls",
         calls as f64,
         "calls",
-        6.0,
+        5.0,
     );
     figures.remark("fields, job, its state twice, result; the token is already there. The least that is possible is three: job, state, result");
     figures.at_least("initial load: throughput as a share of the emulator's own ceiling (the same job, its file thrown away)", median(share), "x", 0.5);
@@ -171,7 +171,7 @@ async fn changes(figures: &mut Figures) {
         "a thousand changes: calls to fetch them whole, a hundred in a call",
         median(calls),
         "calls",
-        22.0,
+        20.0,
     );
     figures.at_most(
         "fetching a hundred in a call: client CPU per record",
