@@ -15,6 +15,10 @@
     reason = "a bench that cannot go on stops, and it speaks"
 )]
 
+#[allow(
+    dead_code,
+    reason = "uploads last whole rounds; the race of short turns is for others"
+)]
 #[path = "../figures/mod.rs"]
 mod figures;
 mod place;
