@@ -18,14 +18,14 @@ pub(crate) const SERVE: &str = "--serve-emulator";
 /// Serves an emulator until standard input ends.
 pub(crate) fn serve() -> std::io::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
+    let emulator = runtime.block_on(async {
         let mut options = Options::default();
         options.quota = 64 << 30;
-        let emulator = Emulator::start(options).await?;
-        emulator.set_now(Desk::opening_hour());
-        println!("{}", told(&emulator));
-        std::io::stdout().flush()
+        Emulator::start(options).await
     })?;
+    emulator.set_now(Desk::opening_hour());
+    println!("{}", told(&emulator));
+    std::io::stdout().flush()?;
     let mut nothing = String::new();
     let _ = std::io::stdin().read_line(&mut nothing);
     Ok(())

@@ -48,7 +48,9 @@ async fn microsofts_own_clients_work_against_the_emulator_unpatched() {
     let journal = emulator.journal();
     let stray = journal
         .iter()
-        .filter(|each| each.host == "sharepoint" && each.authorized);
+        .filter(|each| each.host == "sharepoint" && each.authorized)
+        // SharePoint REST wants a token, and gets one of its own.
+        .filter(|each| !each.target.contains("/_api/"));
     assert_eq!(stray.count(), 0, "a token reached a pre-signed address");
     assert!(
         journal
