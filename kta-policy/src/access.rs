@@ -30,8 +30,8 @@ pub use words::Explanation;
 /// The policy that ships, or one that a firm writes over the same schema.
 ///
 /// What Cedar parsed and validated is compiled into small programs, indexed by role and act: a
-/// decision costs less than a microsecond, grows with nothing but the policies that concern the
-/// role and the act, and so needs no cache that could be stale. What a program cannot say, Cedar
+/// decision takes a few microseconds, grows with nothing but the policies that concern the role
+/// and the act, and so needs no cache that could be stale. What a program cannot say, Cedar
 /// decides itself; exports, destructions and emergency accesses are decided by both, and where
 /// they differ the answer is no. Any evaluation error is a no.
 #[derive(Debug)]
@@ -177,7 +177,7 @@ impl CedarPolicy {
     }
 
     /// How many grants and bars say more than a program can: whatever they concern, Cedar decides,
-    /// some tens of times slower. None of the house's are among them.
+    /// far slower. None of the house's are among them.
     #[must_use]
     pub fn left_to_cedar(&self) -> usize {
         let grants = self.grants.iter().map(|grant| &grant.program);
@@ -189,7 +189,7 @@ impl CedarPolicy {
     }
 
     /// The same decision by Cedar's own evaluator, over entities made for this request: the second
-    /// opinion, some tens of times slower.
+    /// opinion, far slower.
     #[must_use]
     pub fn decide_by_cedar(&self, request: &AccessRequest<'_>) -> Decision {
         self.by_cedar(&Facts::of(request))

@@ -144,9 +144,9 @@ fn texts(dice: &mut Dice) -> (String, String) {
         let condition = truth(dice, 3);
         let scope = scope(dice);
         let word = ["when", "unless"][dice.below(2)];
-        write!(
+        writeln!(
             bars,
-            "@id(\"x{number}\")@order(\"5{number}\")@code(\"ACL-DENY\")@text(\"x\")forbid(principal, {scope}, resource) {word} {{ {condition} }};\n"
+            "@id(\"x{number}\")@order(\"5{number}\")@code(\"ACL-DENY\")@text(\"x\")forbid(principal, {scope}, resource) {word} {{ {condition} }};"
         )
         .unwrap();
     }
@@ -154,9 +154,9 @@ fn texts(dice: &mut Dice) -> (String, String) {
         for role in Role::ALL {
             let (scope, condition) = (scope(dice), truth(dice, 3));
             let role = role.as_str();
-            write!(
+            writeln!(
                 grants,
-                "@role(\"{role}\")permit(principal, {scope}, resource) when {{ context.role == \"{role}\" && ({condition}) }};\n"
+                "@role(\"{role}\")permit(principal, {scope}, resource) when {{ context.role == \"{role}\" && ({condition}) }};"
             )
             .unwrap();
         }
