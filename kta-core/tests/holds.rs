@@ -42,7 +42,7 @@ impl World {
         let (ports, first) = road::ports(seed).await;
         let house = ports.open().await.unwrap();
         let second = road::second_matter(&ports, &house, &first).await;
-        drop(road::until_approved(&ports, &house, &first).await.unwrap());
+        road::until_approved(&ports, &house, &first).await.unwrap();
         Self {
             ports,
             house,
@@ -498,11 +498,9 @@ async fn a_clock_that_jumped_stops_destruction_until_a_person_confirms_it() {
 async fn the_population_says_who_is_a_child_and_when_it_comes_of_age() {
     let (ports, cast) = road::ports(12).await;
     let house = ports.open().await.unwrap();
-    drop(
-        road::until_transmitted(&ports, &house, &cast)
-            .await
-            .unwrap(),
-    );
+    road::until_transmitted(&ports, &house, &cast)
+        .await
+        .unwrap();
     let service = road::session(&house, Role::ServiceRetention, Purpose::Retention);
     let known = retain::population(&house, &service, cast.matter, &retain::Nexus::default())
         .await

@@ -281,6 +281,17 @@ fn all_packs_compile_together_and_a_row_in_two_packs_is_refused() {
 }
 
 #[test]
+fn a_pack_that_would_grow_beyond_reading_is_refused_before_it_grows() {
+    let row = "[[retention]]\nid = \"x\"\nclass = [CLASSES]\nduty_holder = \"firm\"\nfloor = { op = \"max\", of = [{ trigger = \"t\", add = \"P1Y\" }] }\ncitation = \"c\"\nsource = \"s\"\nread_in = \"source\"\nreviewed_on = 2026-01-01\nverified = true\n";
+    let head = CORE_PACK.split("[words]").next().unwrap();
+    let classes: Vec<_> = (0..20_000).map(|number| format!("\"C{number}\"")).collect();
+    let wide = row.replace("\"x\"", "\"y\"").replace("CLASSES", "\"*\"");
+    let text = format!("{head}{}{wide}", row.replace("CLASSES", &classes.join(",")));
+    let refused = simulate(&[Pack::parse(&text).unwrap()], day("2026-11-22")).unwrap_err();
+    assert_eq!(refused.code(), Code::RetPack);
+}
+
+#[test]
 fn rows_are_overdue_after_a_year() {
     let schedules = simulate(&shipped(), day("2026-11-22")).unwrap();
     assert_eq!(overdue(&schedules, day("2027-11-22")), []);
@@ -388,6 +399,27 @@ fn flawed_packs_are_refused() {
             format!(
                 "{head}{}",
                 row.replace("2026-01-01\nverified", "2026-02-30\nverified")
+            ),
+        ),
+        (
+            "nine rows on classes they do not name",
+            (0..9).fold(head.to_owned(), |text, number| {
+                let wide = row.replace("class = \"X\"", "class = \"*\"");
+                text + &wide.replace("id = \"x\"", &format!("id = \"x{number}\""))
+            }),
+        ),
+        (
+            "a citation of two thousand letters",
+            format!(
+                "{head}{}",
+                row.replace("\"c\"", &format!("\"{}\"", "c".repeat(2000)))
+            ),
+        ),
+        (
+            "a verified row that nobody read",
+            format!(
+                "{head}{}",
+                row.replace("read_in = \"source\"", "read_in = \"memory\"")
             ),
         ),
         ("no head", row.to_owned()),

@@ -12,7 +12,8 @@ use super::{Pack, Retention, SignedPack};
 /// Compiles signed packs into one schedule for each class: a table that a lawyer can read.
 ///
 /// # Errors
-/// [`Code::RetPack`] when two packs have a row of the same id, or a pack is not yet in force.
+/// [`Code::RetPack`] when two packs have a row of the same id, a pack is not yet in force, or
+/// there are more than ten thousand rules over all classes.
 pub fn compile(
     packs: &[SignedPack],
     today: NaiveDate,
@@ -54,6 +55,19 @@ fn compile_rows<'p>(
         // What ends in a star is a pattern, and no label.
         classes.extend(named.filter_map(|class| Label::new(class.as_str()).ok()));
     }
+    // Counted before anything is copied: each rule goes into every class it speaks of.
+    let mut rules = 0_usize;
+    for row in packs.clone().flat_map(|pack| pack.retention()) {
+        rules += if row.is_wide() {
+            classes.len()
+        } else {
+            row.class.len()
+        };
+    }
+    if rules > MOST_RULES {
+        let refusal = Refusal::new(Code::RetPack).about("flaw", "too-many-rules");
+        return Err(refusal.about("rules", rules));
+    }
     let schedule = |class: Label| {
         let rows = packs
             .clone()
@@ -67,6 +81,9 @@ fn compile_rows<'p>(
     };
     Ok(classes.into_iter().map(schedule).collect())
 }
+
+/// More rules than this, over all classes, nobody reads.
+const MOST_RULES: usize = 10_000;
 
 fn rule(pack: &Pack, row: &Retention, signed: bool) -> Rule {
     Rule {

@@ -32,6 +32,11 @@ use row::day;
 /// The longest pack that is read, in bytes.
 pub const LONGEST_PACK: usize = 1 << 20;
 
+/// The longest citation or source, in bytes.
+const LONGEST_TEXT: usize = 1024;
+/// How many rows of one pack may speak of classes that they do not name.
+const MOST_WIDE: usize = 8;
+
 /// A pack whose form is right. Only a [`SignedPack`] may be used to destroy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pack {
@@ -82,7 +87,7 @@ impl Pack {
     /// # Errors
     /// [`Code::RetPack`] for anything but a well-formed pack: unknown keys, two rows of one id, a
     /// row that gives nothing, an empty term, no citation, a row that claims to be verified and
-    /// was not read in its source, too long.
+    /// was not read in its source; too long, or more than eight rows on classes they do not name.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let refuse = |what: &'static str| Refusal::new(Code::RetPack).about("flaw", what);
         if text.len() > LONGEST_PACK {
@@ -98,6 +103,9 @@ impl Pack {
             if authority.citation.trim().is_empty() || authority.source.trim().is_empty() {
                 return Err(about("no-citation"));
             }
+            if authority.citation.len().max(authority.source.len()) > LONGEST_TEXT {
+                return Err(about("long-citation"));
+            }
             if authority.verified && authority.read_in != ReadIn::Source {
                 return Err(about("verified-unread"));
             }
@@ -105,6 +113,9 @@ impl Pack {
         for row in &file.retention {
             row.check()
                 .map_err(|flaw| refuse(flaw).about("row", row.id.clone()))?;
+        }
+        if file.retention.iter().filter(|row| row.is_wide()).count() > MOST_WIDE {
+            return Err(refuse("too-many-on-every-class"));
         }
         let reference = PackRef {
             id: file.pack.id.clone(),

@@ -231,7 +231,7 @@ fn at_least(old: &Term, new: &Term) -> bool {
     let same = pairs().all(|(old, new)| {
         old.trigger == new.trigger
             && old.needed_when == new.needed_when
-            && (!old.when_known == !new.when_known)
+            && old.when_known == new.when_known
             && not_shorter(old.add, new.add)
     });
     let more = match old.op {

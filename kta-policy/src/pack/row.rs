@@ -136,10 +136,19 @@ impl Retention {
         if terms().any(|term| term.of.is_empty()) {
             return Err("empty-term");
         }
+        let labels = self.nexus.len() + self.when.len() + self.unless.len();
+        if labels > MOST_LABELS || terms().any(|term| term.of.len() > MOST_BOUNDS) {
+            return Err("too-many-conditions");
+        }
         if self.class.is_empty() || !self.class.iter().all(|class| is_class(class)) {
             return Err("class");
         }
         Ok(())
+    }
+
+    /// Whether it speaks of classes that it does not name.
+    pub(super) fn is_wide(&self) -> bool {
+        self.class.iter().any(|class| class.ends_with('*'))
     }
 
     /// Whether the row speaks of a class.
@@ -153,6 +162,12 @@ impl Retention {
         })
     }
 }
+
+/// More labels than this in the conditions of one row are a mistake: a rule is copied into every
+/// class it speaks of.
+const MOST_LABELS: usize = 64;
+/// The same of the bounds in one term.
+const MOST_BOUNDS: usize = 16;
 
 fn is_class(pattern: &str) -> bool {
     let name = pattern.strip_suffix(".*").unwrap_or(pattern);

@@ -82,47 +82,71 @@ impl Page<'_> {
     fn classes(&mut self) {
         let page_words = core::mem::take(&mut self.words);
         self.html.push_str("<h2>What is kept, and how long</h2>");
+        let common = self.common();
+        if let Some(schedule) = self
+            .schedules
+            .values()
+            .next()
+            .filter(|_| !common.is_empty())
+        {
+            let every = common.len();
+            self.add(format_args!("<section><h3>Every class</h3><p class=sum>These {every} lines stand in the schedule of each class below, beside its own.</p>"));
+            let rules = schedule.rules.iter();
+            self.lines(&page_words, rules.filter(|rule| common.contains(&rule.id)));
+        }
         for schedule in self.schedules.values() {
-            self.class(&page_words, schedule);
+            self.class(&page_words, schedule, &common);
         }
         self.words = page_words;
     }
 
-    fn class(&mut self, words: &Words<'_>, schedule: &Schedule) {
-        let open: Vec<_> = schedule
-            .rules
-            .iter()
-            .filter(|rule| {
-                self.authorities
-                    .get(&rule.id)
-                    .is_none_or(|row| !row.verified)
-            })
+    /// The rules that stand in every schedule.
+    fn common(&self) -> BTreeSet<Label> {
+        let ids = |schedule: &Schedule| -> BTreeSet<Label> {
+            schedule.rules.iter().map(|rule| rule.id.clone()).collect()
+        };
+        let all = self.schedules.values().map(ids);
+        let common = all.reduce(|one, other| one.intersection(&other).cloned().collect());
+        common
+            .filter(|_| self.schedules.len() > 1)
+            .unwrap_or_default()
+    }
+
+    fn class(&mut self, words: &Words<'_>, schedule: &Schedule, common: &BTreeSet<Label>) {
+        let own = || {
+            schedule
+                .rules
+                .iter()
+                .filter(|rule| !common.contains(&rule.id))
+        };
+        let verified = |rule: &&Rule| {
+            let row = self.authorities.get(&rule.id);
+            row.is_some_and(|row| row.verified)
+        };
+        let open: Vec<_> = own()
+            .filter(|rule| !verified(rule))
             .map(|rule| rule.id.to_string())
             .collect();
-        let floors = schedule
-            .rules
-            .iter()
-            .filter(|rule| rule.floor.is_some())
-            .count();
-        let ceilings = schedule
-            .rules
-            .iter()
-            .filter(|rule| rule.ceiling.is_some())
-            .count();
+        let floors = own().filter(|rule| rule.floor.is_some()).count();
+        let ceilings = own().filter(|rule| rule.ceiling.is_some()).count();
         let title = Text(&words.say(&schedule.class)).to_string();
         let class = Text(schedule.class.as_str()).to_string();
         self.add(format_args!(
-            "<section><h3>{title} <code>{class}</code></h3><p class=sum>{}. {}</p>",
+            "<section><h3>{title} <code>{class}</code></h3><p class=sum>Of its own {}. {}</p>",
             counted(floors, ceilings),
             if open.is_empty() {
-                "<span class=yes>Every line is verified.</span>".to_owned()
+                "<span class=yes>Each of these lines is verified.</span>".to_owned()
             } else {
                 let open = Text(&listed(&open, "and")).to_string();
                 format!("<span class=no>Not verified:</span> {open}.")
             }
         ));
+        self.lines(words, own());
+    }
+
+    fn lines<'r>(&mut self, words: &Words<'_>, rules: impl Iterator<Item = &'r Rule>) {
         self.html.push_str("<table><colgroup><col class=c1><col class=c2><col class=c3><col class=c4><col class=c5><col class=c6></colgroup><thead><tr><th>Rule<th>Applies to<th>Keep at least until<th>Keep at most until<th>Whose duty<th>Source</thead><tbody>");
-        for rule in &schedule.rules {
+        for rule in rules {
             self.rule(words, rule);
         }
         self.html.push_str("</tbody></table></section>");
@@ -391,11 +415,7 @@ fn counted(floors: usize, ceilings: usize) -> String {
         1 => format!("one {what}imum"),
         _ => format!("{count} {what}ima"),
     };
-    let mut said = format!("{}, {}", of(floors, "min"), of(ceilings, "max"));
-    if let Some(first) = said.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    said
+    format!("{} and {}", of(floors, "min"), of(ceilings, "max"))
 }
 
 /// Text as HTML shows it, in elements and in attributes.
@@ -453,7 +473,7 @@ i{color:var(--soft);font-size:.86rem}
 .yes{color:var(--yes);font-weight:600}.no{color:var(--no);font-weight:600}.none{color:#9aa4b0}
 main{padding-bottom:3rem}
 @media print{@page{size:A4 landscape;margin:12mm}body{font-size:9.5px}header,main{max-width:none;padding:0}
-section{break-inside:avoid}tr{break-inside:avoid}thead{display:table-header-group}h2,h3{break-after:avoid}
+tr{break-inside:avoid}.sum{break-after:avoid}thead{display:table-header-group}h2,h3{break-after:avoid}
 code{font-size:8.5px}.counts dd{font-size:1.1rem}col.c1{width:9.5rem}}
 </style></head><body>
 "#;

@@ -112,10 +112,12 @@ impl Chance {
     }
 
     pub(crate) fn facts(&mut self) -> Facts {
-        let mut triggers: BTreeMap<_, _> = TRIGGERS[1..]
-            .iter()
-            .filter_map(|trigger| (!self.one_in(5)).then(|| (trigger.clone(), self.day())))
-            .collect();
+        let mut triggers = BTreeMap::new();
+        for trigger in &TRIGGERS[1..] {
+            if !self.one_in(5) {
+                triggers.insert(trigger.clone(), self.day());
+            }
+        }
         if self.one_in(10) {
             triggers.insert(Rule::TRANSFERRED, self.day());
         }
