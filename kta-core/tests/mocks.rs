@@ -72,7 +72,7 @@ async fn where_the_holds_cannot_be_read_the_policy_is_not_asked() {
     store.expect_commit().never();
     store
         .expect_holds()
-        .withf(|query| query.subject == Some(person()) && query.active)
+        .withf(|query| (query.subject, query.matter) == (None, None) && query.active)
         .times(1)
         .returning(|_| Err(broken(FaultKind::Unavailable)));
     let outcome = ask(policy, store, Act::Destroy).await;

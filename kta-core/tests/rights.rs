@@ -12,7 +12,7 @@ use kta_core::audit::Label;
 use kta_core::id::SubjectId;
 use kta_core::memory::MemoryPorts;
 use kta_core::pii::{Category, Record};
-use kta_core::pipeline::{House, govern, rights};
+use kta_core::pipeline::{House, govern, manage, rights};
 use kta_core::policy::{Act, PolicyClass, Purpose, Role, Scope};
 use kta_core::ports::store::{RecordBy, RecordQuery};
 use kta_core::{Code, FaultKind, Result};
@@ -111,6 +111,7 @@ async fn an_objection_stands_when_the_law_changes_and_in_a_second_matter() {
     rights::restrict(&house, &dpo, person, true).await.unwrap();
     road::second_matter(&ports, &house, &cast).await;
     let woken = ports.open().await.unwrap();
+    manage::wake(&woken).await.unwrap();
     assert!(woken.gate.directory(|it| it.restricted.contains(&person)));
     rights::object(
         &woken,

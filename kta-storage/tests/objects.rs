@@ -77,6 +77,7 @@ macro_rules! whole_contract {
             erasing_twice_is_no_error_and_gives_the_same_kind_of_answer,
             a_residue_that_the_provider_keeps_is_reported_with_its_time,
             a_probe_says_what_it_asked_and_digests_the_answers,
+            what_a_legal_hold_covers_is_not_erased_under_whatever_permit,
             only_a_permit_to_destroy_erases_and_only_one_to_probe_probes,
             a_placement_of_another_system_is_not_touched,
             concurrent_erasures_end_as_one_does,

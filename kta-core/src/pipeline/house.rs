@@ -188,6 +188,7 @@ pub(crate) fn file_over<T: Serialize>(over: &Sheet, what: &T) -> Result<Change> 
     Ok(Change::File {
         sheet: Sheet {
             body,
+            revision: over.revision + 1,
             ..over.clone()
         },
         expected: Expected::Revision(over.revision),
