@@ -21,7 +21,6 @@
     reason = "uploads last whole rounds; the race of short turns is for others"
 )]
 #[path = "../figures/mod.rs"]
-#[allow(dead_code, reason = "other benches use the rest")]
 mod figures;
 mod place;
 mod upload;
