@@ -47,7 +47,7 @@ impl Opened {
     pub(crate) fn pass_until(&self, at: Timestamp) {
         self.clock.set(at);
         if let Some(zoho) = &self.zoho {
-            zoho.clock().freeze_at(at.timestamp());
+            zoho.pass_until(at.timestamp());
         }
         if let Some(graph) = &self.graph {
             graph.set_now(at);
