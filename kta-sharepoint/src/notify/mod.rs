@@ -33,14 +33,13 @@ use subtle::ConstantTimeEq as _;
 /// use kta_core::pii::Locator;
 /// use kta_sharepoint::{Hint, Receiver};
 /// let now = kta_core::time::Timestamp::from_timestamp(1_768_467_600, 0).unwrap();
-/// let id = Locator::new("0f1e")?;
+/// let id = Locator::new("0f1e").unwrap();
 /// let mut receiver = Receiver::new();
 /// receiver.expect(id.clone(), "invented secret".into());
 /// let post = br#"{"value":[{"subscriptionId":"0f1e","clientState":"invented secret"}]}"#;
 /// let answer = receiver.answer("", post, now);
 /// assert_eq!(answer.status, 202);
 /// assert!(answer.hints.contains(&Hint::Look(id)));
-/// # Ok::<(), kta_core::Error>(())
 /// ```
 #[derive(Default)]
 pub struct Receiver {
