@@ -18,8 +18,9 @@ use crate::id::SubjectId;
 /// ```
 ///
 /// What is kept never outlives a change of the table for anybody who asks: an erasure, a rotation
-/// or a person more raise the revision, in whichever process they happen. A process that asks no
-/// more holds what it held until [`Hierarchy::forget`].
+/// or another process's enrolment raise the revision. One's own enrolment changes nobody else's
+/// key, so that it adds to what is kept. A process that asks no more holds what it held until
+/// [`Hierarchy::forget`].
 #[derive(Default)]
 pub(super) struct Kept(RwLock<OfRevision>);
 
@@ -44,10 +45,22 @@ impl Kept {
         kept.follow(revision);
         // What was read before the last change may be what that change removed.
         if kept.revision == Some(revision) {
-            if kept.keys.len() >= KEPT {
-                kept.keys.clear();
+            kept.insert(Arc::clone(key));
+        }
+    }
+
+    /// Keeps the keys of people who were added by the one commit that led from `before` to
+    /// `after`, beside those that were there at `before`.
+    pub(super) fn grow(&self, before: u64, after: u64, keys: Vec<Arc<SubjectKey>>) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.revision == Some(before) {
+            kept.revision = Some(after);
+        }
+        kept.follow(after);
+        if kept.revision == Some(after) {
+            for key in keys {
+                kept.insert(key);
             }
-            kept.keys.insert(key.subject(), Arc::clone(key));
         }
     }
 
@@ -78,6 +91,13 @@ impl Kept {
 }
 
 impl OfRevision {
+    fn insert(&mut self, key: Arc<SubjectKey>) {
+        if self.keys.len() >= KEPT {
+            self.keys.clear();
+        }
+        self.keys.insert(key.subject(), key);
+    }
+
     fn follow(&mut self, revision: u64) {
         if self.revision < Some(revision) {
             *self = Self {
@@ -165,6 +185,25 @@ mod tests {
         assert!(kept.find(6, key(1).subject()).is_none());
         kept.keep(7, &key(3));
         assert!(kept.find(7, key(2).subject()).is_none());
+    }
+
+    #[test]
+    fn an_enrolment_of_ones_own_adds_and_one_after_another_change_wipes() {
+        let kept = Kept::default();
+        kept.keep(5, &key(1));
+        kept.grow(5, 6, vec![key(2)]);
+        for of in [1, 2] {
+            assert!(kept.find(6, key(of).subject()).is_some());
+            assert!(kept.find(5, key(of).subject()).is_none());
+        }
+        // Somebody else's commit came between.
+        kept.grow(7, 8, vec![key(3)]);
+        assert!(kept.find(8, key(1).subject()).is_none());
+        assert!(kept.find(8, key(3).subject()).is_some());
+        // What was known of a later revision is not set back.
+        kept.grow(6, 7, vec![key(4)]);
+        assert!(kept.find(7, key(4).subject()).is_none());
+        assert!(kept.find(8, key(3).subject()).is_some());
     }
 
     #[test]

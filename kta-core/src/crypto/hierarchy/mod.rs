@@ -380,12 +380,14 @@ impl Hierarchy {
         let planted = self
             .plant(&head, rows, missing.into_iter().zip(first..end))
             .await;
-        let (nodes, subjects) = self.unless_turned(head.epoch.number, planted).await?;
-        let expected = Some(head.revision);
+        let planted = self.unless_turned(head.epoch.number, planted).await?;
+        let expected = head.revision;
         head.next_slot = end;
-        let mut change = KeyChange::of(self.tenant, expected, head);
-        (change.nodes, change.subjects) = (nodes, subjects);
-        self.table.commit(change).await.map(|_| ())
+        let mut change = KeyChange::of(self.tenant, Some(expected), head);
+        (change.nodes, change.subjects) = (planted.nodes, planted.subjects);
+        let revision = self.table.commit(change).await?;
+        self.kept.grow(expected, revision, planted.keys);
+        Ok(())
     }
 
     async fn rows(&self, wanted: &[Wanted]) -> Result<(KeyHead, KeyRows)> {

@@ -97,6 +97,14 @@ pub(super) struct Cache {
     nodes: HashMap<NodeId, (WrappedKey, Arc<Prk>)>,
 }
 
+/// What new people need, and their keys.
+#[derive(Default)]
+pub(super) struct Planted {
+    pub(super) nodes: Vec<NodeRow>,
+    pub(super) subjects: Vec<SubjectRow>,
+    pub(super) keys: Vec<Arc<SubjectKey>>,
+}
+
 impl Hierarchy {
     /// The key of an epoch, from the cache or from the custodian.
     pub(super) async fn epoch_key(&self, epoch: &EpochRow) -> Result<Arc<Prk>> {
@@ -154,10 +162,10 @@ impl Hierarchy {
         head: &KeyHead,
         rows: KeyRows,
         people: impl Iterator<Item = (SubjectId, u32)>,
-    ) -> Result<(Vec<NodeRow>, Vec<SubjectRow>)> {
+    ) -> Result<Planted> {
         let epoch = self.epoch_key(&head.epoch).await?;
         let mut keys = BTreeMap::from([(NodeId::ROOT, epoch)]);
-        let (mut nodes, mut subjects) = (Vec::new(), Vec::new());
+        let mut planted = Planted::default();
         for (subject, slot) in people {
             let mut parent = NodeId::ROOT;
             for node in NodeId::above(slot, head.fan_out) {
@@ -167,7 +175,8 @@ impl Hierarchy {
                         self.node_key(above, row)?
                     } else {
                         let secret = SecretKey::random(&*self.entropy);
-                        nodes.push(self.wrap_node(above, node, head.epoch.number, &secret)?);
+                        let row = self.wrap_node(above, node, head.epoch.number, &secret)?;
+                        planted.nodes.push(row);
                         Arc::new(Prk::extract(&secret))
                     };
                     keys.insert(node, key);
@@ -175,19 +184,21 @@ impl Hierarchy {
                 parent = node;
             }
             let secret = SecretKey::random(&*self.entropy);
-            let key = SubjectKey::new(self.tenant, subject, FIRST, &secret).fingerprint();
+            let key = SubjectKey::new(self.tenant, subject, FIRST, &secret);
             let wrapped = WrappedKey::from_bytes(Vec::new());
             let row = SubjectRow {
                 subject,
                 slot,
                 generation: FIRST,
-                key,
+                key: key.fingerprint(),
                 wrapped,
                 former: None,
             };
-            subjects.push(self.wrap_leaf(&keys[&parent], row, &secret)?);
+            let row = self.wrap_leaf(&keys[&parent], row, &secret)?;
+            planted.subjects.push(row);
+            planted.keys.push(Arc::new(key));
         }
-        Ok((nodes, subjects))
+        Ok(planted)
     }
 
     pub(super) fn wrap_node(

@@ -50,7 +50,7 @@ impl Sealer {
         }
         let mut all = Vec::with_capacity(records.len());
         for record in records {
-            let person = self.keys.subject_key(record.key.subject).await?;
+            let person = self.keys.kept_key(record.key.subject).await?;
             all.push(opened_whole(record, &person.record_key(record.key.record))?);
         }
         Ok(all)
