@@ -1,7 +1,9 @@
 //! AWS Key Management Service, with Systems Manager parameters as register.
 
+mod config;
 mod identity;
 pub(crate) mod sigv4;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,16 +15,19 @@ use base64::engine::general_purpose::STANDARD;
 use kta_core::crypto::SecretKey;
 use kta_core::id::{Digest, TenantId};
 use kta_core::time::{Clock, Entropy, Timestamp};
-use kta_core::{Code, Error, FaultKind, Port, Result};
-use kta_http::{Call, Credential, HttpClient, Origin, Request, Retry, Url};
-use serde::{Deserialize, Serialize};
+use kta_core::{Code, Error, FaultKind, Result};
+use kta_http::{Call, Credential, HttpClient, Request, Retry, Url};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::remote::{
-    self, Answer, Bound, Connection, Custodian, Custody, Found, Prefix, Tombstone,
-};
+use crate::remote::{self, Answer, Bound, Custodian, Custody, Found, Prefix, Tombstone};
 use sigv4::Signing;
+use wire::{
+    CreateKey, Decrypt, Decrypted, Described, Encrypt, Encrypted, GetParameters, OneKey,
+    Parameters, PutParameter, Said, ScheduleKeyDeletion, Tag,
+};
 
+pub use config::AwsConfig;
 pub use identity::{AwsCredentials, AwsIdentity};
 
 /// KEKs as symmetric keys of AWS KMS (`SYMMETRIC_DEFAULT`, origin `AWS_KMS`, one region).
@@ -41,80 +46,6 @@ pub struct AwsKms {
     http: HttpClient,
     clock: Arc<dyn Clock>,
     retry: Retry,
-}
-
-/// Which account and region, and as whom.
-///
-/// Actions needed: `kms:CreateKey`, `kms:TagResource`, `kms:DescribeKey`, `kms:Encrypt`,
-/// `kms:Decrypt`, `kms:ScheduleKeyDeletion`, and `ssm:GetParameters`, `ssm:PutParameter` on
-/// `parameter/<prefix>/*`. Give it no `ssm:DeleteParameter` and no `kms:CancelKeyDeletion`.
-#[derive(Clone, Debug)]
-pub struct AwsConfig {
-    region: String,
-    identity: Arc<dyn AwsIdentity>,
-    kms: Origin,
-    ssm: Origin,
-    days: u8,
-    prefix: Prefix,
-    connection: Connection,
-}
-
-impl AwsConfig {
-    /// The public endpoints of `region` (`eu-central-1`), a waiting period of 7 days, the
-    /// shortest there is, parameters below `/kta`.
-    ///
-    /// # Errors
-    /// `Misconfigured` for what is no region.
-    pub fn new(region: &str, identity: Arc<dyn AwsIdentity>) -> Result<Self> {
-        let endpoint = |service| {
-            Origin::parse(
-                &format!("https://{service}.{region}.amazonaws.com"),
-                Port::Kms,
-            )
-        };
-        Ok(Self {
-            region: region.to_owned(),
-            identity,
-            kms: endpoint("kms")?,
-            ssm: endpoint("ssm")?,
-            days: 7,
-            prefix: Prefix::new("kta")?,
-            connection: Connection::default(),
-        })
-    }
-
-    /// The same with these endpoints (of a VPC, of FIPS): scheme, host and port.
-    ///
-    /// # Errors
-    /// What [`Origin::parse`] refuses.
-    pub fn endpoints(mut self, kms: &str, ssm: &str) -> Result<Self> {
-        self.kms = Origin::parse(kms, Port::Kms)?;
-        self.ssm = Origin::parse(ssm, Port::Kms)?;
-        Ok(self)
-    }
-
-    /// The same with this many days between `destroy` and deletion, brought into 7 to 30.
-    #[must_use]
-    pub fn waiting(mut self, days: u8) -> Self {
-        self.days = days.clamp(7, 30);
-        self
-    }
-
-    /// The same with keys whose names begin like this.
-    ///
-    /// # Errors
-    /// `Misconfigured` for anything but 1 to 40 lower-case letters, digits and inner hyphens.
-    pub fn prefix(mut self, prefix: &str) -> Result<Self> {
-        self.prefix = Prefix::new(prefix)?;
-        Ok(self)
-    }
-
-    /// The same reached like this.
-    #[must_use]
-    pub fn over(mut self, connection: Connection) -> Self {
-        self.connection = connection;
-        self
-    }
 }
 
 impl AwsKms {
@@ -546,143 +477,6 @@ fn seconds(since: f64) -> Option<Timestamp> {
     (milliseconds.abs() < 9.0e15)
         .then(|| Timestamp::from_timestamp_millis(milliseconds as i64))
         .flatten()
-}
-
-#[derive(Deserialize)]
-struct Said {
-    #[serde(rename = "__type")]
-    code: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct CreateKey<'a> {
-    description: &'a str,
-    key_spec: &'a str,
-    key_usage: &'a str,
-    origin: &'a str,
-    multi_region: bool,
-    tags: [Tag<'a>; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Tag<'a> {
-    tag_key: &'a str,
-    tag_value: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct OneKey<'a> {
-    key_id: &'a str,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Described {
-    key_metadata: KeyMetadata,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct KeyMetadata {
-    key_id: String,
-    key_state: String,
-    deletion_date: Option<f64>,
-    origin: Option<String>,
-    multi_region_configuration: Option<MultiRegion>,
-}
-
-impl KeyMetadata {
-    /// Replicas in other regions, and the outside from which key material came.
-    fn copies(&self) -> u32 {
-        let replicas = self
-            .multi_region_configuration
-            .as_ref()
-            .map_or(0, |region| {
-                let others = u32::try_from(region.replica_keys.len()).unwrap_or(u32::MAX);
-                let primary = u32::from(region.multi_region_key_type == "REPLICA");
-                others.saturating_add(primary)
-            });
-        let outside = self
-            .origin
-            .as_deref()
-            .is_some_and(|origin| origin != "AWS_KMS");
-        replicas.saturating_add(u32::from(outside))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct MultiRegion {
-    multi_region_key_type: String,
-    #[serde(default)]
-    replica_keys: Vec<serde::de::IgnoredAny>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ScheduleKeyDeletion<'a> {
-    key_id: &'a str,
-    pending_window_in_days: u8,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Encrypt<'a> {
-    key_id: &'a str,
-    plaintext: &'a str,
-    encryption_context: BTreeMap<&'static str, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Encrypted {
-    ciphertext_blob: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Decrypt<'a> {
-    key_id: &'a str,
-    ciphertext_blob: String,
-    encryption_context: BTreeMap<&'static str, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Decrypted<'a> {
-    key_id: &'a str,
-    plaintext: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct PutParameter {
-    name: String,
-    value: String,
-    r#type: &'static str,
-    overwrite: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct GetParameters<'a> {
-    names: [&'a str; 2],
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Parameters {
-    parameters: Vec<Parameter>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Parameter {
-    name: String,
-    value: String,
 }
 
 /// Before the blob: a name and version of this form, and eight bytes of the blob's digest.

@@ -1,12 +1,12 @@
 //! Azure Key Vault: RSA keys that wrap, and disabled keys with tags as register.
 
+mod config;
 mod login;
+mod wire;
 mod wrapped;
 
-use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -15,16 +15,15 @@ use kta_core::crypto::{SecretKey, wrap};
 use kta_core::id::TenantId;
 use kta_core::ports::kms::WrappedKey;
 use kta_core::time::{Entropy, Timestamp};
-use kta_core::{Code, Error, FaultKind, Port, Result};
-use kta_http::{Call, HttpClient, Method, Origin, Request, Retry, TokenCache};
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use kta_core::{Code, Error, FaultKind, Result};
+use kta_http::{Call, HttpClient, Method, Request, Retry, TokenCache};
 use zeroize::Zeroizing;
 
-use crate::remote::{
-    self, Answer, Bound, Connection, Custodian, Custody, Found, Prefix, Tombstone,
-};
+use crate::remote::{self, Answer, Bound, Custodian, Custody, Found, Prefix, Tombstone};
+use wire::{Bundle, Deleted, Listed, NewAttributes, NewKey, Opened, Said, Sealed, Wrapping};
 use wrapped::Wrapped;
+
+pub use config::AzureConfig;
 
 /// KEKs as RSA keys of an Azure key vault (REST version 7.4, `RSA-OAEP-256`). Destruction is
 /// scheduled for the end of the vault's retention, or immediate where the adapter may
@@ -49,111 +48,6 @@ pub struct AzureKeyVault {
     tokens: TokenCache,
     retry: Retry,
     entropy: Arc<dyn Entropy>,
-}
-
-/// Which vault, and as whom.
-///
-/// Key permissions needed: `create`, `get`, `list`, `delete`, `wrapKey`, `unwrapKey`, and
-/// `purge` where the adapter shall. Give it no `backup`, `recover` or `import`.
-#[derive(Clone)]
-pub struct AzureConfig {
-    vault: Origin,
-    login: Origin,
-    tenant: String,
-    client_id: String,
-    secret: SecretString,
-    scope: String,
-    kty: &'static str,
-    purge: bool,
-    settle: Duration,
-    prefix: Prefix,
-    connection: Connection,
-}
-
-impl AzureConfig {
-    /// The vault at `vault` (`https://firm.vault.azure.net`), an application of `tenant` with a
-    /// client secret, software keys, no purging, keys named `kta-…`.
-    ///
-    /// # Errors
-    /// What [`Origin::parse`] refuses.
-    pub fn new(
-        vault: &str,
-        tenant: impl Into<String>,
-        client_id: impl Into<String>,
-        secret: SecretString,
-    ) -> Result<Self> {
-        Ok(Self {
-            vault: Origin::parse(vault, Port::Kms)?,
-            login: Origin::parse("https://login.microsoftonline.com", Port::Kms)?,
-            tenant: tenant.into(),
-            client_id: client_id.into(),
-            secret,
-            scope: "https://vault.azure.net/.default".to_owned(),
-            kty: "RSA",
-            purge: false,
-            settle: Duration::from_secs(1),
-            prefix: Prefix::new("kta")?,
-            connection: Connection::default(),
-        })
-    }
-
-    /// The same with this login host and this scope (sovereign clouds have their own).
-    ///
-    /// # Errors
-    /// What [`Origin::parse`] refuses.
-    pub fn login(mut self, host: &str, scope: impl Into<String>) -> Result<Self> {
-        self.login = Origin::parse(host, Port::Kms)?;
-        self.scope = scope.into();
-        Ok(self)
-    }
-
-    /// The same with keys in the vault's hardware modules (`RSA-HSM`, premium vaults).
-    #[must_use]
-    pub fn in_hardware(mut self) -> Self {
-        self.kty = "RSA-HSM";
-        self
-    }
-
-    /// The same purging what it deleted, where the vault's protection allows it.
-    #[must_use]
-    pub fn purging(mut self) -> Self {
-        self.purge = true;
-        self
-    }
-
-    /// The same looking this often whether a deletion or purge went through: every second
-    /// unless told, ten times at most. Less than half a second is for tests: two destructions
-    /// of one KEK at once might then tell different times.
-    #[must_use]
-    pub fn settling(mut self, every: Duration) -> Self {
-        self.settle = every;
-        self
-    }
-
-    /// The same with keys whose names begin like this.
-    ///
-    /// # Errors
-    /// `Misconfigured` for anything but 1 to 40 lower-case letters, digits and inner hyphens.
-    pub fn prefix(mut self, prefix: &str) -> Result<Self> {
-        self.prefix = Prefix::new(prefix)?;
-        Ok(self)
-    }
-
-    /// The same reached like this.
-    #[must_use]
-    pub fn over(mut self, connection: Connection) -> Self {
-        self.connection = connection;
-        self
-    }
-}
-
-impl fmt::Debug for AzureConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AzureConfig")
-            .field("vault", &self.vault)
-            .field("purge", &self.purge)
-            .finish_non_exhaustive()
-    }
 }
 
 impl AzureKeyVault {
@@ -513,107 +407,6 @@ fn entry(name: &str) -> String {
 fn code(answer: &Answer) -> String {
     let said: Option<Said> = serde_json::from_slice(answer.body()).ok();
     said.map(|said| said.error.innermost()).unwrap_or_default()
-}
-
-#[derive(Deserialize)]
-struct Said {
-    error: Problem,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    code: String,
-    #[serde(alias = "innererror")]
-    #[serde(rename = "innerError")]
-    inner: Option<Box<Problem>>,
-}
-
-impl Problem {
-    fn innermost(self) -> String {
-        self.inner.map_or(self.code, |inner| inner.innermost())
-    }
-}
-
-#[derive(Serialize)]
-struct NewKey<'a> {
-    kty: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_size: Option<u32>,
-    key_ops: &'a [&'a str],
-    attributes: NewAttributes,
-    tags: BTreeMap<&'a str, String>,
-}
-
-#[derive(Serialize)]
-struct NewAttributes {
-    enabled: bool,
-}
-
-#[derive(Deserialize)]
-struct Bundle {
-    key: KeyName,
-    attributes: Attributes,
-}
-
-impl Bundle {
-    fn version(&self) -> Option<&str> {
-        let version = self.key.kid.rsplit('/').next()?;
-        wrapped::is_version(version).then_some(version)
-    }
-}
-
-#[derive(Deserialize)]
-struct KeyName {
-    kid: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Attributes {
-    enabled: bool,
-    #[serde(default)]
-    created: i64,
-    #[serde(default)]
-    exportable: bool,
-    #[serde(default)]
-    recovery_level: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Deleted {
-    scheduled_purge_date: i64,
-    attributes: Attributes,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    value: Vec<Item>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    kid: String,
-    attributes: Attributes,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
-}
-
-#[derive(Serialize)]
-struct Wrapping<'a> {
-    alg: &'a str,
-    value: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Sealed {
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct Opened<'a> {
-    value: &'a str,
 }
 
 const API_VERSION: &str = "7.4";
