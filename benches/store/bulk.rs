@@ -82,6 +82,11 @@ pub(crate) fn search(figures: &mut Figures) {
     let open = |name: &str, records: usize| {
         runtime.block_on(async {
             let firm = Firm::open(&folder.path().join(name), real).await;
+            // Before it moves in, as a firm of that size would; nothing is entered under the first.
+            let epoch = firm.sealer.keys().plan_index(records as u64).await.unwrap();
+            assert_eq!(epoch, 2);
+            let now = firm.gate.now();
+            firm.sealer.keys().retire_index(1, now).await.unwrap();
             firm.fill(real).await;
             crowd(&firm, records - real).await;
             firm

@@ -53,6 +53,29 @@ async fn a_name_is_found_by_another_spelling_and_a_number_by_its_own_only() {
 }
 
 #[tokio::test]
+async fn what_was_entered_under_another_plan_is_found_still() {
+    let sealer = sealer().await;
+    let schema = Schema::person();
+    let mut fields = Fields::new();
+    let address = "testa@example.org";
+    fields.set(&schema, "email", address.to_owned()).unwrap();
+    let mut entries = Vec::new();
+    for rows in [100_000, 4_000_000, 500] {
+        sealer.keys().plan_index(rows).await.unwrap();
+        entries.extend(sealer.tags(&schema, &fields).await.unwrap());
+    }
+    let name = FieldName::fixed("email");
+    let typed = Pii::new(address.to_owned());
+    let wanted = sealer.search_tags(&schema, &name, &typed).await.unwrap();
+    assert_eq!(wanted.len(), 3);
+    let lengths: Vec<_> = wanted.iter().map(|tag| tag.as_bytes()[4]).collect();
+    assert_eq!(lengths, [15, 20, 7]);
+    for (_, entry) in entries {
+        assert!(wanted.contains(&entry));
+    }
+}
+
+#[tokio::test]
 async fn a_search_that_no_index_serves_is_refused() {
     let sealer = sealer().await;
     for (stored, typed) in [

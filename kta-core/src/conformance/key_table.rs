@@ -408,6 +408,7 @@ fn founded() -> KeyChange {
         next_slot: 20,
         epoch: epoch(1),
         index: vec![IndexKeyRow {
+            rows: 1 << 20,
             epoch: 1,
             wrapped: wrapped("index"),
         }],

@@ -222,7 +222,7 @@ impl Sealer {
             let Some(spec) = schema.field(name).filter(|spec| spec.indexed) else {
                 continue;
             };
-            let plan = plan(spec.kind, name)?;
+            let plan = plan(spec.kind, name, key.rows())?;
             for normal in normals(spec.kind, value.bare()) {
                 tags.push((name.clone(), key.tag(&plan, &normal)));
             }
@@ -255,7 +255,6 @@ impl Sealer {
         if lookups.is_empty() {
             return Err(unsupported());
         }
-        let plan = plan(spec.kind, name)?;
         let mut tags = Vec::new();
         for epoch in self.keys.index_epochs().await? {
             let key = match self.keys.index_key_of(epoch).await {
@@ -263,6 +262,7 @@ impl Sealer {
                 Err(error) if error.refusal().map(Refusal::code) == Some(Code::CryKey) => continue,
                 outcome => outcome?,
             };
+            let plan = plan(spec.kind, name, key.rows())?;
             tags.extend(lookups.iter().map(|normal| key.tag(&plan, normal)));
         }
         Ok(tags)
@@ -447,21 +447,18 @@ fn lookups(kind: FieldKind, value: &str) -> Vec<Normal> {
     }
 }
 
-/// How many values a field of this kind may take, at the least; dates and names of countries
-/// take so few that they get no index at all.
-fn plan(kind: FieldKind, name: &FieldName) -> Result<IndexPlan> {
+/// The plan of a field's index of so many rows, by how many values a field of this kind may take
+/// at the least; dates and names of countries take so few that they get no index at all.
+fn plan(kind: FieldKind, name: &FieldName, rows: u64) -> Result<IndexPlan> {
     let possible = match kind {
         FieldKind::Name => 1 << 18,
         FieldKind::Date | FieldKind::Text => 0,
         _ => 1 << 24,
     };
-    IndexPlan::new(name.as_str(), possible, INDEX_ROWS).map_err(|_| {
+    IndexPlan::new(name.as_str(), possible, rows).map_err(|_| {
         let fault = Fault::new(FaultKind::Misconfigured, Port::Store, "plan an index");
         fault
             .because("the field has too few possible values")
             .into()
     })
 }
-
-/// For how many rows the indexes are planned: a firm's hundred thousand persons.
-const INDEX_ROWS: u64 = 100_000;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kms::{KekDestroyed, KekId, WrappedKey};
 use crate::audit::Label;
+use crate::crypto::IndexPlan;
 use crate::error::Result;
 use crate::id::{Digest, SubjectId, TenantId};
 use crate::time::Timestamp;
@@ -202,8 +203,20 @@ pub struct EpochRow {
 pub struct IndexKeyRow {
     /// Counted from 1; stands in every index entry. 0 for the key of marks.
     pub epoch: u32,
+    /// For how many rows its entries are planned ([`IndexPlan`](crate::crypto::IndexPlan)).
+    #[serde(default = "usual_rows", skip_serializing_if = "is_usual")]
+    pub rows: u64,
     /// The index key, wrapped.
     pub wrapped: WrappedKey,
+}
+
+fn usual_rows() -> u64 {
+    IndexPlan::USUAL_ROWS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_usual(rows: &u64) -> bool {
+    *rows == IndexPlan::USUAL_ROWS
 }
 
 /// A branch key, wrapped under the key of the node above it.

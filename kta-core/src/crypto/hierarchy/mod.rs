@@ -43,7 +43,7 @@ use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::derive::Prk;
-use super::index::IndexKey;
+use super::index::{IndexKey, IndexPlan};
 use super::keys::SubjectKey;
 use super::secret::SecretKey;
 use crate::audit::Label;
@@ -326,7 +326,7 @@ impl Hierarchy {
             let mut index = Vec::new();
             for number in [MARKS, 1] {
                 let secret = SecretKey::random(&*self.entropy);
-                index.push(self.wrap_index(&prk, number, &secret)?);
+                index.push(self.wrap_index(&prk, (number, IndexPlan::USUAL_ROWS), &secret)?);
             }
             let head = KeyHead {
                 revision: 0,

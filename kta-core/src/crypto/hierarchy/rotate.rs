@@ -27,6 +27,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::index::IndexPlan;
 use super::super::keys::SubjectKey;
 use super::super::secret::SecretKey;
 use super::super::shred::GenerationEnded;
@@ -34,7 +35,9 @@ use super::turn::{Dropped, earlier, standing};
 use super::{Hierarchy, MARKS, corrupt, tree};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::SubjectId;
-use crate::ports::key_table::{FormerKey, FormerState, KeyChange, KeyRows, SubjectRow, Wanted};
+use crate::ports::key_table::{
+    FormerKey, FormerState, KeyChange, KeyHead, KeyRows, SubjectRow, Wanted,
+};
 use crate::ports::kms::KekState;
 use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
@@ -97,7 +100,8 @@ impl Hierarchy {
     }
 
     /// Gives the tenant a new index key beside the present ones and answers its index epoch.
-    /// Entries written from now on are of that epoch; older ones are found with older keys.
+    /// Entries written from now on are of that epoch; older ones are found with older keys. It is
+    /// planned for as many rows as the present one, and for more when there were more people.
     ///
     /// # Errors
     /// Faults of the ports; calling again makes one more, so that a job which may run twice calls
@@ -114,20 +118,49 @@ impl Hierarchy {
     /// Faults of the ports; calling again finishes what was begun.
     pub async fn rotate_index_past(&self, newest: u32) -> Result<u32> {
         reread!(self, &[], |head, _rows| {
-            let mut head = head;
-            let present = head.index.last().ok_or_else(|| corrupt("rotate"))?.epoch;
-            if present > newest {
-                return Ok(present);
+            let present = head.index.last().ok_or_else(|| corrupt("rotate"))?;
+            if present.epoch > newest {
+                return Ok(present.epoch);
             }
-            let next = present.checked_add(1).ok_or_else(|| corrupt("rotate"))?;
-            let above = self.epoch_key(&head.epoch).await?;
-            let secret = SecretKey::random(&*self.entropy);
-            head.index.push(self.wrap_index(&above, next, &secret)?);
-            self.table
-                .commit(KeyChange::of(self.tenant, Some(head.revision), head))
-                .await?;
-            Ok(next)
+            let people = u64::from(head.next_slot).next_power_of_two();
+            let rows = present.rows.max(people);
+            self.add_index(head, rows).await
         })
+    }
+
+    /// Makes an index key that is planned for this many rows, unless the newest is, and answers
+    /// the newest index epoch. Say it before a firm of millions, or of hundreds, moves in: of two
+    /// to four rows that share an entry are read, where a plan for fewer lets as many more share
+    /// it as there are more rows, and one for more lets equal entries tell equal values.
+    ///
+    /// # Errors
+    /// `Misconfigured` for [fewer rows](crate::crypto::index::IndexRefused::FewRows) than want an
+    /// index. Faults of the ports; calling again finishes what was begun.
+    pub async fn plan_index(&self, rows: u64) -> Result<u32> {
+        if IndexPlan::new("any", u64::MAX, rows).is_err() {
+            let fault = Fault::new(FaultKind::Misconfigured, Port::KeyTable, "plan an index");
+            return Err(fault.because("so few rows need no index").into());
+        }
+        reread!(self, &[], |head, _rows| {
+            let newest = head.index.last().ok_or_else(|| corrupt("rotate"))?;
+            if newest.rows == rows {
+                return Ok(newest.epoch);
+            }
+            self.add_index(head, rows).await
+        })
+    }
+
+    async fn add_index(&self, mut head: KeyHead, rows: u64) -> Result<u32> {
+        let present = head.index.last().ok_or_else(|| corrupt("rotate"))?.epoch;
+        let next = present.checked_add(1).ok_or_else(|| corrupt("rotate"))?;
+        let above = self.epoch_key(&head.epoch).await?;
+        let secret = SecretKey::random(&*self.entropy);
+        let row = self.wrap_index(&above, (next, rows), &secret)?;
+        head.index.push(row);
+        self.table
+            .commit(KeyChange::of(self.tenant, Some(head.revision), head))
+            .await?;
+        Ok(next)
     }
 
     /// The index epochs that have keys, oldest first: more than one while entries are written

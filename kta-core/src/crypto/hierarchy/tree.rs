@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::derive::{Prk, push};
-use super::super::index::IndexKey;
+use super::super::index::{IndexKey, IndexPlan};
 use super::super::keys::SubjectKey;
 use super::super::secret::SecretKey;
 use super::super::wrap::{unwrap_under, wrap_under};
@@ -24,8 +24,8 @@ pub(super) enum Place {
     Epoch(u64),
     /// A branch key, drawn in an epoch.
     Branch(NodeId, u64),
-    /// An index key.
-    Index(u32),
+    /// An index key, and for how many rows it is.
+    Index(u32, u64),
     /// A person's key.
     Subject {
         subject: SubjectId,
@@ -41,7 +41,7 @@ impl Place {
         let label: &[u8] = match self {
             Self::Epoch(_) => b"kta1 epoch",
             Self::Branch(..) => b"kta1 branch",
-            Self::Index(_) => b"kta1 index",
+            Self::Index(..) => b"kta1 index",
             Self::Subject { .. } => b"kta1 subject",
         };
         push(&mut bytes, label);
@@ -53,7 +53,13 @@ impl Place {
                 bytes.extend_from_slice(&node.index.to_be_bytes());
                 bytes.extend_from_slice(&version.to_be_bytes());
             }
-            Self::Index(epoch) => bytes.extend_from_slice(&epoch.to_be_bytes()),
+            Self::Index(epoch, rows) => {
+                bytes.extend_from_slice(&epoch.to_be_bytes());
+                // An index of the usual size was once the only one.
+                if rows != IndexPlan::USUAL_ROWS {
+                    bytes.extend_from_slice(&rows.to_be_bytes());
+                }
+            }
             Self::Subject {
                 subject,
                 slot,
@@ -248,12 +254,16 @@ impl Hierarchy {
     pub(super) fn wrap_index(
         &self,
         epoch_key: &Prk,
-        epoch: u32,
+        (epoch, rows): (u32, u64),
         secret: &SecretKey,
     ) -> Result<IndexKeyRow> {
-        let context = Place::Index(epoch).context(self.tenant);
+        let context = Place::Index(epoch, rows).context(self.tenant);
         let wrapped = wrap_under(epoch_key, secret, context, &*self.entropy)?;
-        Ok(IndexKeyRow { epoch, wrapped })
+        Ok(IndexKeyRow {
+            epoch,
+            rows,
+            wrapped,
+        })
     }
 
     pub(super) async fn index_key_in(&self, head: &KeyHead, epoch: u32) -> Result<IndexKey> {
@@ -263,11 +273,8 @@ impl Hierarchy {
             .find(|row| row.epoch == epoch)
             .ok_or(Code::CryKey)?;
         let above = self.epoch_key(&head.epoch).await?;
-        Ok(IndexKey::new(
-            self.tenant,
-            epoch,
-            &open_index(self.tenant, &above, row)?,
-        ))
+        let secret = open_index(self.tenant, &above, row)?;
+        Ok(IndexKey::new(self.tenant, epoch, &secret).planned_for(row.rows))
     }
 }
 
@@ -296,7 +303,7 @@ pub(super) fn open_former(
 }
 
 pub(super) fn open_index(tenant: TenantId, parent: &Prk, row: &IndexKeyRow) -> Result<SecretKey> {
-    let context = Place::Index(row.epoch).context(tenant);
+    let context = Place::Index(row.epoch, row.rows).context(tenant);
     unwrap_under(parent, &row.wrapped, context).map_err(|_| corrupt("read"))
 }
 
@@ -322,6 +329,14 @@ mod tests {
     use crate::crypto::testing::hex;
 
     #[test]
+    fn the_plan_of_an_index_is_part_of_the_place_of_its_key() {
+        let tenant = TenantId::from_bytes([1; 16]);
+        let context = |rows| Place::Index(1, rows).context(tenant);
+        assert_ne!(context(IndexPlan::USUAL_ROWS), context(1 << 20));
+        assert_ne!(context(1 << 21), context(1 << 20));
+    }
+
+    #[test]
     fn places_are_written_as_the_page_of_the_format_says() {
         let tenant = TenantId::from_bytes([1; 16]);
         let subject = SubjectId::from_bytes([2; 16]);
@@ -330,7 +345,7 @@ mod tests {
         let places = [
             ("an epoch key", Place::Epoch(3)),
             ("a branch key", Place::Branch(node, 3)),
-            ("an index key", Place::Index(1)),
+            ("an index key", Place::Index(1, IndexPlan::USUAL_ROWS)),
             (
                 "a person's key",
                 Place::Subject {

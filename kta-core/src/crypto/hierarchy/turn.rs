@@ -145,7 +145,8 @@ impl Hierarchy {
             .filter(|row| Some(row.epoch) != gone.index)
         {
             let secret = open_index(self.tenant, &old, row)?;
-            next.index.push(self.wrap_index(&new, row.epoch, &secret)?);
+            next.index
+                .push(self.wrap_index(&new, (row.epoch, row.rows), &secret)?);
         }
         next.retired.push(retired.clone());
 

@@ -48,18 +48,33 @@ use crate::id::{Digest, TenantId};
 pub struct IndexKey {
     tenant: TenantId,
     epoch: u32,
+    rows: u64,
     prk: Prk,
 }
 
 impl IndexKey {
-    /// The index key with these bytes.
+    /// The index key with these bytes, for an index of the usual size.
     #[must_use]
     pub fn new(tenant: TenantId, epoch: u32, key: &SecretKey) -> Self {
         Self {
             tenant,
             epoch,
+            rows: IndexPlan::USUAL_ROWS,
             prk: Prk::extract(key),
         }
+    }
+
+    /// The same for an index of this many rows.
+    #[must_use]
+    pub const fn planned_for(mut self, rows: u64) -> Self {
+        self.rows = rows;
+        self
+    }
+
+    /// For how many rows its entries are planned.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// The index epoch, counted from 1.

@@ -4,9 +4,9 @@ use core::fmt;
 
 /// The plan of one field's index: how many bits an entry has.
 ///
-/// Keep the plan with the schema: entries of another length are not found. When there are many
-/// more rows than it was made for, searches open more rows than needed; make a new plan with the
-/// next index epoch then.
+/// For how many rows is kept with the index key, because entries of another length are not
+/// found. When there are many more rows than it was made for, searches read more rows than
+/// needed: the [next index key](super::super::Hierarchy::rotate_index) is planned for more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPlan {
     field: String,
@@ -46,6 +46,9 @@ pub enum IndexRefused {
 impl IndexPlan {
     /// Possible values that a field needs: more than there are dates of birth among the living.
     pub const LEAST_VALUES: u64 = 1 << 16;
+
+    /// For how many rows an index is planned of which nothing else is said.
+    pub const USUAL_ROWS: u64 = 100_000;
 
     /// The plan for a field that may take `possible` values, in `rows` rows: the longest entries
     /// that at least two rows share on average.

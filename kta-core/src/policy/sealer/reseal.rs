@@ -60,7 +60,7 @@ impl Sealer {
             let value = key.open(&place(name.as_str(), field.revision), &envelope)?;
             let indexed = schema.field(name).filter(|spec| spec.indexed);
             if let (Some(spec), Ok(text)) = (indexed, core::str::from_utf8(&value)) {
-                let plan = plan(spec.kind, name)?;
+                let plan = plan(spec.kind, name, index.rows())?;
                 let entries = normals(spec.kind, text).into_iter();
                 tags.extend(entries.map(|normal| (name.clone(), index.tag(&plan, &normal))));
             }

@@ -54,6 +54,34 @@ async fn the_key_of_marks_is_apart_and_never_changes() {
 }
 
 #[tokio::test]
+async fn an_index_key_keeps_the_plan_it_was_made_for() {
+    let firm = Firm::new(18);
+    let keys = firm.open().await.unwrap();
+    let bits = |key: &crate::crypto::IndexKey| {
+        let plan = IndexPlan::new("email", 1 << 40, key.rows()).unwrap();
+        key.tag(&plan, &Normal::email("testa@example.org").unwrap())
+            .as_bytes()[4]
+    };
+    assert_eq!(bits(&keys.index_key().await.unwrap()), 15);
+    for _ in 0..2 {
+        // Whoever says it twice has one.
+        assert_eq!(keys.plan_index(1 << 20).await.unwrap(), 2);
+    }
+    keys.enroll(person(1)).await.unwrap();
+    keys.rotate(now()).await.unwrap();
+    let keys = firm.open().await.unwrap();
+    assert_eq!(bits(&keys.index_key().await.unwrap()), 19);
+    assert_eq!(bits(&keys.index_key_of(1).await.unwrap()), 15);
+    assert_eq!(keys.rotate_index().await.unwrap(), 3);
+    assert_eq!(bits(&keys.index_key().await.unwrap()), 19);
+    assert_eq!(
+        kind(keys.plan_index(3).await),
+        Some(FaultKind::Misconfigured)
+    );
+    assert_eq!(keys.index_epochs().await.unwrap(), [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn a_job_that_runs_twice_makes_one_index_key() {
     let firm = Firm::new(17);
     let keys = firm.open().await.unwrap();
