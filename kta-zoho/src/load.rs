@@ -64,7 +64,11 @@ pub struct Loaded {
     pub modified: Timestamp,
     /// The lawful basis that the CRM shows.
     pub basis: Option<LawfulBasis>,
-    /// The mapped fields that are not empty and that the permit covers; none in an index.
+    /// Whether somebody stopped the processing of the person's data; `None` where nobody asked
+    /// (an index), or the record is gone since the file was made.
+    pub stopped: Option<bool>,
+    /// The mapped fields that are not empty and that the permit covers; none in an index, and
+    /// none of a person whose processing is stopped.
     pub fields: Fields,
 }
 
@@ -164,7 +168,29 @@ impl Load {
             }
         }
         let count = self.queue.len().min(limit);
-        let records: Vec<Loaded> = self.queue.drain(..count).collect();
+        // Asked before anything leaves the queue: a failure leaves the load where it was.
+        let stopped = match self.contents {
+            Contents::Index => None,
+            Contents::Mapped => {
+                let ids: Vec<&Locator> = self
+                    .queue
+                    .iter()
+                    .take(count)
+                    .map(|one| &one.locator)
+                    .collect();
+                Some(self.crm.stopped(LOAD, &ids).await?)
+            }
+        };
+        let mut records: Vec<Loaded> = self.queue.drain(..count).collect();
+        if let Some(stopped) = stopped {
+            for one in &mut records {
+                one.stopped = stopped.get(&one.locator).copied();
+                // What is stopped does not flow, nor what nobody can say that of.
+                if one.stopped != Some(false) {
+                    one.fields = Fields::new();
+                }
+            }
+        }
         self.place.told += count as u64;
         // A page ends where its file does, so that a cursor is about one file.
         let over = self.queue.is_empty() && self.turned == Some(Turn::End);
@@ -470,6 +496,7 @@ impl Columns {
                 .and_then(|id| Locator::new(id).ok()),
             modified,
             basis: basis_of(line.cell(self.basis)),
+            stopped: None,
             fields,
         })
     }

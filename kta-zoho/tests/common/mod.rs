@@ -68,6 +68,17 @@ impl Office {
         self.ask(act, scope.in_matter(self.desk.matter())).await
     }
 
+    /// A permit over the ordinary data of these people.
+    pub(crate) async fn firm_permit_over(
+        &self,
+        people: &[(SubjectId, Locator)],
+        act: Act,
+    ) -> Permit<'static> {
+        let subjects = people.iter().map(|(subject, _)| *subject);
+        let scope = Scope::over(subjects, [Category::Identity, Category::Case]);
+        self.ask(act, scope.in_matter(self.desk.matter())).await
+    }
+
     /// A permit over the firm's own affairs.
     pub(crate) async fn firm_permit(&self, act: Act) -> Permit<'static> {
         self.ask(act, Scope::firm()).await
