@@ -17,7 +17,7 @@ use kta_core::crypto::SecretKey;
 use kta_core::memory::SeededEntropy;
 use kta_core::policy::{Act, Role, Scope};
 use kta_core::ports::AccessReview as _;
-use kta_http::SealedFile;
+use kta_http::{Roots, SealedFile};
 use kta_zoho::emulator::{Emulator, EmulatorOptions, Failure};
 use kta_zoho::{Credentials, Sign, ZohoConfig, ZohoCrm};
 
@@ -181,6 +181,7 @@ fn worker() {
     let config = ZohoConfig::at(&of("KTA_API"), &of("KTA_ACCOUNTS"), credentials)
         .unwrap()
         .waits(Duration::from_millis(1), Duration::from_millis(5))
+        .trusting(Roots::Only(Vec::new()))
         .sharing(file(Path::new(&of("KTA_FOLDER")), number))
         .unwrap();
     let mut runtime = tokio::runtime::Builder::new_current_thread();

@@ -18,6 +18,7 @@ use kta_core::policy::{Act, LawfulBasis, Permit, Purpose, Role, Scope, Session};
 use kta_core::ports::crm::Fetched;
 use kta_core::ports::{Crm as _, CrmRecord};
 use kta_core::time::Timestamp;
+use kta_http::Roots;
 use kta_zoho::emulator::{Emulator, EmulatorOptions};
 use kta_zoho::{Credentials, ZohoConfig, ZohoCrm};
 
@@ -218,6 +219,8 @@ pub(crate) fn configuration(emulator: &Emulator, refresh_token: &str) -> ZohoCon
     ZohoConfig::at(&emulator.api_url(), &emulator.accounts_url(), credentials)
         .unwrap()
         .waits(Duration::from_millis(1), Duration::from_millis(5))
+        // Nothing here is encrypted, and reading the system's roots takes time.
+        .trusting(Roots::Only(Vec::new()))
 }
 
 fn adapter(emulator: &Emulator, refresh_token: &str) -> ZohoCrm {
