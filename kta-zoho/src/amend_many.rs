@@ -154,14 +154,7 @@ impl ZohoCrm {
         let ids = some.iter().map(|one| one.locator.as_str());
         let ids: Vec<&str> = ids.filter(|id| is_id(id)).collect();
         let (ids, fields) = (ids.join(","), format!("{SUBJECT},{MATTER},Modified_Time"));
-        let request = || {
-            let request = self.client.request(AMEND_MANY, Method::GET, &[MODULE])?;
-            Ok(request
-                .query("ids", &ids)
-                .query("fields", &fields)
-                .query("per_page", "200"))
-        };
-        let answer = self.client.answer(AMEND_MANY, request).await?;
+        let answer = self.by_ids(AMEND_MANY, &ids, &fields).await?;
         let read = answer
             .server_time
             .ok_or_else(|| protocol(AMEND_MANY, "the answer has no time"))?;

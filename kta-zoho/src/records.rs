@@ -36,14 +36,7 @@ impl Crm for ZohoCrm {
         permit: &Permit<'_>,
     ) -> Result<Locator> {
         let call = Call::new(Port::Crm, "enter");
-        let lines = self.lines(&record.fields)?;
-        self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
-        if permit
-            .matter()
-            .is_some_and(|matter| matter != record.matter)
-        {
-            return Err(Code::AclDeny.into());
-        }
+        self.admit_entry(record, permit)?;
         self.metadata(call, permit.now())
             .await?
             .admit(&self.config.map)?;
@@ -149,6 +142,16 @@ impl Crm for ZohoCrm {
 }
 
 impl ZohoCrm {
+    /// Whether the record may be entered under the permit: mapped, covered, of its matter.
+    pub(crate) fn admit_entry(&self, record: &CrmRecord, permit: &Permit<'_>) -> Result<()> {
+        let lines = self.lines(&record.fields)?;
+        self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
+        match permit.matter() {
+            Some(matter) if matter != record.matter => Err(Code::AclDeny.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The whole row of a record that is entered.
     pub(crate) fn row_of<'a>(
         &'a self,

@@ -35,14 +35,7 @@ impl ZohoCrm {
     }
 
     async fn stopped_among(&self, call: Call, ids: String) -> Result<Vec<(Locator, bool)>> {
-        let request = || {
-            let request = self.client.request(call, Method::GET, &[MODULE])?;
-            Ok(request
-                .query("ids", &ids)
-                .query("fields", STOPPED)
-                .query("per_page", "200"))
-        };
-        let answer = self.client.answer(call, request).await?;
+        let answer = self.by_ids(call, &ids, STOPPED).await?;
         let mut told = Vec::new();
         for row in answer.into_list(call, "data")? {
             let at = crate::records::locator(call, &text_id(call, &row)?)?;
