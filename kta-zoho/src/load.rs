@@ -20,7 +20,7 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 use kta_core::id::{MatterId, RecordId, SubjectId};
-use kta_core::pii::{ContentStream, Fields, Locator, Pii};
+use kta_core::pii::{ContentStream, Fields, Locator};
 use kta_core::policy::{Act, LawfulBasis, Permit};
 use kta_core::ports::Cursor;
 use kta_core::time::Timestamp;
@@ -29,12 +29,13 @@ use kta_http::{Call, Method};
 use serde_json::{Value, json};
 
 use crate::ZohoCrm;
+use crate::columns::Columns;
 use crate::coql::{instant, is_id, parse_instant};
 use crate::csv::{Line, Lines};
 use crate::error::protocol;
 use crate::feed::after_load;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
-use crate::records::{MODULE, READING, basis_of};
+use crate::records::MODULE;
 use crate::unzip::Unzip;
 use crate::value::ValueForm;
 
@@ -427,81 +428,6 @@ impl JobResult {
     }
 }
 
-/// Where in a line what stands.
-struct Columns {
-    id: usize,
-    modified: usize,
-    key: usize,
-    subject: usize,
-    matter: usize,
-    basis: usize,
-    owner: usize,
-    mapped: Vec<(usize, usize)>,
-    count: usize,
-}
-
-impl Columns {
-    fn read(head: &Line, crm: &ZohoCrm, contents: Contents) -> Result<Self> {
-        let find = |name: &str| {
-            let position = head
-                .cells()
-                .position(|cell| cell.eq_ignore_ascii_case(name));
-            position.ok_or_else(|| protocol(LOAD, "the file lacks a column"))
-        };
-        let lines = crm.config.map.fields().iter().enumerate();
-        let lines =
-            lines.filter(|(_, line)| contents == Contents::Mapped && line.form != ValueForm::Rows);
-        Ok(Self {
-            id: find("id")?,
-            modified: find("Modified_Time")?,
-            key: find(KEY)?,
-            subject: find(SUBJECT)?,
-            matter: find(MATTER)?,
-            basis: find(BASIS)?,
-            owner: find("Owner")?,
-            mapped: lines
-                .map(|(line, mapped)| Ok((line, find(&mapped.api_name)?)))
-                .collect::<Result<_>>()?,
-            count: head.len(),
-        })
-    }
-
-    fn loaded(&self, line: &Line, crm: &ZohoCrm, permit: &Permit<'_>) -> Result<Loaded> {
-        if line.len() != self.count || !line.is_text() {
-            return Err(protocol(LOAD, "a line has other columns"));
-        }
-        let id = Some(line.cell(self.id)).filter(|id| is_id(id));
-        let locator = id.and_then(|id| Locator::new(id).ok());
-        let modified = parse_instant(&Value::from(line.cell(self.modified)));
-        let (locator, modified) = locator
-            .zip(modified)
-            .ok_or_else(|| protocol(LOAD, "a line has no id or time"))?;
-        let subject: Option<SubjectId> = line.cell(self.subject).parse().ok();
-        let mut fields = Fields::new();
-        for (mapped, column) in &self.mapped {
-            let (line_of, text) = (&crm.config.map.fields()[*mapped], line.cell(*column));
-            let is_covered = subject
-                .is_some_and(|subject| permit.require(&READING, subject, line_of.category).is_ok());
-            if is_covered && !text.is_empty() {
-                fields.insert(line_of.field.clone(), Pii::new(text.to_owned()));
-            }
-        }
-        Ok(Loaded {
-            locator,
-            record: line.cell(self.key).parse().ok(),
-            subject,
-            matter: line.cell(self.matter).parse().ok(),
-            owner: Some(line.cell(self.owner))
-                .filter(|id| is_id(id))
-                .and_then(|id| Locator::new(id).ok()),
-            modified,
-            basis: basis_of(line.cell(self.basis)),
-            stopped: None,
-            fields,
-        })
-    }
-}
-
 /// Where a load goes on: in which job's result, behind how many of its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
@@ -568,7 +494,7 @@ fn is_broken(error: &kta_core::Error) -> bool {
 /// How far a cursor of the change feed goes back behind the beginning of a load.
 pub(crate) const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 
-const LOAD: Call = Call::new(Port::Crm, "load");
+pub(crate) const LOAD: Call = Call::new(Port::Crm, "load");
 const LOADING: [Act; 4] = [Act::Process, Act::Retain, Act::Review, Act::Transfer];
 const INDEX: [&str; 7] = ["id", KEY, SUBJECT, MATTER, BASIS, "Owner", "Modified_Time"];
 const FORM: &str = "b1";

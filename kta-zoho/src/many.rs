@@ -12,6 +12,7 @@ use kta_http::{Call, Method};
 use serde_json::Value;
 
 use crate::ZohoCrm;
+use crate::basis::basis_of;
 use crate::client::Answer;
 use crate::coql::{credits, is_id, query_for, quoted, text_id};
 use crate::error::protocol;
@@ -19,8 +20,8 @@ use crate::fields::FieldMetadata;
 use crate::load::Loaded;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
 use crate::records::{
-    BEFORE_ALL, MODULE, READING, SEARCHING, basis_of, entered, is_conflict, is_empty, keys_of,
-    locator, modified, take, text_of,
+    BEFORE_ALL, MODULE, READING, SEARCHING, entered, is_conflict, is_empty, keys_of, locator,
+    modified, take, text_of,
 };
 use crate::stopped::STOPPED;
 use crate::value::{ValueForm, Write};

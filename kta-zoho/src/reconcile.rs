@@ -13,12 +13,13 @@ use kta_http::Call;
 use serde_json::Value;
 
 use crate::ZohoCrm;
+use crate::basis::basis_of;
 use crate::coql::{credits, parse_instant, query_for, text_id};
 use crate::error::protocol;
 use crate::fields::Shape;
 use crate::load::Contents;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
-use crate::records::{MODULE, basis_of};
+use crate::records::MODULE;
 use crate::recycle_bin::{MOST_PAGES, deleted_page};
 
 /// A record as our own register has it.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{SubsecRound as _, TimeDelta};
 use kta_core::id::{IdempotencyKey, MatterId, RecordId, SubjectId};
 use kta_core::pii::{FieldName, Fields, Locator, Pii, System};
-use kta_core::policy::{Act, LawfulBasis, Permit};
+use kta_core::policy::{Act, Permit};
 use kta_core::ports::crm::Fetched;
 use kta_core::ports::{Crm, CrmRecord};
 use kta_core::time::Timestamp;
@@ -15,6 +15,7 @@ use kta_http::{Call, Method};
 use serde_json::{Value, json};
 
 use crate::ZohoCrm;
+use crate::basis::{basis_of, basis_text};
 use crate::client::Answer;
 use crate::coql::{find, id_of, instant, is_id, parse_instant, text_id};
 use crate::error::protocol;
@@ -427,32 +428,6 @@ pub(crate) fn keys_of(record: &CrmRecord) -> [(&'static str, String); 3] {
     ]
 }
 
-/// The vendor's words for the lawful bases.
-fn basis_text(basis: LawfulBasis) -> &'static str {
-    match basis {
-        LawfulBasis::Consent => "Consent",
-        LawfulBasis::Contract => "Contract",
-        LawfulBasis::LegalObligation => "Legal Obligation",
-        LawfulBasis::LegitimateInterests => "Legitimate Interests",
-        LawfulBasis::PublicTask => "Public Interests",
-        LawfulBasis::VitalInterests => "Vital Interests",
-    }
-}
-
-pub(crate) fn basis_of(text: &str) -> Option<LawfulBasis> {
-    use LawfulBasis::*;
-    [
-        Consent,
-        Contract,
-        LegalObligation,
-        LegitimateInterests,
-        PublicTask,
-        VitalInterests,
-    ]
-    .into_iter()
-    .find(|basis| basis_text(*basis) == text)
-}
-
 /// With this `If-Unmodified-Since` an upsert only inserts: whatever is there was changed later.
 pub(crate) const BEFORE_ALL: &str = "2000-01-01T00:00:00+00:00";
 
@@ -489,23 +464,3 @@ const LOCATING: [Act; 10] = [
     Act::Transfer,
     Act::Verify,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_lawful_basis_comes_back_as_itself() {
-        for basis in [
-            LawfulBasis::Consent,
-            LawfulBasis::Contract,
-            LawfulBasis::LegalObligation,
-            LawfulBasis::LegitimateInterests,
-            LawfulBasis::PublicTask,
-            LawfulBasis::VitalInterests,
-        ] {
-            assert_eq!(basis_of(basis_text(basis)), Some(basis));
-        }
-        assert_eq!(basis_of("Pending"), None);
-    }
-}
