@@ -8,6 +8,7 @@ mod policy;
 mod reply;
 mod request;
 mod retry;
+mod sealed_file;
 mod tls;
 mod token;
 
@@ -19,6 +20,7 @@ pub use reply::Reply;
 pub use request::{Repeat, Request};
 pub use reqwest::Method;
 pub use retry::Retry;
+pub use sealed_file::{FileMark, SealedFile, Turn};
 pub use tls::{Roots, TlsSession, TlsVersion};
 pub use token::{Credential, Lease, Token, TokenCache, TokenSource};
 pub use url::Url;

@@ -83,13 +83,26 @@ impl fmt::Debug for Credential {
 pub struct Token {
     credential: Credential,
     lives: Duration,
+    number: u64,
 }
 
 impl Token {
     /// A token that was issued just now and lives this long.
     #[must_use]
     pub const fn new(credential: Credential, lives: Duration) -> Self {
-        Self { credential, lives }
+        Self {
+            credential,
+            lives,
+            number: 0,
+        }
+    }
+
+    /// The same with the number by which its source knows it, for saying later which token was
+    /// refused.
+    #[must_use]
+    pub const fn numbered(mut self, number: u64) -> Self {
+        self.number = number;
+        self
     }
 
     /// The credential.
@@ -148,6 +161,12 @@ impl Lease {
     #[must_use]
     pub fn credential(&self) -> &Credential {
         &self.token.credential
+    }
+
+    /// The number that the source gave the token; 0 where it gave none.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.token.number
     }
 }
 

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::ZohoCrm;
 use crate::coql::text_id;
+use crate::shares::{self, RecordShares};
 use crate::users::of_type;
 
 /// The access of an organisation at one time, by ids and the vendor's words. It names no person.
@@ -33,6 +34,10 @@ pub struct Access {
     /// Modules: name, and how far their records are shared by default (`private`,
     /// `public_read_only`, `public_read_write`, `public`).
     pub sharing: BTreeMap<String, String>,
+    /// Single records and with whom they are shared, as [`ZohoCrm::shares`] tells; empty where
+    /// nobody looked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<String, RecordShares>,
 }
 
 /// What one user has.
@@ -115,7 +120,7 @@ impl Access {
     /// - `ACC-UNLISTED`: a user who is not in the approved picture; nothing else is said of them;
     /// - `ACC-OVERPRIV`: a user with another profile or role; a profile with a permission more;
     ///   a role that moved, or whose peers see each other now; a profile or role that is new;
-    ///   records of a module shared further.
+    ///   records of a module shared further; one record shared with somebody more, or further.
     #[must_use]
     pub fn drift(&self, approved: &Self) -> Vec<Refusal> {
         let mut findings = Vec::new();
@@ -151,6 +156,23 @@ impl Access {
             let was = approved.sharing.get(module).map_or(0, |kind| reach(kind));
             if reach(kind) > was {
                 findings.push(about(Code::AccOverpriv, "module", module));
+            }
+        }
+        for (record, shares) in &self.shares {
+            let was = |who| {
+                approved
+                    .shares
+                    .get(record)
+                    .and_then(|shares| shares.get(who))
+            };
+            for (who, permission) in shares {
+                if shares::reach(permission) > was(who).map_or(0, |was| shares::reach(was)) {
+                    let finding = about(Code::AccOverpriv, "record", record);
+                    findings.push(match Label::new(who.as_str()) {
+                        Ok(who) => finding.about("with", who),
+                        Err(_) => finding,
+                    });
+                }
             }
         }
         findings

@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use crate::config::{Grant, ZohoConfig};
 use crate::credits::{Credits, Ledger};
 use crate::error::{Complaint, from_status, protocol};
-use crate::oauth::{AUTHORIZE, Accounts, TOKENS, WINDOW, Watch, client_of};
+use crate::oauth::{AUTHORIZE, Accounts, client_of};
+use crate::surface::{self, Door};
+use crate::watch::Watch;
 
 /// The one way to the vendor's API.
 pub(crate) struct Client {
@@ -26,12 +28,6 @@ pub(crate) struct Client {
     turns: Semaphore,
     api: Origin,
     retry: Retry,
-}
-
-/// The token that a request was sent with.
-struct Held {
-    lease: Lease,
-    number: u64,
 }
 
 /// An answer that says success: 2xx or 304.
@@ -54,7 +50,7 @@ impl Client {
         }
         let http = client_of(config)?;
         let accounts = || Accounts::new(config, http.clone(), config.watch.clone());
-        let cache = || TokenCache::new(accounts(), AUTHORIZE).limited(TOKENS, WINDOW);
+        let cache = || TokenCache::new(accounts(), AUTHORIZE);
         let tokens = config.tokens.get_or_init(cache).clone();
         let (first, longest) = config.waits;
         let retry = Retry::new(entropy).attempts(4).waits(first, longest);
@@ -86,15 +82,28 @@ impl Client {
 
     /// A request below `/crm/v8`.
     pub(crate) fn request(&self, call: Call, method: Method, path: &[&str]) -> Result<Request> {
-        let segments = ["crm", "v8"].into_iter().chain(path.iter().copied());
-        Ok(Request::new(call, method, self.api.url(segments)?))
+        self.below(&["crm", "v8"], Door::Api, call, method, path)
     }
 
     /// A request below `/crm/bulk/v8`.
     pub(crate) fn bulk(&self, call: Call, method: Method, path: &[&str]) -> Result<Request> {
-        let segments = ["crm", "bulk", "v8"]
-            .into_iter()
-            .chain(path.iter().copied());
+        self.below(&["crm", "bulk", "v8"], Door::Bulk, call, method, path)
+    }
+
+    /// The one way to a request: what is not on the list of the [surface](crate::surface) is none.
+    fn below(
+        &self,
+        root: &[&str],
+        door: Door,
+        call: Call,
+        method: Method,
+        path: &[&str],
+    ) -> Result<Request> {
+        if !surface::admits(door, &method, path) {
+            let fault = call.fault(FaultKind::NotFound);
+            return Err(fault.because("no call of this adapter").into());
+        }
+        let segments = root.iter().chain(path).copied();
         Ok(Request::new(call, method, self.api.url(segments)?))
     }
 
@@ -133,7 +142,7 @@ impl Client {
         let (lease, reply) = self.send(ORDINARY, call, request).await?;
         let answer = read(call, reply).await;
         if answer.as_ref().is_err_and(Failed::is_about_the_token) {
-            self.refused(&lease).await;
+            self.refused(&lease).await?;
         }
         answer.map_err(|failed| failed.into_error(call))
     }
@@ -159,7 +168,7 @@ impl Client {
             match read(call, reply).await {
                 Ok(_) => Err(protocol(call, "not a file")),
                 Err(failed) if failed.is_about_the_token() => {
-                    self.refused(&lease).await;
+                    self.refused(&lease).await?;
                     Err(call.fault(FaultKind::Unavailable).with_status(401).into())
                 }
                 Err(failed) => Err(failed.into_error(call)),
@@ -169,11 +178,10 @@ impl Client {
     }
 
     /// One exchange under the alarm, the budget and the limit of calls at a time.
-    async fn send(&self, price: u64, call: Call, request: Request) -> Result<(Held, Reply)> {
+    async fn send(&self, price: u64, call: Call, request: Request) -> Result<(Lease, Reply)> {
         self.watch.admit(call)?;
         self.ledger.spend(call, price)?;
         let lease = self.tokens.token().await?;
-        let number = self.watch.token();
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await.ok();
         let reply = self
@@ -181,13 +189,13 @@ impl Client {
             .send(request.credential(lease.credential()))
             .await?;
         self.ledger.told(reply.header("x-api-credits-remaining"));
-        Ok((Held { lease, number }, reply))
+        Ok((lease, reply))
     }
 
     /// Drops a token that was refused before its time.
-    async fn refused(&self, held: &Held) {
-        self.tokens.refused(&held.lease).await;
-        self.watch.refused_early(held.number);
+    async fn refused(&self, lease: &Lease) -> Result<()> {
+        self.tokens.refused(lease).await;
+        self.watch.refused_early(lease.number()).await
     }
 
     async fn once(
@@ -203,11 +211,11 @@ impl Client {
             Err(failed) if !failed.is_about_the_token() => return Err(failed.into_error(call)),
             Err(_) => {}
         }
-        self.refused(&lease).await;
+        self.refused(&lease).await?;
         let (lease, reply) = self.send(price, call, build()?).await?;
         let again = read(call, reply).await;
         if again.as_ref().is_err_and(Failed::is_about_the_token) {
-            self.refused(&lease).await;
+            self.refused(&lease).await?;
         }
         again.map_err(|failed| failed.into_error(call))
     }

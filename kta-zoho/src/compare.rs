@@ -87,8 +87,12 @@ impl ZohoCrm {
             .iter()
             .map(|(name, text)| (name.label().clone(), Pii::new(text.expose(permit).clone())))
             .collect();
-        for text in notes::texts(&self.client, COMPARE, at.as_str()).await? {
-            places.push((Label::fixed("notes"), text));
+        for note in notes::all(&self.client, COMPARE, at.as_str()).await? {
+            for text in [note.title, note.content] {
+                if !text.expose(permit).is_empty() {
+                    places.push((Label::fixed("notes"), text));
+                }
+            }
         }
         let (mut leaks, mut wrong, mut opaque) = (Vec::new(), Vec::new(), Vec::new());
         for (place, text) in places {

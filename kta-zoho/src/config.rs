@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use kta_core::id::Digest;
 use kta_core::{FaultKind, Port, Result};
-use kta_http::{Limits, Origin, Roots, TokenCache};
-use secrecy::SecretString;
+use kta_http::{Limits, Origin, Roots, SealedFile, TokenCache};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::map::FieldMap;
-use crate::oauth::{AUTHORIZE, Accounts, Watch};
+use crate::oauth::{AUTHORIZE, Accounts};
+use crate::watch::Watch;
 
 /// How to reach one Zoho organisation. Adapters over clones of one configuration share its
 /// token: the vendor gives ten in ten minutes, however many workers there are.
@@ -106,6 +108,31 @@ impl ZohoConfig {
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.concurrency = calls.clamp(1, 25);
         self
+    }
+
+    /// The same, sharing one token with every process of this machine that is given the same file
+    /// and the same credentials: one of them renews it, and the others take it from there. The
+    /// vendor's ten in ten minutes are counted over all of them, and over restarts; a
+    /// [`Sign`](crate::Sign) that one sees stops all, until one is told to
+    /// [resume](crate::ZohoCrm::resume). Other credentials need another file.
+    ///
+    /// Set the limits of the transport before: they say how long a turn is waited for.
+    ///
+    /// # Errors
+    /// `Misconfigured` for credentials that have to be [exchanged](Self::exchange) first.
+    pub fn sharing(self, file: SealedFile) -> Result<Self> {
+        let Some(binding) = self.credentials.binding(&self.accounts) else {
+            return Err(AUTHORIZE
+                .fault(FaultKind::Misconfigured)
+                .because("the code has to be exchanged first")
+                .into());
+        };
+        let watch = Watch::sharing(file.bound(binding.as_bytes()), self.limits.total);
+        Ok(Self {
+            tokens: Arc::default(),
+            watch: Arc::new(watch),
+            ..self
+        })
     }
 
     /// Exchanges the code of [`Credentials::grant_code`] for a refresh token: gives the
@@ -221,6 +248,26 @@ impl Credentials {
                 organisation,
             },
         }
+    }
+}
+
+impl Credentials {
+    /// What tokens of these credentials are bound to; `None` for a code, which is good once.
+    fn binding(&self, accounts: &Origin) -> Option<Digest> {
+        let (grant, more) = match &self.grant {
+            Grant::Client {
+                scope,
+                organisation,
+            } => (scope.as_str(), organisation.as_str()),
+            Grant::Refresh(token) => (token.expose_secret(), ""),
+            Grant::Code { .. } => return None,
+        };
+        let mut bytes = zeroize::Zeroizing::new(Vec::new());
+        for part in [accounts.as_str(), &self.client_id, grant, more] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Some(Digest::of(&bytes))
     }
 }
 

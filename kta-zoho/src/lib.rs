@@ -3,10 +3,13 @@
 #![recursion_limit = "512"]
 
 mod access;
+mod amend_many;
 mod attachments;
 mod audit;
 mod audit_chain;
+mod basis;
 mod client;
+mod columns;
 mod compare;
 mod config;
 mod coql;
@@ -28,9 +31,13 @@ mod oauth;
 mod reconcile;
 mod records;
 mod recycle_bin;
+mod shares;
+mod stopped;
+mod surface;
 mod unzip;
 mod users;
 mod value;
+mod watch;
 
 use core::fmt;
 use std::sync::Arc;
@@ -44,6 +51,7 @@ use kta_http::Call;
 use tokio::sync::Mutex;
 
 pub use access::{Access, RoleAccess, UserAccess};
+pub use amend_many::Amendment;
 pub use attachments::Attached;
 pub use audit_chain::{AuditChain, Imported};
 pub use compare::Discrepancies;
@@ -55,9 +63,11 @@ pub use load::{Contents, Load, LoadPage, Loaded};
 pub use many::{Page, PageToken};
 pub use map::{FieldMap, MappedField};
 pub use marks::Lock;
-pub use oauth::Sign;
+pub use notes::Note;
 pub use reconcile::{Known, Reconciliation, Window};
+pub use shares::RecordShares;
 pub use value::{ValueForm, rows_text};
+pub use watch::Sign;
 
 use client::Client;
 use fields::FieldMetadata;
@@ -99,14 +109,14 @@ impl ZohoCrm {
         self.client.watch().alarm()
     }
 
-    /// Lets an adapter that a [`Sign`] stopped go on, after somebody looked into it.
+    /// Lets an adapter that a [`Sign`] stopped go on, and every process that shares its tokens,
+    /// after somebody looked into it.
     ///
     /// # Errors
-    /// `ACL-DENY` unless the permit is for [`Act::Manage`].
-    pub fn resume(&self, permit: &Permit<'_>) -> Result<()> {
+    /// `ACL-DENY` unless the permit is for [`Act::Manage`]; faults of the shared file.
+    pub async fn resume(&self, permit: &Permit<'_>) -> Result<()> {
         permit.require_act(&[Act::Manage])?;
-        self.client.watch().clear();
-        Ok(())
+        self.client.watch().clear().await
     }
 
     /// Makes the refresh token worthless, with every access token from it: the way out when it

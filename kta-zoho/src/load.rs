@@ -20,7 +20,7 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 use kta_core::id::{MatterId, RecordId, SubjectId};
-use kta_core::pii::{ContentStream, Fields, Locator, Pii};
+use kta_core::pii::{ContentStream, Fields, Locator};
 use kta_core::policy::{Act, LawfulBasis, Permit};
 use kta_core::ports::Cursor;
 use kta_core::time::Timestamp;
@@ -29,12 +29,13 @@ use kta_http::{Call, Method};
 use serde_json::{Value, json};
 
 use crate::ZohoCrm;
+use crate::columns::Columns;
 use crate::coql::{instant, is_id, parse_instant};
 use crate::csv::{Line, Lines};
 use crate::error::protocol;
 use crate::feed::after_load;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
-use crate::records::{MODULE, READING, basis_of};
+use crate::records::MODULE;
 use crate::unzip::Unzip;
 use crate::value::ValueForm;
 
@@ -64,7 +65,11 @@ pub struct Loaded {
     pub modified: Timestamp,
     /// The lawful basis that the CRM shows.
     pub basis: Option<LawfulBasis>,
-    /// The mapped fields that are not empty and that the permit covers; none in an index.
+    /// Whether somebody stopped the processing of the person's data; `None` where nobody asked
+    /// (an index), or the record is gone since the file was made.
+    pub stopped: Option<bool>,
+    /// The mapped fields that are not empty and that the permit covers; none in an index, and
+    /// none of a person whose processing is stopped.
     pub fields: Fields,
 }
 
@@ -164,7 +169,29 @@ impl Load {
             }
         }
         let count = self.queue.len().min(limit);
-        let records: Vec<Loaded> = self.queue.drain(..count).collect();
+        // Asked before anything leaves the queue: a failure leaves the load where it was.
+        let stopped = match self.contents {
+            Contents::Index => None,
+            Contents::Mapped => {
+                let ids: Vec<&Locator> = self
+                    .queue
+                    .iter()
+                    .take(count)
+                    .map(|one| &one.locator)
+                    .collect();
+                Some(self.crm.stopped(LOAD, &ids).await?)
+            }
+        };
+        let mut records: Vec<Loaded> = self.queue.drain(..count).collect();
+        if let Some(stopped) = stopped {
+            for one in &mut records {
+                one.stopped = stopped.get(&one.locator).copied();
+                // What is stopped does not flow, nor what nobody can say that of.
+                if one.stopped != Some(false) {
+                    one.fields = Fields::new();
+                }
+            }
+        }
         self.place.told += count as u64;
         // A page ends where its file does, so that a cursor is about one file.
         let over = self.queue.is_empty() && self.turned == Some(Turn::End);
@@ -401,80 +428,6 @@ impl JobResult {
     }
 }
 
-/// Where in a line what stands.
-struct Columns {
-    id: usize,
-    modified: usize,
-    key: usize,
-    subject: usize,
-    matter: usize,
-    basis: usize,
-    owner: usize,
-    mapped: Vec<(usize, usize)>,
-    count: usize,
-}
-
-impl Columns {
-    fn read(head: &Line, crm: &ZohoCrm, contents: Contents) -> Result<Self> {
-        let find = |name: &str| {
-            let position = head
-                .cells()
-                .position(|cell| cell.eq_ignore_ascii_case(name));
-            position.ok_or_else(|| protocol(LOAD, "the file lacks a column"))
-        };
-        let lines = crm.config.map.fields().iter().enumerate();
-        let lines =
-            lines.filter(|(_, line)| contents == Contents::Mapped && line.form != ValueForm::Rows);
-        Ok(Self {
-            id: find("id")?,
-            modified: find("Modified_Time")?,
-            key: find(KEY)?,
-            subject: find(SUBJECT)?,
-            matter: find(MATTER)?,
-            basis: find(BASIS)?,
-            owner: find("Owner")?,
-            mapped: lines
-                .map(|(line, mapped)| Ok((line, find(&mapped.api_name)?)))
-                .collect::<Result<_>>()?,
-            count: head.len(),
-        })
-    }
-
-    fn loaded(&self, line: &Line, crm: &ZohoCrm, permit: &Permit<'_>) -> Result<Loaded> {
-        if line.len() != self.count || !line.is_text() {
-            return Err(protocol(LOAD, "a line has other columns"));
-        }
-        let id = Some(line.cell(self.id)).filter(|id| is_id(id));
-        let locator = id.and_then(|id| Locator::new(id).ok());
-        let modified = parse_instant(&Value::from(line.cell(self.modified)));
-        let (locator, modified) = locator
-            .zip(modified)
-            .ok_or_else(|| protocol(LOAD, "a line has no id or time"))?;
-        let subject: Option<SubjectId> = line.cell(self.subject).parse().ok();
-        let mut fields = Fields::new();
-        for (mapped, column) in &self.mapped {
-            let (line_of, text) = (&crm.config.map.fields()[*mapped], line.cell(*column));
-            let is_covered = subject
-                .is_some_and(|subject| permit.require(&READING, subject, line_of.category).is_ok());
-            if is_covered && !text.is_empty() {
-                fields.insert(line_of.field.clone(), Pii::new(text.to_owned()));
-            }
-        }
-        Ok(Loaded {
-            locator,
-            record: line.cell(self.key).parse().ok(),
-            subject,
-            matter: line.cell(self.matter).parse().ok(),
-            owner: Some(line.cell(self.owner))
-                .filter(|id| is_id(id))
-                .and_then(|id| Locator::new(id).ok()),
-            modified,
-            basis: basis_of(line.cell(self.basis)),
-            fields,
-        })
-    }
-}
-
 /// Where a load goes on: in which job's result, behind how many of its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
@@ -541,7 +494,7 @@ fn is_broken(error: &kta_core::Error) -> bool {
 /// How far a cursor of the change feed goes back behind the beginning of a load.
 pub(crate) const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 
-const LOAD: Call = Call::new(Port::Crm, "load");
+pub(crate) const LOAD: Call = Call::new(Port::Crm, "load");
 const LOADING: [Act; 4] = [Act::Process, Act::Retain, Act::Review, Act::Transfer];
 const INDEX: [&str; 7] = ["id", KEY, SUBJECT, MATTER, BASIS, "Owner", "Modified_Time"];
 const FORM: &str = "b1";

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kta_core::id::{IdempotencyKey, MatterId, SubjectId};
 use kta_core::pii::{FieldName, Fields, Locator, Pii};
-use kta_core::policy::{Act, Permit};
+use kta_core::policy::Permit;
 use kta_core::ports::crm::Fetched;
 use kta_core::ports::{Crm as _, CrmRecord};
 use kta_core::{Code, Error, FaultKind, Port, Refusal, Result};
@@ -12,14 +12,18 @@ use kta_http::{Call, Method};
 use serde_json::Value;
 
 use crate::ZohoCrm;
+use crate::basis::basis_of;
+use crate::client::Answer;
 use crate::coql::{credits, is_id, query_for, quoted, text_id};
 use crate::error::protocol;
 use crate::fields::FieldMetadata;
 use crate::load::Loaded;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
 use crate::records::{
-    MODULE, READING, SEARCHING, basis_of, is_empty, keys_of, locator, modified, take, text_of,
+    BEFORE_ALL, MODULE, READING, SEARCHING, entered, is_conflict, is_empty, keys_of, locator,
+    modified, take, text_of,
 };
+use crate::stopped::STOPPED;
 use crate::value::{ValueForm, Write};
 
 /// Where a list goes on. The vendor binds it to the user and the question, and keeps it a day.
@@ -46,26 +50,19 @@ impl ZohoCrm {
     pub async fn enter_many(
         &self,
         records: &[CrmRecord],
-        _key: IdempotencyKey,
+        key: IdempotencyKey,
         permit: &Permit<'_>,
     ) -> Result<Vec<Result<Locator>>> {
         let call = Call::new(Port::Crm, "enter many");
         for record in records {
-            let lines = self.lines(&record.fields)?;
-            self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
-            if permit
-                .matter()
-                .is_some_and(|matter| matter != record.matter)
-            {
-                return Err(Code::AclDeny.into());
-            }
+            self.admit_entry(record, permit)?;
         }
         self.metadata(call, permit.now())
             .await?
             .admit(&self.config.map)?;
         let mut outcomes = Vec::with_capacity(records.len());
         for some in records.chunks(MOST_ROWS) {
-            outcomes.extend(self.enter_some(call, some, permit).await?);
+            outcomes.extend(self.enter_some(call, some, key, permit).await?);
         }
         Ok(outcomes)
     }
@@ -74,6 +71,7 @@ impl ZohoCrm {
         &self,
         call: Call,
         records: &[CrmRecord],
+        key: IdempotencyKey,
         permit: &Permit<'_>,
     ) -> Result<Vec<Result<Locator>>> {
         let there = self.there(call, records).await?;
@@ -90,23 +88,29 @@ impl ZohoCrm {
             let path = [MODULE, "upsert"];
             let request = || {
                 let request = self.client.request(call, Method::POST, &path)?;
-                Ok(request.repeatable().json(&write))
+                Ok(request
+                    .repeatable()
+                    .header("if-unmodified-since", BEFORE_ALL)
+                    .json(&write))
             };
             // One credit for each ten rows.
             let price = sent.div_ceil(10) as u64;
-            let answer = self.client.answer_for(price, call, request).await?;
+            let answer = match self.client.answer_for(price, call, request).await {
+                // Another worker was faster with one of them, or our own first attempt with all:
+                // each for itself then, which finds what is there.
+                Err(error) if is_conflict(&error) => {
+                    let mut outcomes = Vec::with_capacity(records.len());
+                    for record in records {
+                        outcomes.push(self.enter(record, key, permit).await);
+                    }
+                    return Ok(outcomes);
+                }
+                answer => answer?,
+            };
             made = answer.into_rows(call, "data", sent)?.into_iter();
         }
         let outcome = |keys: &[(&'static str, String); 3]| match there.get(&keys[0].1) {
-            Some(row) => {
-                // Found is entered: a late repetition must not undo what was amended since.
-                let ours = text_of(row, SUBJECT) == Some(&keys[1].1)
-                    && text_of(row, MATTER) == Some(&keys[2].1);
-                match ours {
-                    true => locator(call, &text_id(call, row)?),
-                    false => Err(Code::SynReparent.into()),
-                }
-            }
+            Some(row) => entered(call, row, keys),
             None => match made.next() {
                 Some(details) => locator(call, &text_id(call, &details?)?),
                 None => Err(protocol(call, "a row has no answer")),
@@ -288,10 +292,8 @@ impl ZohoCrm {
             let (rows, metadata) = self.rows_by_id(call, some, permit).await?;
             for (subject, at) in some {
                 let row = rows.get(at.as_str()).cloned();
-                let alone = self.has_rows()
-                    || row
-                        .as_ref()
-                        .is_some_and(|row| row.get("$stop_processing").is_none());
+                let alone =
+                    self.has_rows() || row.as_ref().is_some_and(|row| row.get(STOPPED).is_none());
                 fetched.push(match alone {
                     true => self.fetch(*subject, at, permit).await,
                     false => self
@@ -315,14 +317,7 @@ impl ZohoCrm {
         let mapped = mapped
             .filter(|line| line.form != ValueForm::Rows)
             .map(|line| line.api_name.as_str());
-        let own = [
-            KEY,
-            SUBJECT,
-            MATTER,
-            BASIS,
-            "Modified_Time",
-            "$stop_processing",
-        ];
+        let own = [KEY, SUBJECT, MATTER, BASIS, "Modified_Time", STOPPED];
         let names: BTreeSet<&str> = mapped.chain(own).chain(metadata.free_texts()).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let ids: Vec<&str> = some
@@ -334,19 +329,8 @@ impl ZohoCrm {
         let mut rows: BTreeMap<String, Value> = BTreeMap::new();
         for names in names.chunks(MOST_FIELDS) {
             let fields = names.join(",");
-            let request = || {
-                let request = self.client.request(call, Method::GET, &[MODULE])?;
-                Ok(request
-                    .query("ids", &ids)
-                    .query("fields", &fields)
-                    .query("per_page", "200"))
-            };
-            for row in self
-                .client
-                .answer(call, request)
-                .await?
-                .into_list(call, "data")?
-            {
+            let answer = self.by_ids(call, &ids, &fields).await?;
+            for row in answer.into_list(call, "data")? {
                 let id = text_id(call, &row)?;
                 match (rows.get_mut(&id).and_then(Value::as_object_mut), row) {
                     (Some(known), Value::Object(more)) => known.extend(more),
@@ -369,6 +353,18 @@ impl ZohoCrm {
         Ok((rows, metadata))
     }
 
+    /// These fields of these live records, a hundred at most; both with commas between.
+    pub(crate) async fn by_ids(&self, call: Call, ids: &str, fields: &str) -> Result<Answer> {
+        let request = || {
+            let request = self.client.request(call, Method::GET, &[MODULE])?;
+            Ok(request
+                .query("ids", ids)
+                .query("fields", fields)
+                .query("per_page", "200"))
+        };
+        self.client.answer(call, request).await
+    }
+
     fn has_rows(&self) -> bool {
         let mut lines = self.config.map.fields().iter();
         lines.any(|line| line.form == ValueForm::Rows)
@@ -380,17 +376,28 @@ impl ZohoCrm {
         let mapped = mapped
             .filter(|line| line.form != ValueForm::Rows)
             .map(|line| line.api_name.as_str());
-        let own = [KEY, SUBJECT, MATTER, BASIS, "Owner", "Modified_Time"];
+        let own = [
+            KEY,
+            SUBJECT,
+            MATTER,
+            BASIS,
+            "Owner",
+            "Modified_Time",
+            STOPPED,
+        ];
         let names: Vec<&str> = own.into_iter().chain(mapped).take(50).collect();
         names.join(",")
     }
 
     fn loaded(&self, call: Call, mut row: Value, permit: &Permit<'_>) -> Result<Loaded> {
         let subject = text_of(&row, SUBJECT).and_then(|text| text.parse().ok());
+        let stopped = row[STOPPED].as_bool();
         let mut fields = Fields::new();
         for line in self.config.map.fields() {
-            let is_covered = subject
-                .is_some_and(|subject| permit.require(&READING, subject, line.category).is_ok());
+            let is_covered = stopped != Some(true)
+                && subject.is_some_and(|subject| {
+                    permit.require(&READING, subject, line.category).is_ok()
+                });
             if let (true, Some(value)) = (is_covered, take(&mut row, line)) {
                 fields.insert(line.field.clone(), value);
             }
@@ -405,6 +412,7 @@ impl ZohoCrm {
                 .and_then(|id| Locator::new(id).ok()),
             modified: modified(call, &row)?,
             basis: text_of(&row, BASIS).and_then(basis_of),
+            stopped,
             fields,
         })
     }

@@ -1,148 +1,19 @@
-//! The accounts server: tokens, and the signs that somebody else holds ours too.
+//! The accounts server: tokens by three grants, one for all who share them.
 
 use core::fmt;
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kta_core::{Code, Error, FaultKind, Port, Result};
-use kta_http::{
-    Call, Credential, HttpClient, Origin, Request, Token, TokenSource, TransportPolicy, Url,
-};
+use kta_http::{Call, HttpClient, Origin, Request, Token, TokenSource, TransportPolicy, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::config::{Credentials, Grant, ZohoConfig};
 use crate::error::from_status;
-
-/// Why somebody else seems to hold our credentials. The first sign stops every call of this
-/// adapter until [`ZohoCrm::resume`](crate::ZohoCrm::resume): whoever sees one opens an incident
-/// and has the refresh token revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Sign {
-    /// The accounts server names an API that is not ours: a token would go to a stranger.
-    OtherDomain,
-    /// Three access tokens in an hour were refused long before their time: the vendor keeps some
-    /// thirty for one refresh token, and somebody pushes ours out, or revokes them.
-    PushedOut,
-    /// The refresh token was good, and is not any more: revoked, or pushed out by a twenty-first.
-    Revoked,
-    /// The ten tokens in ten minutes are spent, and not by us.
-    SpentElsewhere,
-}
-
-impl Sign {
-    /// The sign as a label, for the incident and the log.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OtherDomain => "other_domain",
-            Self::PushedOut => "pushed_out",
-            Self::Revoked => "revoked",
-            Self::SpentElsewhere => "spent_elsewhere",
-        }
-    }
-}
-
-/// What was seen of our tokens so far.
-#[derive(Debug, Default)]
-pub(crate) struct Watch(Mutex<Seen>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// How many tokens we were given: the first says that the refresh token was good.
-    granted: u64,
-    /// The last of them that was refused.
-    last_refused: u64,
-    /// When we asked for tokens, the last ten minutes.
-    asked: VecDeque<Instant>,
-    /// When tokens were refused before their time, the last hour.
-    refused: VecDeque<Instant>,
-    alarm: Option<Sign>,
-}
-
-impl Watch {
-    pub(crate) fn alarm(&self) -> Option<Sign> {
-        self.seen().alarm
-    }
-
-    pub(crate) fn raise(&self, sign: Sign) {
-        self.seen().alarm.get_or_insert(sign);
-    }
-
-    /// Forgets everything but that the token was good.
-    pub(crate) fn clear(&self) {
-        let mut seen = self.seen();
-        *seen = Seen {
-            granted: seen.granted,
-            last_refused: seen.last_refused,
-            ..Seen::default()
-        };
-    }
-
-    /// Nothing is sent while an alarm stands.
-    pub(crate) fn admit(&self, call: Call) -> Result<()> {
-        match self.alarm() {
-            None => Ok(()),
-            Some(sign) => Err(stands_still(call, sign)),
-        }
-    }
-
-    /// The number of the token that is in use.
-    pub(crate) fn token(&self) -> u64 {
-        self.seen().granted
-    }
-
-    /// A token that should have been good was refused: to however many calls, it is one.
-    pub(crate) fn refused_early(&self, token: u64) {
-        let mut seen = self.seen();
-        if token <= seen.last_refused {
-            return;
-        }
-        seen.last_refused = token;
-        seen.refused.push_back(Instant::now());
-        while seen.refused.front().is_some_and(|at| at.elapsed() > HOUR) {
-            seen.refused.pop_front();
-        }
-        if seen.refused.len() >= MOST_REFUSED {
-            seen.alarm.get_or_insert(Sign::PushedOut);
-        }
-    }
-
-    fn asked(&self) {
-        let mut seen = self.seen();
-        seen.asked.push_back(Instant::now());
-        while seen.asked.front().is_some_and(|at| at.elapsed() > WINDOW) {
-            seen.asked.pop_front();
-        }
-    }
-
-    fn granted(&self) {
-        self.seen().granted += 1;
-    }
-
-    /// What a refusal of the accounts server says about our credentials.
-    fn judge(&self, answer: &NoToken) -> Option<Sign> {
-        let mut seen = self.seen();
-        let sign = match answer {
-            NoToken::BadGrant if seen.granted > 0 => Sign::Revoked,
-            // Ours included, ten are allowed; the one that was just refused is one more.
-            NoToken::TooMany if seen.granted > 0 && seen.asked.len() <= TOKENS => {
-                Sign::SpentElsewhere
-            }
-            _ => return None,
-        };
-        Some(*seen.alarm.get_or_insert(sign))
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::watch::{NoToken, Sign, Turn, WINDOW, Watch};
 
 /// The accounts server. It fails with status 200 too, so only the presence of a token counts.
 pub(crate) struct Accounts {
@@ -168,7 +39,7 @@ impl Accounts {
     pub(crate) async fn exchange(config: &ZohoConfig) -> Result<SecretString> {
         let http = client_of(config)?;
         let accounts = Self::new(config, http, Arc::default());
-        let mut body = accounts.ask().await?;
+        let mut body = accounts.ask(&mut accounts.watch.turn().await?).await?;
         match body.get_mut("refresh_token").map(Value::take) {
             Some(Value::String(token)) => Ok(token.into()),
             _ => Err(AUTHORIZE
@@ -207,9 +78,9 @@ impl Accounts {
     }
 
     /// One answer with an access token in it; what is no such answer is an error.
-    async fn ask(&self) -> Result<Value> {
+    async fn ask(&self, turn: &mut Turn<'_>) -> Result<Value> {
         let url = self.url(&["oauth", "v2", "token"])?;
-        self.watch.asked();
+        turn.ask()?;
         let request = Request::post(AUTHORIZE, url).repeatable();
         let reply = self.http.send(self.form(request)?).await?;
         let status = reply.status();
@@ -222,13 +93,12 @@ impl Accounts {
             let Some(answer) = NoToken::read(&body) else {
                 return Err(from_status(AUTHORIZE, status));
             };
-            return Err(match self.watch.judge(&answer) {
-                Some(sign) => stands_still(AUTHORIZE, sign),
+            return Err(match turn.judge(answer)? {
+                Some(sign) => sign.stops(AUTHORIZE),
                 None => answer.into_error(status),
             });
         }
-        self.admit_domain(&body)?;
-        self.watch.granted();
+        self.admit_domain(&body, turn)?;
         Ok(body)
     }
 
@@ -265,19 +135,18 @@ impl Accounts {
     }
 
     /// A token is for one API. An answer that names another one does not move us there.
-    fn admit_domain(&self, body: &Value) -> Result<()> {
+    fn admit_domain(&self, body: &Value, turn: &mut Turn<'_>) -> Result<()> {
         let Some(domain) = body.get("api_domain").and_then(Value::as_str) else {
             return Ok(());
         };
-        let off_list = || {
-            self.watch.raise(Sign::OtherDomain);
-            Error::from(Code::NetHost)
-        };
-        let named = Origin::parse(domain, Port::Crm).map_err(|_| off_list())?;
-        if named == self.api || same_machine(named.as_str(), self.api.as_str()) {
+        let is_ours = Origin::parse(domain, Port::Crm).is_ok_and(|named| {
+            named == self.api || same_machine(named.as_str(), self.api.as_str())
+        });
+        if is_ours {
             return Ok(());
         }
-        Err(off_list())
+        turn.raise(Sign::OtherDomain)?;
+        Err(Code::NetHost.into())
     }
 
     fn url(&self, path: &[&str]) -> Result<Url> {
@@ -288,21 +157,23 @@ impl Accounts {
 #[async_trait]
 impl TokenSource for Accounts {
     async fn fetch(&self) -> Result<Token> {
-        self.watch.admit(AUTHORIZE)?;
-        let mut body = self.ask().await?;
+        let mut turn = self.watch.turn().await?;
+        // While we waited for the turn another process may have got one.
+        if let Some(token) = turn.token()? {
+            return Ok(token);
+        }
+        let mut body = self.ask(&mut turn).await?;
         // Very old accounts servers give milliseconds in `expires_in` and seconds beside it.
         let seconds = body
             .get("expires_in_sec")
             .or_else(|| body.get("expires_in"));
         let lives = seconds.and_then(Value::as_u64).unwrap_or(3_600).min(86_400);
-        let token = match body["access_token"].take() {
+        let secret = match body["access_token"].take() {
             Value::String(token) => Zeroizing::new(token),
             _ => Zeroizing::default(),
         };
-        Ok(Token::new(
-            Credential::zoho(SecretString::from(token.as_str())),
-            Duration::from_secs(lives),
-        ))
+        let secret = SecretString::from(secret.as_str());
+        turn.granted(&secret, Duration::from_secs(lives))
     }
 }
 
@@ -320,14 +191,6 @@ pub(crate) fn client_of(config: &ZohoConfig) -> Result<HttpClient> {
         .within(config.limits)
         .trusting(config.roots.clone());
     HttpClient::new(policy, Port::Crm)
-}
-
-/// The accounts server's ways to say no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NoToken {
-    BadClient,
-    BadGrant,
-    TooMany,
 }
 
 impl NoToken {
@@ -357,16 +220,6 @@ impl NoToken {
     }
 }
 
-fn stands_still(call: Call, sign: Sign) -> Error {
-    let why = match sign {
-        Sign::OtherDomain => "stopped: the accounts server names another host",
-        Sign::PushedOut => "stopped: access tokens end before their time",
-        Sign::Revoked => "stopped: the refresh token was revoked",
-        Sign::SpentElsewhere => "stopped: somebody else uses the refresh token",
-    };
-    call.fault(FaultKind::Misconfigured).because(why).into()
-}
-
 /// Two names of this machine with one port: `localhost` and the loopback addresses. Both were
 /// parsed as origins, so plain `http` already means this machine.
 fn same_machine(left: &str, right: &str) -> bool {
@@ -384,60 +237,3 @@ fn same_machine(left: &str, right: &str) -> bool {
 /// What token requests are made for.
 pub(crate) const AUTHORIZE: Call = Call::new(Port::Crm, "authorize");
 const REVOKE: Call = Call::new(Port::Crm, "revoke");
-
-/// Ten access tokens for one refresh token in ten minutes, says the vendor.
-pub(crate) const TOKENS: usize = 10;
-pub(crate) const WINDOW: Duration = Duration::from_secs(600);
-const HOUR: Duration = Duration::from_secs(3_600);
-const MOST_REFUSED: usize = 3;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_that_never_was_good_is_a_misconfiguration_and_no_alarm() {
-        let watch = Watch::default();
-        watch.asked();
-        assert_eq!(watch.judge(&NoToken::BadGrant), None);
-        assert_eq!(watch.judge(&NoToken::TooMany), None);
-        watch.granted();
-        assert_eq!(watch.judge(&NoToken::BadClient), None);
-        assert_eq!(watch.judge(&NoToken::BadGrant), Some(Sign::Revoked));
-        // The first sign is the one that stands.
-        assert_eq!(watch.judge(&NoToken::TooMany), Some(Sign::Revoked));
-        assert!(watch.admit(AUTHORIZE).is_err());
-        watch.clear();
-        assert!(watch.admit(AUTHORIZE).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tokens_that_we_spent_ourselves_are_no_alarm_and_others_are() {
-        let watch = Watch::default();
-        watch.granted();
-        for _ in 0..=TOKENS {
-            watch.asked();
-        }
-        assert_eq!(watch.judge(&NoToken::TooMany), None);
-        tokio::time::advance(WINDOW + Duration::from_secs(1)).await;
-        watch.asked();
-        assert_eq!(watch.judge(&NoToken::TooMany), Some(Sign::SpentElsewhere));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn three_tokens_refused_in_an_hour_are_an_alarm_and_one_a_day_is_none() {
-        let watch = Watch::default();
-        for token in 1..=5 {
-            watch.refused_early(token);
-            tokio::time::advance(HOUR + Duration::from_secs(1)).await;
-        }
-        assert_eq!(watch.alarm(), None);
-        for token in 6..8 {
-            // Refused to forty calls at once it is one token.
-            (0..40).for_each(|_| watch.refused_early(token));
-        }
-        assert_eq!(watch.alarm(), None);
-        watch.refused_early(8);
-        assert_eq!(watch.alarm(), Some(Sign::PushedOut));
-    }
-}

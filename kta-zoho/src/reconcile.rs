@@ -13,12 +13,13 @@ use kta_http::Call;
 use serde_json::Value;
 
 use crate::ZohoCrm;
+use crate::basis::basis_of;
 use crate::coql::{credits, parse_instant, query_for, text_id};
 use crate::error::protocol;
 use crate::fields::Shape;
 use crate::load::Contents;
 use crate::map::{BASIS, KEY, MATTER, SUBJECT};
-use crate::records::{MODULE, basis_of};
+use crate::records::MODULE;
 use crate::recycle_bin::{MOST_PAGES, deleted_page};
 
 /// A record as our own register has it.
@@ -63,6 +64,7 @@ pub struct Reconciliation {
     /// - `SYN-REPARENT`: under another person, matter, owner or id than it was;
     /// - `CRM-NO-BASIS`: no lawful basis, or none that the law knows;
     /// - `CRM-FIELD-RESTRICTED`: a mapped field is withheld, so it only looks empty;
+    /// - `SYN-LOCKED`: somebody stopped the processing of the person's data;
     /// - `SYN-SCHEMA`: a field that matters is gone or another one than it was.
     pub findings: Vec<Refusal>,
     /// Records that somebody deleted: there is an event that says so.
@@ -173,6 +175,17 @@ impl ZohoCrm {
                 told.push(one.locator.clone());
             } else if !self.came_meanwhile(one).await? {
                 found.find(Code::CrmVanished, one);
+            }
+        }
+        let present = known.values();
+        let present: Vec<&Known> = present
+            .filter(|one| found.present.contains(&one.record))
+            .collect();
+        let ids: Vec<&Locator> = present.iter().map(|one| &one.locator).collect();
+        let stopped = self.stopped(RECONCILE, &ids).await?;
+        for one in present {
+            if stopped.get(&one.locator) == Some(&true) {
+                found.find(Code::SynLocked, one);
             }
         }
         let ours = Window::over(known.values().map(|one| (one.record, one.leaf())));

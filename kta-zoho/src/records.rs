@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{SubsecRound as _, TimeDelta};
 use kta_core::id::{IdempotencyKey, MatterId, RecordId, SubjectId};
 use kta_core::pii::{FieldName, Fields, Locator, Pii, System};
-use kta_core::policy::{Act, LawfulBasis, Permit};
+use kta_core::policy::{Act, Permit};
 use kta_core::ports::crm::Fetched;
 use kta_core::ports::{Crm, CrmRecord};
 use kta_core::time::Timestamp;
@@ -15,11 +15,13 @@ use kta_http::{Call, Method};
 use serde_json::{Value, json};
 
 use crate::ZohoCrm;
+use crate::basis::{basis_of, basis_text};
 use crate::client::Answer;
 use crate::coql::{find, id_of, instant, is_id, parse_instant, text_id};
 use crate::error::protocol;
 use crate::fields::FieldMetadata;
 use crate::map::{BASIS, KEY, MATTER, MappedField, PURPOSE, SUBJECT};
+use crate::stopped::STOPPED;
 use crate::value::{Cell, Row, Write};
 
 #[async_trait]
@@ -35,44 +37,37 @@ impl Crm for ZohoCrm {
         permit: &Permit<'_>,
     ) -> Result<Locator> {
         let call = Call::new(Port::Crm, "enter");
-        let lines = self.lines(&record.fields)?;
-        self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
-        if permit
-            .matter()
-            .is_some_and(|matter| matter != record.matter)
-        {
-            return Err(Code::AclDeny.into());
-        }
+        self.admit_entry(record, permit)?;
         self.metadata(call, permit.now())
             .await?
             .admit(&self.config.map)?;
-        let (subject, matter) = (record.subject.to_string(), record.matter.to_string());
-        if let Some(row) = find(&self.client, call, MODULE, record.record).await? {
-            // Found is entered: a late repetition must not undo what was amended since.
-            let ours =
-                text_of(&row, SUBJECT) == Some(&subject) && text_of(&row, MATTER) == Some(&matter);
-            let refused = || Err(Code::SynReparent.into());
-            return if ours {
-                locator(call, &text_id(call, &row)?)
-            } else {
-                refused()
-            };
-        }
         let keys = keys_of(record);
+        if let Some(row) = find(&self.client, call, MODULE, record.record).await? {
+            return entered(call, &row, &keys);
+        }
         let row = self.row_of(record, &keys, permit)?;
         let write = Write::new(row, Some([KEY]));
         let request = || {
             let request = self
                 .client
                 .request(call, Method::POST, &[MODULE, "upsert"])?;
-            Ok(request.repeatable().json(&write))
+            Ok(request
+                .repeatable()
+                .header("if-unmodified-since", BEFORE_ALL)
+                .json(&write))
         };
-        let details = self
-            .client
-            .answer(call, request)
-            .await?
-            .into_details(call, "data")?;
-        locator(call, &text_id(call, &details)?)
+        let answer = self.client.answer(call, request).await;
+        match answer.and_then(|answer| answer.into_details(call, "data")) {
+            Ok(details) => locator(call, &text_id(call, &details)?),
+            // Another worker was faster since we looked, or our own first attempt was.
+            Err(error) if is_conflict(&error) => {
+                match find(&self.client, call, MODULE, record.record).await? {
+                    Some(row) => entered(call, &row, &keys),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn locate(&self, record: RecordId, permit: &Permit<'_>) -> Result<Option<Locator>> {
@@ -138,27 +133,26 @@ impl Crm for ZohoCrm {
         match self.client.answer(call, request).await {
             Ok(answer) => modified(call, &answer.into_details(call, "data")?),
             // Perhaps it was our own first attempt, whose answer was lost, that was faster.
-            Err(error) if is_conflict(&error) => {
-                let mut row = self.row(call, subject, at, permit).await?;
-                let ours = lines.iter().all(|line| {
-                    let wanted = fields
-                        .field(line.field.as_str())
-                        .map(|value| value.expose(permit));
-                    let there = take(&mut row, line);
-                    there.as_ref().map(|value| value.expose(permit)) == wanted
-                });
-                if ours {
-                    modified(call, &row)
-                } else {
-                    Err(error)
-                }
-            }
+            Err(error) if is_conflict(&error) => self
+                .is_there(call, subject, at, (&lines, fields), permit)
+                .await?
+                .ok_or(error),
             Err(error) => Err(error),
         }
     }
 }
 
 impl ZohoCrm {
+    /// Whether the record may be entered under the permit: mapped, covered, of its matter.
+    pub(crate) fn admit_entry(&self, record: &CrmRecord, permit: &Permit<'_>) -> Result<()> {
+        let lines = self.lines(&record.fields)?;
+        self.require_all(&[Act::Enter], record.subject, &lines, permit)?;
+        match permit.matter() {
+            Some(matter) if matter != record.matter => Err(Code::AclDeny.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The whole row of a record that is entered.
     pub(crate) fn row_of<'a>(
         &'a self,
@@ -189,7 +183,7 @@ impl ZohoCrm {
         let lines = self.covered(&READING, subject, permit)?;
         let modified = modified(call, &row)?;
         let basis = text_of(&row, BASIS).and_then(basis_of);
-        let stopped = row["$stop_processing"].as_bool().unwrap_or(false);
+        let stopped = row[STOPPED].as_bool().unwrap_or(false);
         let fields = lines
             .iter()
             .filter_map(|line| Some((line.field.clone(), take(&mut row, line)?)))
@@ -202,6 +196,26 @@ impl ZohoCrm {
             fields,
             unmapped: self.unmapped(row, metadata),
         })
+    }
+
+    /// When the record was changed to what it holds now, if that is what was to be written.
+    pub(crate) async fn is_there(
+        &self,
+        call: Call,
+        subject: SubjectId,
+        at: &Locator,
+        (lines, fields): (&[&MappedField], &Fields),
+        permit: &Permit<'_>,
+    ) -> Result<Option<Timestamp>> {
+        let mut row = self.row(call, subject, at, permit).await?;
+        let ours = lines.iter().all(|line| {
+            let wanted = fields
+                .field(line.field.as_str())
+                .map(|value| value.expose(permit));
+            let there = take(&mut row, line);
+            there.as_ref().map(|value| value.expose(permit)) == wanted
+        });
+        ours.then(|| modified(call, &row)).transpose()
     }
 
     /// The map's lines of these fields.
@@ -328,6 +342,20 @@ impl ZohoCrm {
     }
 }
 
+/// Found is entered: a late repetition must not undo what was amended since.
+pub(crate) fn entered(
+    call: Call,
+    row: &Value,
+    keys: &[(&'static str, String); 3],
+) -> Result<Locator> {
+    let ours =
+        text_of(row, SUBJECT) == Some(&keys[1].1) && text_of(row, MATTER) == Some(&keys[2].1);
+    match ours {
+        true => locator(call, &text_id(call, row)?),
+        false => Err(Code::SynReparent.into()),
+    }
+}
+
 pub(crate) fn locator(call: Call, id: &str) -> Result<Locator> {
     Locator::new(id).map_err(|_| protocol(call, "a row has no id"))
 }
@@ -336,7 +364,7 @@ pub(crate) fn modified(call: Call, row: &Value) -> Result<Timestamp> {
     parse_instant(&row["Modified_Time"]).ok_or_else(|| protocol(call, "a row has no time"))
 }
 
-fn is_conflict(error: &Error) -> bool {
+pub(crate) fn is_conflict(error: &Error) -> bool {
     error
         .fault()
         .is_some_and(|fault| fault.kind() == FaultKind::Conflict)
@@ -363,7 +391,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 }
 
 /// The cells of these lines.
-fn row_of<'a>(
+pub(crate) fn row_of<'a>(
     lines: &[&'a MappedField],
     fields: &'a Fields,
     permit: &'a Permit<'_>,
@@ -400,31 +428,8 @@ pub(crate) fn keys_of(record: &CrmRecord) -> [(&'static str, String); 3] {
     ]
 }
 
-/// The vendor's words for the lawful bases.
-fn basis_text(basis: LawfulBasis) -> &'static str {
-    match basis {
-        LawfulBasis::Consent => "Consent",
-        LawfulBasis::Contract => "Contract",
-        LawfulBasis::LegalObligation => "Legal Obligation",
-        LawfulBasis::LegitimateInterests => "Legitimate Interests",
-        LawfulBasis::PublicTask => "Public Interests",
-        LawfulBasis::VitalInterests => "Vital Interests",
-    }
-}
-
-pub(crate) fn basis_of(text: &str) -> Option<LawfulBasis> {
-    use LawfulBasis::*;
-    [
-        Consent,
-        Contract,
-        LegalObligation,
-        LegitimateInterests,
-        PublicTask,
-        VitalInterests,
-    ]
-    .into_iter()
-    .find(|basis| basis_text(*basis) == text)
-}
+/// With this `If-Unmodified-Since` an upsert only inserts: whatever is there was changed later.
+pub(crate) const BEFORE_ALL: &str = "2000-01-01T00:00:00+00:00";
 
 /// Where clients are kept.
 pub(crate) const MODULE: &str = "Contacts";
@@ -438,7 +443,7 @@ pub(crate) const READING: [Act; 7] = [
     Act::Transfer,
     Act::Verify,
 ];
-const AMENDING: [Act; 3] = [Act::Amend, Act::Enter, Act::Process];
+pub(crate) const AMENDING: [Act; 3] = [Act::Amend, Act::Enter, Act::Process];
 /// For finding records of people who are not known yet.
 pub(crate) const SEARCHING: [Act; 5] = [
     Act::Process,
@@ -459,23 +464,3 @@ const LOCATING: [Act; 10] = [
     Act::Transfer,
     Act::Verify,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_lawful_basis_comes_back_as_itself() {
-        for basis in [
-            LawfulBasis::Consent,
-            LawfulBasis::Contract,
-            LawfulBasis::LegalObligation,
-            LawfulBasis::LegitimateInterests,
-            LawfulBasis::PublicTask,
-            LawfulBasis::VitalInterests,
-        ] {
-            assert_eq!(basis_of(basis_text(basis)), Some(basis));
-        }
-        assert_eq!(basis_of("Pending"), None);
-    }
-}

@@ -155,10 +155,10 @@ async fn signs_of_a_stolen_token_stop_everything_until_somebody_lets_it_go_on() 
             .unwrap();
         assert_eq!(opened.closed, None);
         // Only somebody who manages lets it go on.
-        let denied: Error = office.crm.resume(&permit).unwrap_err();
+        let denied: Error = office.crm.resume(&permit).await.unwrap_err();
         assert_eq!(denied.refusal().unwrap().code(), Code::AclDeny);
         let managing = office.firm_permit(Act::Manage).await;
-        office.crm.resume(&managing).unwrap();
+        office.crm.resume(&managing).await.unwrap();
         office.emulator.clock().advance(Duration::from_secs(601));
         let outcome = office.crm.users(&permit).await;
         assert_eq!(outcome.is_ok(), sign != Sign::Revoked, "{sign:?}");

@@ -18,7 +18,7 @@ use kta_core::ports::{
     AccessReview as _, AuditFeed as _, ChangeFeed as _, Crm as _, CrmRecord, Cursor, Erase as _,
 };
 use kta_zoho::emulator::EmulatorOptions;
-use kta_zoho::{Contents, Known, Subscription};
+use kta_zoho::{Amendment, Contents, Known, Subscription};
 
 #[tokio::test]
 async fn every_request_of_the_adapter_and_every_reply_of_the_emulator_is_as_the_vendor_documents_it()
@@ -134,6 +134,15 @@ async fn beyond_the_ports(office: &Office) {
     };
     crm.reconcile([known], None, &firm).await.unwrap();
     crm.access(&firm).await.unwrap();
+    let shared = office.emulator.inspect();
+    for how in ["", "read_only"] {
+        if !how.is_empty() {
+            assert!(shared.share_record(number(&locator), 1, how));
+        }
+        crm.shares(core::slice::from_ref(&locator), &firm)
+            .await
+            .unwrap();
+    }
     let token = "spec-token-0123456789";
     let bell = Subscription::new(7_001, "https://firm.example.com/bell", token.into()).unwrap();
     crm.subscribe(&bell, &managing).await.unwrap();
@@ -209,6 +218,25 @@ async fn beyond_the_ports(office: &Office) {
         .inspect()
         .note_by_hand(number(&locator), "call", "text")
         .unwrap();
+    let (case, said) = (Category::Case, Pii::new("said".to_owned()));
+    let note = crm
+        .write_note(subject, &locator, &said, case, key, &amending)
+        .await
+        .unwrap();
+    crm.amend_note(subject, &locator, &note, &said, case, &amending)
+        .await
+        .unwrap();
+    crm.notes(subject, &locator, &amending).await.unwrap();
+    crm.remove_note(subject, &locator, &note, &amending)
+        .await
+        .unwrap();
+    let amendment = Amendment {
+        subject,
+        locator: locator.clone(),
+        expected: office.fetch_of(subject, &locator).await.unwrap().modified,
+        fields,
+    };
+    crm.amend_many(&[amendment], &amending).await.unwrap();
     let scanner = MemoryScanner::new();
     let reviewed = office.record(subject);
     crm.fetch_many(&[(subject, locator.clone())], &moving)

@@ -343,6 +343,17 @@ impl<'a> Inspector<'a> {
         }
     }
 
+    /// Somebody shares one record with a user, by the user's number in the list, in the vendor's
+    /// words. `false` when there is no such record or user.
+    pub fn share_record(&self, id: u64, user: usize, permission: &'static str) -> bool {
+        let mut world = self.shared.world();
+        let known = user < world.users.len() && world.rows.contains_key(&id);
+        if known {
+            world.shares.entry(id).or_default().push((user, permission));
+        }
+        known
+    }
+
     /// Takes rows out of the vendor's audit log: those from `from` until before `until`, in
     /// seconds since 1970-01-01T00:00:00Z. Gives how many.
     pub fn cut_audit_log(&self, from: i64, until: i64) -> usize {

@@ -1,6 +1,6 @@
 //! Reading records: one, many in pages, how many, and what was deleted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -46,16 +46,18 @@ pub(super) fn page_of(
     let fields = field_list(query)?.ok_or_else(|| ApiError::missing_param("fields"))?;
     let window = Window::parse(query)?;
     let since = modified_since(headers)?;
-    let ids: Option<Vec<&str>> = query.get("ids").map(|ids| ids.split(',').collect());
+    let ids: Option<BTreeSet<u64>> = query
+        .get("ids")
+        .map(|ids| ids.split(',').filter_map(|id| id.parse().ok()).collect());
     let mut world = shared.world();
-    let mut rows: Vec<&Row> = world
-        .rows_of(module)
+    let candidates: Vec<&Row> = match &ids {
+        Some(ids) => ids.iter().filter_map(|id| world.row(module, *id)).collect(),
+        None => world.rows_of(module).collect(),
+    };
+    let mut rows: Vec<&Row> = candidates
+        .into_iter()
         .filter(|row| keep(row))
         .filter(|row| since.is_none_or(|since| row.modified > since))
-        .filter(|row| {
-            ids.as_ref()
-                .is_none_or(|ids| ids.contains(&row.id.to_string().as_str()))
-        })
         .collect();
     if rows.is_empty() && since.is_some() {
         return Ok(StatusCode::NOT_MODIFIED.into_response());

@@ -131,6 +131,44 @@ pub(super) async fn users(
     super::reply::list("users", rows, info)
 }
 
+/// `GET /{module}/{id}/actions/share`
+pub(super) async fn shares(
+    State(shared): State<Arc<Shared>>,
+    Path((module, id)): Path<(String, String)>,
+) -> Response {
+    let (module, record) = match shared.live_parent(&module, &id) {
+        Ok(parent) => parent,
+        Err(error) => return error.into_response(),
+    };
+    let world = shared.world();
+    let by = world.caller();
+    let row = |(user, permission): &(usize, &'static str)| {
+        let with = world.users.get(*user)?;
+        Some(json!({
+            "shared_with": {"name": with.full_name(), "id": with.id.to_string(), "type": "users"},
+            "share_related_records": false, "permission": permission, "type": "private",
+            "shared_through": {
+                "module": {"name": module.api_name, "id": module.id.to_string()}, "id": id,
+            },
+            "shared_time": shared.clock.text(shared.clock.now()),
+            "shared_by": {
+                "name": by.full_name(), "id": by.id.to_string(), "zuid": by.id.to_string(),
+            },
+        }))
+    };
+    let rows: Vec<Value> = world
+        .shares
+        .get(&record)
+        .into_iter()
+        .flatten()
+        .filter_map(row)
+        .collect();
+    match rows.is_empty() {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => Json(json!({"share": rows})).into_response(),
+    }
+}
+
 /// `GET /users/{id}`
 pub(super) async fn user(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let world = shared.world();

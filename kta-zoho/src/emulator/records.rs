@@ -37,7 +37,7 @@ pub(super) fn create_rows(
     let request = WriteRequest::parse(body)?;
     let now = shared.clock.now();
     let mut world = shared.world();
-    request.run_automations(&mut world);
+    request.run_automations(module, &mut world);
     let mut results = Vec::new();
     for (index, mut fields) in request.data.into_iter().enumerate() {
         if let Some((parent_module, id)) = parent {
@@ -117,7 +117,7 @@ fn update_rows(
         .map(|fields| existing(&world, module, fields))
         .collect();
     refuse_when_modified(&world, &shared.clock, headers, targets.iter().flatten())?;
-    request.run_automations(&mut world);
+    request.run_automations(module, &mut world);
     let mut results = Vec::new();
     for (index, (fields, target)) in request.data.into_iter().zip(targets).enumerate() {
         let result = match target {
@@ -173,7 +173,7 @@ fn upsert_rows(
         headers,
         targets.iter().flatten().map(|(id, _)| id),
     )?;
-    request.run_automations(&mut world);
+    request.run_automations(module, &mut world);
     let mut results = Vec::new();
     let mut inserted_all = true;
     for (index, fields) in request.data.into_iter().enumerate() {
@@ -340,8 +340,12 @@ impl WriteRequest {
         })
     }
 
-    /// Without `trigger` every automation runs, with an empty list none does.
-    fn run_automations(&self, world: &mut World) {
+    /// Without `trigger` every automation runs, with an empty list none does. Of notes the vendor
+    /// documents neither a `trigger` nor automations.
+    fn run_automations(&self, module: &ModuleSpec, world: &mut World) {
+        if module.api_name == "Notes" {
+            return;
+        }
         if self.trigger.as_ref().is_none_or(|list| !list.is_empty()) {
             world.automations += self.data.len() as u64;
         }

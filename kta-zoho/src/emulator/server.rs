@@ -355,6 +355,7 @@ pub(super) fn api_routes(shared: Arc<Shared>) -> Router {
             "/{module}/{id}/actions/remove_tags",
             post(marks::remove_tags),
         )
+        .route("/{module}/{id}/actions/share", get(people::shares))
         .route(
             "/{module}/{id}/Locking_Information__s",
             get(marks::locked).post(marks::lock),

@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) users: Vec<EmulatedUser>,
     /// Personal fields that are withheld from the API: module and field.
     pub(super) restricted: HashSet<(String, String)>,
+    /// Records that somebody shared: with which user, and how.
+    pub(super) shares: BTreeMap<u64, Vec<(usize, &'static str)>>,
     /// How often a write ran workflows and other automations.
     pub(super) automations: u64,
     pub(super) tokens: Tokens,
@@ -127,6 +129,7 @@ impl World {
             audit: Vec::new(),
             users: first_users(),
             restricted: HashSet::new(),
+            shares: BTreeMap::new(),
             automations: 0,
             tokens: Tokens::default(),
             page_tokens: BTreeMap::new(),

@@ -25,6 +25,7 @@ from zohocrmsdk.src.com.zoho.crm.api import (
     notifications,
     recycle_bin,
     record_locking,
+    share_records,
     tags,
 )
 from zohocrmsdk.src.com.zoho.crm.api.attachments import (
@@ -240,11 +241,19 @@ def note(contact):
     response = NotesOperations().get_notes(params)
     found = response.get_object().get_data()
     assert [n.get_note_title() for n in found] == ["Call"]
+    change = notes.Note()
+    change.set_note_content("Asked again: Ελένη דוגמה.")
+    wrapper = notes.BodyWrapper()
+    wrapper.set_data([change])
+    wrapper.set_trigger([])
+    only_success(NotesOperations().update_note(int(note_id), wrapper), 200, notes.ActionWrapper, notes.SuccessResponse)
+    found = NotesOperations().get_notes(params).get_object().get_data()
+    assert [(n.get_note_title(), n.get_note_content()) for n in found] == [("Call", "Asked again: Ελένη דוגמה.")]
     only_success(NotesOperations().delete_note(int(note_id)), 200, notes.ActionWrapper, notes.SuccessResponse)
     params = ParameterMap()
     params.add(GetNotesParam.fields, "id,Note_Title")
     assert NotesOperations().get_notes(params).get_status_code() == 204
-    worked("notes: create, list, delete")
+    worked("notes: create, list, update, delete")
 
 
 def attachment(contact):
@@ -362,7 +371,7 @@ def marks(contact):
 
 
 def choices_and_subform():
-    record = person("Exemplar", "Eva", "sdk-4", "eva@example.org")
+    record = person("Exemplárová-Ξένος", "Εύα דוגמה 🙂", "sdk-4", "eva@example.org")
     record.add_key_value("Languages", [Choice("Hebrew"), Choice("English")])
     child = Record()
     child.add_key_value("Child_Name", "Testa Exemplar")
@@ -371,10 +380,12 @@ def choices_and_subform():
     rows = only_success(RecordOperations("Contacts").create_records(body([record])), 201)
     contact = int(rows[0].get_details()["id"])
     record = RecordOperations("Contacts").get_record(contact).get_object().get_data()[0]
+    assert record.get_key_value("Last_Name") == "Exemplárová-Ξένος"
+    assert record.get_key_value("First_Name") == "Εύα דוגמה 🙂"
     assert [one.get_value() for one in record.get_key_value("Languages")] == ["Hebrew", "English"]
     (child,) = record.get_key_value("Dependents")
     assert child.get_key_value("Child_Name") == "Testa Exemplar"
-    worked("choices and a subform")
+    worked("choices, a subform, and names in four scripts")
 
     params = ParameterMap()
     params.add(GetRecordsParam.fields, "id,KTA_Key")
@@ -405,6 +416,12 @@ def access():
     shared = DataSharingOperations().get_data_sharing().get_object().get_data_sharing()
     assert all(value(one.get_share_type()) == "private" for one in shared)
     worked("users, roles, profiles, sharing")
+
+
+def shared(contact):
+    operations = share_records.ShareRecordsOperations(int(contact), "Contacts")
+    assert operations.get_shared_record_details(ParameterMap()).get_status_code() == 204
+    worked("shares of a record")
 
 
 def audit_log():
@@ -452,6 +469,7 @@ def main():
     marks(second)
     choices_and_subform()
     access()
+    shared(second)
     audit_log()
     delete_for_good(first, third)
     print("all worked")
