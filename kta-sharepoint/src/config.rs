@@ -70,7 +70,7 @@ impl Config {
             tenant: tenant.into(),
             client_id: client_id.into(),
             credential,
-            destroyer: Destroyer::Same,
+            destroyer: Destroyer::Off,
             site: site.into(),
             library: None,
             folder: Folder::root(),
@@ -95,8 +95,13 @@ impl Config {
         Self::new(graph, login, tenant, client_id, credential, site)
     }
 
-    /// The same destroying by an application of its own, whose right to delete the working application
-    /// then does not need: Graph's least permission to delete reaches every site of the tenant.
+    /// The same destroying by an application of its own. Unless this or
+    /// [`destroying_as_itself`](Self::destroying_as_itself) is said, nothing is destroyed: `erase` is
+    /// `Unsupported` before anything is sent, while probes work as ever.
+    ///
+    /// The working application then needs no right to end anything: Graph's least permission to delete for
+    /// good reaches every site of the tenant. An application that is the working one is refused by
+    /// [`connect`](crate::SharePoint::connect): `Misconfigured`.
     #[must_use]
     pub fn destroying_as(
         mut self,
@@ -107,10 +112,11 @@ impl Config {
         self
     }
 
-    /// The same destroying nothing: `erase` is then `Unsupported`, and probes work as ever.
+    /// The same destroying by the working application, for a firm that has registered one alone. Whoever
+    /// takes over that application can then end what it keeps.
     #[must_use]
-    pub fn without_destruction(mut self) -> Self {
-        self.destroyer = Destroyer::Off;
+    pub fn destroying_as_itself(mut self) -> Self {
+        self.destroyer = Destroyer::Same;
         self
     }
 

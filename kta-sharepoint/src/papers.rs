@@ -131,8 +131,9 @@ impl SharePoint {
     /// no error.
     ///
     /// # Errors
-    /// `ACL-DENY` without a permit to amend, destroy, process or store; `DST-HOLD` when a label forbids it;
-    /// `Unsupported` without SharePoint REST, and for the current version.
+    /// `ACL-DENY` without a permit to amend, destroy, process or store; `DST-HOLD` under a legal hold and
+    /// when a label forbids it; `Unsupported` without SharePoint REST, when destruction is off, and for the
+    /// current version.
     pub async fn remove_versions(
         &self,
         subject: SubjectId,
@@ -141,9 +142,10 @@ impl SharePoint {
         permit: &Permit<'_>,
     ) -> Result<()> {
         admitted(permit, REMOVE, subject)?;
+        permit.require_unheld(subject)?;
         let unsupported = |text| VERSION.fault(FaultKind::Unsupported).because(text);
         let rest = self.destroying_rest().ok_or_else(|| {
-            unsupported("deletion of versions is in SharePoint REST, which is switched off")
+            unsupported("destruction, or the SharePoint REST it needs, is switched off")
         })?;
         let versions = self.list_versions(VERSION, locator.as_str()).await?;
         let action = match which {

@@ -8,14 +8,15 @@ mod house;
 mod support;
 
 use futures_util::TryStreamExt as _;
-use house::{House, bytes, code, config, connect, fault, key, permit};
+use house::{House, bytes, code, config, connect, fault, key, permit, secret};
 use kta_core::audit::Label;
 use kta_core::pii::{Content, Locator};
 use kta_core::policy::{Act, Permit, Role, Scope};
 use kta_core::ports::{Documents, Erase, Recipient, SharedRole};
 use kta_core::{Code, FaultKind};
+use kta_http::Roots;
 use kta_sharepoint::emulator::Fault;
-use kta_sharepoint::{AppCredential, Earlier, Reach};
+use kta_sharepoint::{Config, Earlier, Reach};
 use std::collections::{BTreeMap, BTreeSet};
 
 async fn read(content: Content, permit: &Permit<'_>) -> kta_core::Result<Vec<u8>> {
@@ -237,21 +238,42 @@ async fn a_matters_library_lets_in_its_team_alone_however_often_it_is_made() {
 }
 
 #[tokio::test]
-async fn destruction_is_done_as_another_or_not_at_all() {
+async fn destruction_is_off_unless_said_and_done_as_another() {
     let house = House::open().await;
     let (file, ..) = two_versions(&house).await;
     let document = house.document("d", b"two");
     let placement = house.placement(&document, Some(&file));
     let session = house.destroyer();
     let permit = permit!(house, session, Destroy);
-    let off = config(&house.emulator).without_destruction();
-    let off = connect(&house.emulator, &house.desk, off).await.unwrap();
+    let emulator = &house.emulator;
+    let plain = || {
+        Config::new(
+            emulator.graph_url(),
+            emulator.login_url(),
+            emulator.tenant(),
+            emulator.client_id(),
+            secret(emulator),
+            emulator.site(),
+        )
+        .unwrap()
+        .trusting(Roots::Only(Vec::new()))
+    };
+    let off = connect(emulator, &house.desk, plain()).await.unwrap();
+    let asked = emulator.journal().len();
     let refused = off.erase(&placement, key("e"), &permit).await;
     assert_eq!(fault(refused), FaultKind::Unsupported);
-    assert!(house.emulator.holdings(file.as_str()).current.is_some());
+    let earlier = off
+        .remove_versions(document.subject, &file, &Earlier::All, &permit)
+        .await;
+    assert_eq!(fault(earlier), FaultKind::Unsupported);
+    assert_eq!(emulator.journal().len(), asked, "nothing was sent");
+    assert!(emulator.holdings(file.as_str()).current.is_some());
 
-    let credential = || AppCredential::secret(house.emulator.client_secret().to_owned().into());
-    let wrong = config(&house.emulator).destroying_as("another", credential());
+    let itself = plain().destroying_as(emulator.client_id(), secret(emulator));
+    let itself = connect(emulator, &house.desk, itself).await;
+    assert_eq!(fault(itself), FaultKind::Misconfigured);
+
+    let wrong = config(emulator).destroying_as("another", secret(emulator));
     let wrong = connect(&house.emulator, &house.desk, wrong).await.unwrap();
     let refused = wrong.erase(&placement, key("e"), &permit).await;
     assert_eq!(

@@ -39,6 +39,7 @@ mod permissions;
 mod reply;
 mod rest;
 mod rich;
+mod selected;
 mod serve;
 mod state;
 mod subscriptions;
@@ -144,6 +145,7 @@ impl Emulator {
             tenant: ids.guid(),
             client_id: ids.guid(),
             client_secret: ids.secret("emulator~"),
+            destroyer_id: ids.guid(),
             token_seconds: i64::from(options.token_seconds),
             certificate_only_rest: options.certificate_only_rest,
             anonymous_links: options.anonymous_links,
@@ -155,7 +157,7 @@ impl Emulator {
         };
         let (tls, certificate) = tls()?;
         let mut state = furnish(settings.clone(), ids);
-        let token = login::issue(&mut state, Audience::Graph, false);
+        let token = login::issue(&mut state, Audience::Graph, &settings.client_id, false);
         let site = state.site.id.clone();
         let drive = lists::add_drive(&mut state, "Matters");
         let root = state.drives.get(&drive).map(|drive| drive.root.clone());
@@ -218,6 +220,11 @@ impl Emulator {
     /// The registered application's secret: worth nothing outside this process.
     pub fn client_secret(&self) -> &str {
         &self.settings.client_secret
+    }
+
+    /// Another registered application, with the same secret: the one that destroys.
+    pub fn destroyer_id(&self) -> &str {
+        &self.settings.destroyer_id
     }
 
     /// An access token for Graph, valid at once.
@@ -454,6 +461,18 @@ impl Emulator {
         state.applications.insert(client_id.to_owned());
     }
 
+    /// Takes from an application every right over sites but `Sites.Selected`: it reaches the site by what
+    /// [`grant_site`](Self::grant_site) gives it, or `POST /sites/{id}/permissions`.
+    pub fn select_sites(&self, client_id: &str) {
+        let mut state = self.shared.state();
+        state.selected.insert(client_id.to_owned());
+    }
+
+    /// Grants an application the ready-made site: `read`, `write`, `owner` or `fullcontrol`.
+    pub fn grant_site(&self, client_id: &str, role: &str) {
+        selected::grant(&mut self.shared.state(), client_id, role);
+    }
+
     /// Where a message of the mailbox lies: a folder's id, `purges` while single-item recovery keeps
     /// it, `None` when it is gone.
     pub fn message_folder(&self, id: &str) -> Option<String> {
@@ -537,6 +556,7 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         name: "Matters".to_owned(),
         permissions: Vec::new(),
     };
+    let destroyer = settings.destroyer_id.clone();
     let label = |behavior: &str, delete_allowed| LabelRule {
         behavior: behavior.to_owned(),
         delete_allowed,
@@ -566,7 +586,8 @@ fn furnish(settings: Settings, mut ids: Ids) -> State {
         mail: mail::Mailbox::new(MAILBOX),
         sent: Vec::new(),
         certificates: Vec::new(),
-        applications: std::collections::BTreeSet::new(),
+        applications: [destroyer].into(),
+        selected: std::collections::BTreeSet::new(),
         recorded: Vec::new(),
         directory: directory::Directory::default(),
         audit: audit::AuditLog::default(),

@@ -154,6 +154,8 @@ pub(crate) struct Upload {
 
 pub(crate) struct Token {
     pub(crate) audience: Audience,
+    /// The application it was given to.
+    pub(crate) client: String,
     pub(crate) expires: DateTime<Utc>,
     pub(crate) by_certificate: bool,
 }

@@ -154,12 +154,17 @@ pub(crate) fn config(emulator: &Emulator) -> Config {
         emulator.login_url(),
         emulator.tenant(),
         emulator.client_id(),
-        AppCredential::secret(emulator.client_secret().to_owned().into()),
+        secret(emulator),
         emulator.site(),
     )
     .unwrap()
+    .destroying_as(emulator.destroyer_id(), secret(emulator))
     // Nothing here speaks TLS; reading the machine's roots for each adapter takes its time.
     .trusting(Roots::Only(Vec::new()))
+}
+
+pub(crate) fn secret(emulator: &Emulator) -> AppCredential {
+    AppCredential::secret(emulator.client_secret().to_owned().into())
 }
 
 pub(crate) async fn connect(
