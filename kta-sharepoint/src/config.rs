@@ -5,6 +5,7 @@ use kta_core::{Code, Port, Result};
 use kta_http::{Limits, Origin, Roots};
 use secrecy::{SecretBox, SecretString};
 use std::fmt;
+use std::time::Duration;
 
 /// Everything needed to reach one document library.
 ///
@@ -35,6 +36,8 @@ pub struct Config {
     pub(crate) rest: bool,
     pub(crate) roots: Roots,
     pub(crate) limits: Limits,
+    /// Waits before repetitions: around the first, never above the second.
+    pub(crate) waits: (Duration, Duration),
 }
 
 impl Config {
@@ -77,6 +80,7 @@ impl Config {
             rest: true,
             roots: Roots::System,
             limits: Limits::default(),
+            waits: (Duration::from_millis(500), Duration::from_secs(30)),
         })
     }
 
@@ -148,6 +152,15 @@ impl Config {
     #[must_use]
     pub fn trusting(mut self, roots: Roots) -> Self {
         self.roots = roots;
+        self
+    }
+
+    /// The same waiting around `first` before a call is repeated, twice that before the next, and never
+    /// above `longest`: half a second and half a minute unless said. A vendor that asks for a longer wait
+    /// ends the attempts; its `Throttled` fault tells the caller for how long.
+    #[must_use]
+    pub fn waiting(mut self, first: Duration, longest: Duration) -> Self {
+        self.waits = (first, longest);
         self
     }
 

@@ -31,6 +31,8 @@ pub use access::{AccessFinding, Allowed, Reach, Way, judge};
 pub use audit::{AuditPlan, Interval, still};
 pub use baseline::{Baseline, Drift, Settings};
 pub use config::{AppCredential, Cloud, Config};
+#[cfg(feature = "smime")]
+pub use mailbox::RecipientCertificate;
 pub use mailbox::{MailChanges, Mailbox, Notice, Opener, Protection, RawMessage};
 pub use names::Folder;
 pub use notify::{Answer, Hint, Kept, Receiver, Watch, WatchRequest};

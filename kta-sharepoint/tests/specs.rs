@@ -340,7 +340,12 @@ async fn mail(house: &House) {
         body: Pii::new("Look into the portal.".to_owned()),
     };
     let seen = Protection::seen(share.now());
-    assert!(mailbox.send(&notice, seen, key("n"), &share).await.unwrap());
+    assert!(
+        mailbox
+            .send(&notice, &seen, key("n"), &share)
+            .await
+            .unwrap()
+    );
 }
 
 /// What the adapter does not send, but others do: refusals, and replies of their own.

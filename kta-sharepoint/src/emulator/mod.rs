@@ -487,7 +487,8 @@ impl Emulator {
             .or_else(|| purged.then(|| "purges".to_owned()))
     }
 
-    /// Every message handed to `sendMail`, oldest first, as JSON text.
+    /// Every message handed to `sendMail`, oldest first, as JSON text; one that came as MIME has it in
+    /// `mime`.
     pub fn sent_mail(&self) -> Vec<String> {
         let state = self.shared.state();
         state.sent.iter().map(ToString::to_string).collect()
