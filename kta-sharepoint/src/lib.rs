@@ -13,6 +13,7 @@ mod erase;
 mod error;
 mod items;
 mod labels;
+mod libraries;
 mod mailbox;
 mod matters;
 mod names;
@@ -31,6 +32,7 @@ pub use access::{AccessFinding, Allowed, Reach, Way, judge};
 pub use audit::{AuditPlan, Interval, still};
 pub use baseline::{Baseline, Drift, Settings};
 pub use config::{AppCredential, Cloud, Config};
+pub use libraries::{Libraries, Roster};
 #[cfg(feature = "smime")]
 pub use mailbox::RecipientCertificate;
 pub use mailbox::{MailChanges, Mailbox, Notice, Opener, Protection, RawMessage};

@@ -48,7 +48,7 @@ impl Bench {
             &config(&self.emulator),
             self.emulator.mailbox(),
             Label::fixed("mail"),
-            Arc::new(letters::Reader),
+            Arc::new(letters::reader()),
             Arc::new(ManualClock::at(self.emulator.now())),
             Arc::new(SeededEntropy::new(3)),
         )

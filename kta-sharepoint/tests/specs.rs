@@ -314,7 +314,7 @@ async fn mail(house: &House) {
         &house::config(&house.emulator),
         house.emulator.mailbox(),
         Label::fixed("mail"),
-        Arc::new(letters::Reader),
+        Arc::new(letters::reader()),
         Arc::new(house.desk.clock().clone()),
         Arc::new(SeededEntropy::new(3)),
     )

@@ -36,7 +36,7 @@ fn serve(state: &mut State, call: &Call, client: &str) -> Result<Reply, Refused>
         }
         Route::Drives if method == "GET" => {
             let mut drives: Vec<_> = state.drives.values().collect();
-            drives.sort_by_key(|drive| drive.created);
+            drives.sort_by_key(|drive| drive.number);
             let value: Vec<Value> = drives
                 .into_iter()
                 .map(|drive| select(render_drive(state, drive), call))
