@@ -328,7 +328,11 @@ impl LibraryBench for Bench {
         let drives = drives["value"].as_array().unwrap().clone();
         let paths = |drive: &serde_json::Value| self.emulator.paths(drive["id"].as_str().unwrap());
         let ready_made = |path: &String| path.ends_with("/ready.txt");
-        drives.iter().flat_map(paths).filter(|path| !ready_made(path)).collect()
+        drives
+            .iter()
+            .flat_map(paths)
+            .filter(|path| !ready_made(path))
+            .collect()
     }
 }
 
