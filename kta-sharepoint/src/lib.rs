@@ -11,6 +11,7 @@ mod delta;
 pub mod emulator;
 mod erase;
 mod error;
+mod groups;
 mod items;
 mod labels;
 mod libraries;

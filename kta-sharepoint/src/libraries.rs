@@ -8,8 +8,9 @@
 //! Nothing falls back to another library: a matter without one has none, and one that lets in somebody else
 //! is not used until that is put right. Only the end of a document goes on even then.
 
-use crate::access::{Allowed, Directory, judge};
+use crate::access::{Allowed, judge};
 use crate::config::Config;
+use crate::groups::Directory;
 use crate::{SYSTEM, SharePoint, names};
 use async_trait::async_trait;
 use chrono::TimeDelta;

@@ -10,8 +10,9 @@
 //! A deletion by hand, a document moved into another client's folder, a version that is gone, a link for
 //! anyone and a walled person in a group within a group are all found by one such walk.
 
-use crate::access::{AccessFinding, Allowed, Directory, LOOK, judge};
+use crate::access::{AccessFinding, Allowed, LOOK, judge};
 use crate::batch::{Part, batch};
+use crate::groups::Directory;
 use crate::items::Item;
 use crate::permissions::Permission;
 use crate::{SharePoint, WRITE, names};

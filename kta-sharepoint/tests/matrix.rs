@@ -561,6 +561,44 @@ async fn every_fault_at_every_fragment_of_an_upload_ends_typed_and_stores_the_fi
     at_once(strikes).await;
 }
 
+#[tokio::test]
+async fn a_server_that_drips_is_given_up_in_time() {
+    let house = House::open().await;
+    let session = house.worker();
+    let permit = permit!(house, session, Store);
+    let document = house.document("d", &bytes(200_000));
+    let stored = house
+        .put(&document, &bytes(200_000), "k", &permit)
+        .await
+        .unwrap();
+    let hasty = Limits {
+        total: Duration::from_millis(700),
+        ..Limits::default()
+    };
+    let hasty = config(&house.emulator).within(hasty);
+    let library = connect(&house.emulator, &house.desk, hasty).await.unwrap();
+    house.emulator.fail(
+        50,
+        "GET",
+        "/download/",
+        Fault::Drip(Duration::from_millis(100)),
+    );
+    let start = Instant::now();
+    let slow = async {
+        let content = library.content(&document, &stored.locator, &permit).await?;
+        let chunks: Vec<bytes::Bytes> = content.into_stream(&permit).try_collect().await?;
+        kta_core::Result::Ok(chunks.concat())
+    };
+    let error = slow.await.unwrap_err();
+    assert!(is_typed(&error), "{error:?}");
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    house.emulator.heal();
+}
+
 const ALWAYS: u32 = 1_000;
 const PARTS: usize = 2;
 const SOME: usize = 12;

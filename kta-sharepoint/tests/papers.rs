@@ -188,6 +188,126 @@ async fn columns_say_what_a_file_is_in_words_and_ids() {
     assert_eq!(fault(refused), FaultKind::Misconfigured);
 }
 
+#[tokio::test]
+async fn columns_of_many_files_are_set_in_few_requests_and_each_tells_what_became_of_it() {
+    let house = House::open().await;
+    let session = house.worker();
+    let store = permit!(house, session, Store);
+    let label = |text: &str| Label::new(text).unwrap();
+    let mut files = Vec::new();
+    for n in 0..23 {
+        let document = house.document(&format!("d{n}"), b"one");
+        let key = format!("k{n}");
+        let put = house.put(&document, b"one", &key, &store);
+        let column = if n == 7 { "Nowhere" } else { "Title" };
+        let columns = BTreeMap::from([(label(column), label(&format!("paper-{n}")))]);
+        files.push((put.await.unwrap().locator, columns));
+    }
+    let subject = house.desk.beneficiary();
+    for outer in [
+        Fault::DropAfterEffect,
+        Fault::TruncatedBody,
+        Fault::throttled(0),
+    ] {
+        // Two parts are throttled, one meets trouble, and the whole is disturbed as well.
+        for inner in [Fault::throttled(0), Fault::throttled(0), Fault::status(503)] {
+            house.emulator.fail(1, "PATCH", "*/fields", inner);
+        }
+        house.emulator.fail(1, "POST", "/v1.0/$batch", outer);
+        let before = house.emulator.journal().len();
+        let told = house.library.describe_all(subject, &files, &store).await;
+        let told = told.unwrap();
+        assert_eq!(told.len(), 23);
+        for (n, each) in told.into_iter().enumerate() {
+            match n {
+                7 => assert_eq!(fault(each), FaultKind::Misconfigured),
+                _ => each.unwrap(),
+            }
+        }
+        let journal = house.emulator.journal();
+        assert!(journal[before..].len() <= 5, "{:?}", &journal[before..]);
+    }
+    for (n, (file, _)) in files.iter().enumerate().filter(|(n, _)| *n != 7) {
+        let now = house
+            .library
+            .described(subject, file, &store)
+            .await
+            .unwrap();
+        assert_eq!(now[&label("Title")], label(&format!("paper-{n}")));
+    }
+    // A part that never stops being throttled is told as such, and nothing is taken for done.
+    house
+        .emulator
+        .fail(1_000, "PATCH", "*/fields", Fault::throttled(3_600));
+    let refused = house.library.describe_all(subject, &files, &store).await;
+    assert!(matches!(fault(refused), FaultKind::Throttled { .. }));
+}
+
+#[tokio::test]
+async fn under_a_hold_no_version_is_taken_away_and_nothing_is_sent() {
+    let house = House::open().await;
+    let (file, ..) = two_versions(&house).await;
+    let subject = house.desk.beneficiary();
+    let session = house.worker();
+    let store = permit!(house, session, Store);
+    // The hold comes after the permit was given out.
+    let hold = house.desk.hold(subject).await.unwrap();
+    let asked = house.emulator.journal().len();
+    let remove = || {
+        house
+            .library
+            .remove_versions(subject, &file, &Earlier::All, &store)
+    };
+    assert_eq!(code(remove().await), Code::DstHold);
+    assert_eq!(house.emulator.journal().len(), asked);
+    house.desk.release(hold).await.unwrap();
+    remove().await.unwrap();
+    assert_eq!(house.emulator.holdings(file.as_str()).versions.len(), 0);
+}
+
+/// What takes away more than one named thing is in no file of the adapter (T30).
+#[test]
+fn no_call_empties_a_bin_or_deletes_by_a_filter() {
+    fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.ends_with("emulator") {
+                continue;
+            }
+            if path.is_dir() {
+                sources(&path, found);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+                found.push((path.display().to_string(), text));
+            }
+        }
+    }
+    let mut all = Vec::new();
+    sources(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut all,
+    );
+    assert!(all.len() > 20, "{}", all.len());
+    for (path, text) in &all {
+        for forbidden in [
+            "recyclebin/deleteall",
+            "deleteallsecondstage",
+            "moveallto",
+            "emptyrecyclebin",
+            "deletebyquery",
+            "purgebysearch",
+        ] {
+            assert!(!text.contains(forbidden), "{forbidden} in {path}");
+        }
+    }
+    // `DeleteAll()` there is, of the versions of one file, and once.
+    let versions: usize = all
+        .iter()
+        .map(|(_, text)| text.matches("deleteall()").count())
+        .sum();
+    assert_eq!(versions, 1);
+}
+
 fn recipient(address: &str) -> Recipient {
     Recipient::new(address.to_owned()).unwrap()
 }

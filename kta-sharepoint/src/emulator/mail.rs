@@ -348,13 +348,12 @@ fn send(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         let header = |name: &str| {
             let text = String::from_utf8_lossy(&mime);
             let head = text.split("\r\n\r\n").next().unwrap_or_default().to_owned();
-            let found = head.split("\r\n").find_map(|line| {
+            head.split("\r\n").find_map(|line| {
                 let (known, value) = line.split_once(':')?;
                 known
                     .eq_ignore_ascii_case(name)
                     .then(|| value.trim().to_owned())
-            });
-            found
+            })
         };
         if header("to").is_none_or(|to| !to.contains('@')) {
             return Err(Refused::new(
