@@ -144,20 +144,16 @@ struct Scene {
 struct Process {
     config: Config,
     library: SharePoint,
-    mailbox: Mailbox,
+    mailbox: Option<Mailbox>,
 }
 
 impl Process {
-    async fn start(house: &House, config: Config) -> Self {
-        let mailbox = Mailbox::open(
-            &config,
-            house.emulator.mailbox(),
-            Label::fixed("mail"),
-            Arc::new(letters::reader()),
-            Arc::new(house.desk.clock().clone()),
-            Arc::new(SeededEntropy::new(3)),
-        );
-        let mailbox = mailbox.await.unwrap();
+    async fn start(house: &House, config: Config, what: What) -> Self {
+        let mail = [What::Acknowledge, What::MailChanges, What::Watch];
+        let mailbox = match mail.contains(&what) {
+            true => Some(open(house, &config).await),
+            false => None,
+        };
         let library = connect(&house.emulator, &house.desk, config.clone());
         Self {
             library: library.await.unwrap(),
@@ -165,12 +161,28 @@ impl Process {
             config,
         }
     }
+
+    fn mailbox(&self) -> &Mailbox {
+        self.mailbox.as_ref().expect("opened for what mail does")
+    }
+}
+
+async fn open(house: &House, config: &Config) -> Mailbox {
+    let mailbox = Mailbox::open(
+        config,
+        house.emulator.mailbox(),
+        Label::fixed("mail"),
+        Arc::new(letters::reader()),
+        Arc::new(house.desk.clock().clone()),
+        Arc::new(SeededEntropy::new(3)),
+    );
+    mailbox.await.unwrap()
 }
 
 impl Scene {
-    async fn set(fault: &Fault) -> Self {
+    async fn set(what: What, fault: &Fault) -> Self {
         let house = House::open().await;
-        let worker = Process::start(&house, in_time_for(&house, fault)).await;
+        let worker = Process::start(&house, in_time_for(&house, fault), what).await;
         let letter = letters::mime("a@client.example", "enclosed", ("p.txt", b"x\n"));
         house.emulator.deliver(letter);
         let (document, at, share) = {
@@ -198,7 +210,7 @@ impl Scene {
 
     async fn act(&self, process: &Process, what: What) -> Result<()> {
         let (house, at) = (&self.house, &self.at);
-        let (library, mailbox) = (&process.library, &process.mailbox);
+        let library = &process.library;
         let subject = self.document.subject;
         let worker = house.worker();
         let ciso = house.desk.session(Role::Ciso);
@@ -208,9 +220,9 @@ impl Scene {
         match what {
             What::Acknowledge => {
                 let receive = intake.permit(Act::Receive, Scope::firm()).await?;
-                if let Some(delivery) = mailbox.oldest(&receive).await? {
+                if let Some(delivery) = process.mailbox().oldest(&receive).await? {
                     *self.given.lock().unwrap() = Some(delivery.id);
-                    mailbox.acknowledge(delivery.id, &receive).await?;
+                    process.mailbox().acknowledge(delivery.id, &receive).await?;
                 }
                 assert!(self.given.lock().unwrap().is_some(), "lost");
                 Ok(())
@@ -293,7 +305,7 @@ impl Scene {
             }
             What::MailChanges => {
                 let receive = intake.permit(Act::Receive, Scope::firm()).await?;
-                let changes = mailbox.changes(None, &receive).await?;
+                let changes = process.mailbox().changes(None, &receive).await?;
                 assert_eq!(changes.arrived.len(), 1);
                 Ok(())
             }
@@ -373,9 +385,12 @@ impl Scene {
                     lasts: TimeDelta::minutes(minutes),
                     content_for: None,
                 };
-                let watch = mailbox.watch(&request(1_000), &receive).await?;
-                mailbox.keep(&watch, &request(9_000), &receive).await?;
-                mailbox.unwatch(&watch, &receive).await
+                let watch = process.mailbox().watch(&request(1_000), &receive).await?;
+                process
+                    .mailbox()
+                    .keep(&watch, &request(9_000), &receive)
+                    .await?;
+                process.mailbox().unwatch(&watch, &receive).await
             }
         }
     }
@@ -437,7 +452,7 @@ fn is_typed(error: &Error) -> bool {
 async fn strike(case: &Case, times: u32, fault: Fault) {
     let Case(what, method, path, (versions, shares)) = case;
     let context = format!("{what:?}: {fault:?} ×{times} at {method} {path}");
-    let scene = Scene::set(&fault).await;
+    let scene = Scene::set(*what, &fault).await;
     let before = scene.house.emulator.journal().len();
     scene
         .house
@@ -463,7 +478,7 @@ async fn strike(case: &Case, times: u32, fault: Fault) {
     assert_eq!(stray.count(), 0, "{context}: a token went along");
     if first.is_err() {
         // Another process, which has the time.
-        let patient = Process::start(&scene.house, config(&scene.house.emulator)).await;
+        let patient = Process::start(&scene.house, config(&scene.house.emulator), *what).await;
         let second = scene.act(&patient, *what).await;
         assert!(second.is_ok(), "{context}: then {second:?}");
     }

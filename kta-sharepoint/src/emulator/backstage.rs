@@ -263,7 +263,7 @@ impl Emulator {
         self.shared.state().mail.era += 1;
     }
 
-    /// Whole exchanges so far, oldest first; empty unless [`Options::record`] is set.
+    /// Whole exchanges so far, oldest first; empty unless [`Options::record`](super::Options::record) is set.
     pub fn recorded(&self) -> Vec<Recorded> {
         self.shared.state().recorded.clone()
     }
