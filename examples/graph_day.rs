@@ -6,16 +6,16 @@
 use futures_util::StreamExt as _;
 use kta_core::audit::Label;
 use kta_core::conformance::Desk;
-use kta_core::id::{DeliveryId, Digest, DocumentId, IdempotencyKey};
+use kta_core::id::{Digest, DocumentId, IdempotencyKey};
 use kta_core::memory::SeededEntropy;
-use kta_core::pii::{Category, Classification, Content, Document, DocumentKind, MediaType, Pii};
+use kta_core::pii::{Category, Classification, Content, Document, DocumentKind, MediaType};
 use kta_core::policy::{Act, Role, Scope};
 use kta_core::ports::{
     AuditFeed as _, Delivery, Documents as _, Intake as _, Recipient, SharedRole,
 };
 use kta_http::Roots;
-use kta_intake::mail::{self, Gateway};
-use kta_intake::{Limits, mail_facts};
+use kta_intake::MailOpener;
+use kta_intake::mail::Gateway;
 use kta_sharepoint::emulator::{Emulator, Options};
 use kta_sharepoint::{
     Allowed, AppCredential, AuditPlan, Baseline, Config, Known, Mailbox, Opener, RawMessage,
@@ -39,7 +39,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         &config,
         emulator.mailbox(),
         Label::fixed("mail"),
-        Arc::new(Subjects),
+        Arc::new(Letters(MailOpener::new(
+            Gateway::named("mx.kta.example"),
+            [emulator.mailbox()],
+        ))),
         Arc::new(desk.clock().clone()),
         Arc::new(SeededEntropy::new(1)), // a demonstration's; in earnest, the system's
     )
@@ -153,34 +156,13 @@ fn paper(desk: &Desk) -> (Document, Content) {
     (document, content)
 }
 
-/// Reads sender, subject and text; attachments are what `kta_intake::safety` is for.
+/// The reader of `kta-intake`, for the mailbox.
 #[derive(Debug)]
-struct Subjects;
+struct Letters(MailOpener);
 
-impl Opener for Subjects {
+impl Opener for Letters {
     fn open(&self, message: RawMessage<'_>) -> Delivery {
-        let (gateway, limits) = (Gateway::named("mx.kta.example"), Limits::default());
-        let facts = mail::way(message.mime, &gateway, &limits).unwrap_or_default();
-        let read = mail::read(message.mime, &gateway, &limits);
-        let whole = Digest::of(message.mime);
-        let refused = read.as_ref().err().copied();
-        let (sender, subject, body) = read.map_or_else(
-            |_| Default::default(),
-            |letter| (letter.sender, letter.subject, letter.body),
-        );
-        Delivery {
-            id: DeliveryId::derived(&[b"mail", sender.as_bytes(), whole.as_bytes()]),
-            locator: message.locator,
-            at: message.at,
-            facts: mail_facts(&facts),
-            sender: Pii::new(sender),
-            fields: BTreeMap::from([
-                ("subject".to_owned(), Pii::new(subject)),
-                ("body".to_owned(), Pii::new(body)),
-            ]),
-            parts: Vec::new(),
-            refused: refused.map(|code| kta_core::Refusal::new(code).about("digest", whole)),
-        }
+        self.0.open(message.locator, message.at, message.mime)
     }
 }
 

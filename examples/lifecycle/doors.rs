@@ -255,20 +255,29 @@ async fn graph(
             secret,
             graph.site.clone(),
         )?;
+        // Destruction is off unless said; a tenant that was given one application alone has it do both.
+        let config = match &graph.destroyer {
+            Some((id, secret)) => {
+                config.destroying_as(id, AppCredential::secret(secret.clone().into()))
+            }
+            None => config.destroying_as_itself(),
+        };
         // With a secret SharePoint takes no application token for REST; probes say so.
         return Ok((config.without_rest().folder(folder), None));
     }
     let emulator =
         kta_sharepoint::emulator::Emulator::start(kta_sharepoint::emulator::Options::default())
             .await?;
+    let secret = || AppCredential::secret(emulator.client_secret().to_owned().into());
     let config = Config::new(
         emulator.graph_url(),
         emulator.login_url(),
         emulator.tenant(),
         emulator.client_id(),
-        AppCredential::secret(emulator.client_secret().to_owned().into()),
+        secret(),
         emulator.site(),
-    )?;
+    )?
+    .destroying_as(emulator.destroyer_id(), secret());
     Ok((
         config.folder(folder).trusting(Roots::Only(Vec::new())),
         Some(emulator),

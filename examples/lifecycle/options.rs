@@ -29,11 +29,14 @@ pub(crate) struct Graph {
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
     pub(crate) site: String,
+    /// The application that destroys, and its secret; without it the working one does.
+    pub(crate) destroyer: Option<(String, String)>,
 }
 
 pub(crate) const USAGE: &str = "lifecycle [--out DIR]
   [--zoho-url URL --zoho-accounts-url URL --zoho-client-id ID --zoho-client-secret SECRET --zoho-refresh-token TOKEN]
-  [--graph-url URL --login-url URL --graph-tenant ID --graph-client-id ID --graph-client-secret SECRET --graph-site ID]
+  [--graph-url URL --login-url URL --graph-tenant ID --graph-client-id ID --graph-client-secret SECRET --graph-site ID
+   [--graph-destroyer-id ID --graph-destroyer-secret SECRET]]
 URLs are scheme, host and port; plain http goes to loopback only. Without them emulators are started.";
 
 impl Options {
@@ -74,19 +77,25 @@ impl Options {
             client_secret: v[3].clone(),
             refresh_token: v[4].clone(),
         });
-        let graph = group(&KNOWN[6..12])?.map(|v| Graph {
+        let destroyer = group(&KNOWN[12..14])?.map(|v| (v[0].clone(), v[1].clone()));
+        let graph = group(&KNOWN[6..12])?;
+        if destroyer.is_some() && graph.is_none() {
+            return Err("an application that destroys, and no tenant");
+        }
+        let graph = graph.map(|v| Graph {
             graph: v[0].clone(),
             login: v[1].clone(),
             tenant: v[2].clone(),
             client_id: v[3].clone(),
             client_secret: v[4].clone(),
             site: v[5].clone(),
+            destroyer,
         });
         Ok(Self { out, zoho, graph })
     }
 }
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "out",
     "zoho-url",
     "zoho-accounts-url",
@@ -99,4 +108,6 @@ const KNOWN: [&str; 12] = [
     "graph-client-id",
     "graph-client-secret",
     "graph-site",
+    "graph-destroyer-id",
+    "graph-destroyer-secret",
 ];

@@ -7,6 +7,7 @@ pub mod form;
 mod limits;
 pub mod mail;
 mod maildir;
+mod opener;
 mod queue;
 pub mod safety;
 #[cfg(feature = "server")]
@@ -19,6 +20,7 @@ pub use delivery::{mail_facts, web_facts};
 pub use form::FormKey;
 pub use limits::Limits;
 pub use maildir::Maildir;
+pub use opener::MailOpener;
 pub use text::{TextLayer, machine_readable_zones, text_layer};
 pub use verdict::{Reason, Verdict, judge_mail, judge_web};
 pub use web_form::{COOKIE, Site, WebForm};

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kta_core::audit::Label;
-use kta_core::id::{DeliveryId, Digest, IdempotencyKey};
+use kta_core::id::{DeliveryId, IdempotencyKey};
 use kta_core::pii::{Placement, System};
 use kta_core::policy::{Act, Permit};
-use kta_core::ports::{ChannelFacts, Delivery, Erase, Erased, Intake, Probe};
+use kta_core::ports::{Delivery, Erase, Erased, Intake, Probe};
 use kta_core::time::{Clock, Timestamp};
 use kta_core::{Code, Fault, FaultKind, Port, Result};
 
-use crate::delivery::{self, Arrival};
 use crate::erase;
 use crate::folder::{Folder, Name, Waiting};
 use crate::limits::Limits;
-use crate::mail::{self, Gateway};
+use crate::mail::Gateway;
+use crate::opener::MailOpener;
 use crate::queue::{Queue, broken};
 
 /// The mailbox into which the firm's gateway delivers.
@@ -30,9 +30,7 @@ use crate::queue::{Queue, broken};
 pub struct Maildir {
     queue: Queue,
     channel: Label,
-    gateway: Gateway,
-    addresses: Vec<String>,
-    limits: Limits,
+    opener: MailOpener,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,17 +50,10 @@ impl Maildir {
             Fault::new(FaultKind::Misconfigured, Port::Intake, "open")
                 .because("the mailbox's folders cannot be made")
         })?;
-        let addresses = addresses
-            .into_iter()
-            .map(|a| a.into().to_lowercase())
-            .collect();
-        let limits = Limits::default();
         Ok(Self {
             queue: Queue::new(folder),
             channel,
-            gateway,
-            addresses,
-            limits,
+            opener: MailOpener::new(gateway, addresses),
             clock,
         })
     }
@@ -70,7 +61,7 @@ impl Maildir {
     /// The same mailbox with other limits.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.opener = self.opener.with_limits(limits);
         self
     }
 
@@ -92,63 +83,14 @@ impl Maildir {
     }
 
     fn load(&self, name: &Name) -> Result<Option<Delivery>> {
-        let bytes = match self.queue.read(name, self.limits.message)? {
-            Some(Waiting::Whole(bytes)) => bytes,
-            Some(Waiting::TooLarge(digest)) => {
-                return Ok(self.refused(name, unknown(), digest, Code::IntSize));
-            }
-            None => return Ok(None),
-        };
-        let facts = mail::way(&bytes, &self.gateway, &self.limits);
-        let facts = facts.map_or_else(|_| unknown(), |facts| delivery::mail_facts(&facts));
-        let letter = match mail::read(&bytes, &self.gateway, &self.limits) {
-            Ok(letter) if !self.is_for_us(&letter.recipients) => Err(Code::IntChannel),
-            other => other,
-        };
-        let letter = match letter {
-            Ok(letter) => letter,
-            Err(code) => return Ok(self.refused(name, facts, Digest::of(&bytes), code)),
-        };
         let Some(locator) = name.locator() else {
             return Ok(None);
         };
-        let arrival = Arrival {
-            locator,
-            at: letter
-                .received
-                .and_then(|at| Timestamp::from_timestamp(at, 0))
-                .unwrap_or(name.at()),
-            facts,
-            sender: letter.sender,
-            fields: vec![
-                ("subject".into(), letter.subject),
-                ("body".into(), letter.body),
-            ],
-            attachments: letter.attachments,
-        };
-        Ok(Some(delivery::delivery(arrival, &self.limits)))
-    }
-
-    fn is_for_us(&self, recipients: &[String]) -> bool {
-        recipients
-            .iter()
-            .any(|recipient| self.addresses.contains(recipient))
-    }
-
-    fn refused(
-        &self,
-        name: &Name,
-        facts: ChannelFacts,
-        whole: Digest,
-        code: Code,
-    ) -> Option<Delivery> {
-        Some(delivery::refused(
-            name.locator()?,
-            name.at(),
-            facts,
-            whole,
-            code,
-        ))
+        let read = self.queue.read(name, self.opener.limits().message)?;
+        Ok(read.map(|read| match read {
+            Waiting::Whole(bytes) => self.opener.open(locator, name.at(), &bytes),
+            Waiting::TooLarge(digest) => self.opener.too_large(locator, name.at(), digest),
+        }))
     }
 }
 
@@ -207,9 +149,4 @@ impl Erase for Maildir {
             permit,
         )
     }
-}
-
-/// Nothing is known about the way: no channel is worse.
-fn unknown() -> ChannelFacts {
-    delivery::mail_facts(&crate::verdict::MailFacts::default())
 }

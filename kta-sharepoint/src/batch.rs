@@ -1,4 +1,4 @@
-//! Many `GET`s of Graph in few requests.
+//! Many requests to Graph in few: reads, and writes that made twice are made once.
 
 use crate::client::{Answer, Client};
 use crate::error;
@@ -8,30 +8,59 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Asks for these paths (below `v1.0`, as segments), twenty to a request, and gives the answers in the
-/// order of the paths. The outer answer is always 200; each inner one has its own status, comes in any
+/// One of them.
+pub(crate) struct Part {
+    method: &'static str,
+    path: Vec<String>,
+    body: Option<Value>,
+}
+
+impl Part {
+    /// A read of this path (below `v1.0`, as segments).
+    pub(crate) fn read(path: Vec<String>) -> Self {
+        Self {
+            method: "GET",
+            path,
+            body: None,
+        }
+    }
+
+    /// A setting of values, which leaves the same however often it is done.
+    pub(crate) fn patch(path: Vec<String>, body: Value) -> Self {
+        Self {
+            method: "PATCH",
+            path,
+            body: Some(body),
+        }
+    }
+}
+
+/// Asks all of these, twenty to a request, and gives the answers in their order. The outer answer is always 200; each inner one has its own status, comes in any
 /// order, and is asked again where it was throttled or the server had trouble.
 ///
 /// SharePoint counts every inner request against its limits: a batch saves round trips, not cost.
-pub(crate) async fn batch(
-    graph: &Client,
-    call: Call,
-    paths: &[Vec<String>],
-) -> Result<Vec<Answer>> {
-    let mut answers: Vec<Option<Answer>> = paths.iter().map(|_| None).collect();
-    let mut open: Vec<usize> = (0..paths.len()).collect();
+pub(crate) async fn batch(graph: &Client, call: Call, parts: &[Part]) -> Result<Vec<Answer>> {
+    let mut answers: Vec<Option<Answer>> = parts.iter().map(|_| None).collect();
+    let mut open: Vec<usize> = (0..parts.len()).collect();
     let url = graph.url(&["$batch"])?;
     for _ in 0..ATTEMPTS {
         let (mut again, mut wait) = (Vec::new(), Duration::ZERO);
         for some in open.chunks(TWENTY) {
             let mut requests = Vec::new();
             for &at in some {
-                let path = graph.url(&paths[at])?;
+                let part = &parts[at];
+                let path = graph.url(&part.path)?;
                 let relative = path.path().trim_start_matches("/v1.0");
-                requests.push(json!({ "id": at.to_string(), "method": "GET", "url": relative }));
+                let mut request =
+                    json!({ "id": at.to_string(), "method": part.method, "url": relative });
+                if let Some(body) = &part.body {
+                    request["body"] = body.clone();
+                    request["headers"] = json!({ "content-type": "application/json" });
+                }
+                requests.push(request);
             }
             let body = json!({ "requests": requests });
-            let make = || Ok(Request::post(call, url.clone()).json(&body).reads());
+            let make = || Ok(Request::post(call, url.clone()).json(&body).repeatable());
             let answer = graph.ask(make).await?;
             if answer.status != 200 {
                 return Err(answer.unexpected(call));

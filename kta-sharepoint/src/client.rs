@@ -94,7 +94,7 @@ impl Client {
             origin,
             base,
             tokens,
-            retry: Retry::new(entropy),
+            retry: Retry::new(entropy).waits(config.waits.0, config.waits.1),
         })
     }
 

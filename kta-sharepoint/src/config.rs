@@ -5,6 +5,7 @@ use kta_core::{Code, Port, Result};
 use kta_http::{Limits, Origin, Roots};
 use secrecy::{SecretBox, SecretString};
 use std::fmt;
+use std::time::Duration;
 
 /// Everything needed to reach one document library.
 ///
@@ -35,6 +36,8 @@ pub struct Config {
     pub(crate) rest: bool,
     pub(crate) roots: Roots,
     pub(crate) limits: Limits,
+    /// Waits before repetitions: around the first, never above the second.
+    pub(crate) waits: (Duration, Duration),
 }
 
 impl Config {
@@ -70,13 +73,14 @@ impl Config {
             tenant: tenant.into(),
             client_id: client_id.into(),
             credential,
-            destroyer: Destroyer::Same,
+            destroyer: Destroyer::Off,
             site: site.into(),
             library: None,
             folder: Folder::root(),
             rest: true,
             roots: Roots::System,
             limits: Limits::default(),
+            waits: (Duration::from_millis(500), Duration::from_secs(30)),
         })
     }
 
@@ -95,8 +99,13 @@ impl Config {
         Self::new(graph, login, tenant, client_id, credential, site)
     }
 
-    /// The same destroying by an application of its own, whose right to delete the working application
-    /// then does not need: Graph's least permission to delete reaches every site of the tenant.
+    /// The same destroying by an application of its own. Unless this or
+    /// [`destroying_as_itself`](Self::destroying_as_itself) is said, nothing is destroyed: `erase` is
+    /// `Unsupported` before anything is sent, while probes work as ever.
+    ///
+    /// The working application then needs no right to end anything: Graph's least permission to delete for
+    /// good reaches every site of the tenant. An application that is the working one is refused by
+    /// [`connect`](crate::SharePoint::connect): `Misconfigured`.
     #[must_use]
     pub fn destroying_as(
         mut self,
@@ -107,10 +116,11 @@ impl Config {
         self
     }
 
-    /// The same destroying nothing: `erase` is then `Unsupported`, and probes work as ever.
+    /// The same destroying by the working application, for a firm that has registered one alone. Whoever
+    /// takes over that application can then end what it keeps.
     #[must_use]
-    pub fn without_destruction(mut self) -> Self {
-        self.destroyer = Destroyer::Off;
+    pub fn destroying_as_itself(mut self) -> Self {
+        self.destroyer = Destroyer::Same;
         self
     }
 
@@ -142,6 +152,15 @@ impl Config {
     #[must_use]
     pub fn trusting(mut self, roots: Roots) -> Self {
         self.roots = roots;
+        self
+    }
+
+    /// The same waiting around `first` before a call is repeated, twice that before the next, and never
+    /// above `longest`: half a second and half a minute unless said. A vendor that asks for a longer wait
+    /// ends the attempts; its `Throttled` fault tells the caller for how long.
+    #[must_use]
+    pub fn waiting(mut self, first: Duration, longest: Duration) -> Self {
+        self.waits = (first, longest);
         self
     }
 

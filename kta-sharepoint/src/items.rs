@@ -189,12 +189,19 @@ impl SharePoint {
 
     /// Takes away a file that was made just now and holds the wrong bytes.
     async fn discard(&self, item: &Item) {
-        if let Ok(url) = self.graph.url(&self.by_id(&item.id, &["permanentDelete"])) {
-            // The error that led here is what the caller hears; a file left over is found by name.
-            let _ = self
-                .graph
-                .ask(|| Ok(Request::post(PUT, url.clone()).repeatable()))
-                .await;
+        // The error that led here is what the caller hears; a file left over is found by name.
+        let Ok(url) = self.graph.url(&self.by_id(&item.id, &["permanentDelete"])) else {
+            return;
+        };
+        let make = || Ok(Request::post(PUT, url.clone()).repeatable());
+        let ended = self.graph.ask(make).await;
+        if ended.is_ok_and(|answer| matches!(answer.status, 200 | 204 | 404)) {
+            return;
+        }
+        // An application with `Sites.Selected` has the recycle bin at most.
+        if let Ok(url) = self.graph.url(&self.by_id(&item.id, &[])) {
+            let make = || Ok(Request::delete(PUT, url.clone()));
+            let _ = self.graph.ask(make).await;
         }
     }
 

@@ -91,8 +91,7 @@ impl SharePoint {
 
     /// The drive of the library of this title, made if need be.
     async fn library_of(&self, title: &str) -> Result<String> {
-        let lists = ["sites", self.site.as_str(), "lists"];
-        let url = self.graph.url(&lists)?;
+        let url = self.graph.url(&["sites", self.site.as_str(), "lists"])?;
         let columns: Vec<Value> = COLUMNS
             .iter()
             .map(|name| json!({ "name": name, "text": {}, "indexed": true }))
@@ -105,12 +104,17 @@ impl SharePoint {
         if !matches!(answer.status, 200 | 201 | 409) {
             return Err(answer.unexpected(FOUND));
         }
-        let parts: Vec<&str> = lists.into_iter().chain([title, "drive"]).collect();
+        let drive = self.drive_of(FOUND, title).await?;
+        Ok(drive.ok_or_else(|| FOUND.fault(FaultKind::NotFound))?)
+    }
+
+    /// The drive of the library of this title, if the site has it.
+    pub(crate) async fn drive_of(&self, call: Call, title: &str) -> Result<Option<String>> {
+        let parts = ["sites", self.site.as_str(), "lists", title, "drive"];
         let mut url = self.graph.url(&parts)?;
         url.query_pairs_mut().append_pair("$select", "id");
-        let drive: Option<Named> = self.graph.find(FOUND, url).await?;
-        let drive = drive.ok_or_else(|| FOUND.fault(FaultKind::NotFound))?;
-        Ok(drive.id)
+        let drive: Option<Named> = self.graph.find(call, url).await?;
+        Ok(drive.map(|drive| drive.id))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What people do with a file beside storing and reading it: check it out, look at an earlier version, bring
 //! one back, take one away, read a part, and say in columns what it is.
 
+use crate::batch::{Part, batch};
+use crate::client::Answer;
 use crate::recycle_bin::Rest;
 use crate::{READ, REMOVE, SharePoint, WRITE, admitted};
 use kta_core::audit::Label;
@@ -131,8 +133,9 @@ impl SharePoint {
     /// no error.
     ///
     /// # Errors
-    /// `ACL-DENY` without a permit to amend, destroy, process or store; `DST-HOLD` when a label forbids it;
-    /// `Unsupported` without SharePoint REST, and for the current version.
+    /// `ACL-DENY` without a permit to amend, destroy, process or store; `DST-HOLD` under a legal hold and
+    /// when a label forbids it; `Unsupported` without SharePoint REST, when destruction is off, and for the
+    /// current version.
     pub async fn remove_versions(
         &self,
         subject: SubjectId,
@@ -141,9 +144,10 @@ impl SharePoint {
         permit: &Permit<'_>,
     ) -> Result<()> {
         admitted(permit, REMOVE, subject)?;
+        permit.require_unheld(subject)?;
         let unsupported = |text| VERSION.fault(FaultKind::Unsupported).because(text);
         let rest = self.destroying_rest().ok_or_else(|| {
-            unsupported("deletion of versions is in SharePoint REST, which is switched off")
+            unsupported("destruction, or the SharePoint REST it needs, is switched off")
         })?;
         let versions = self.list_versions(VERSION, locator.as_str()).await?;
         let action = match which {
@@ -203,23 +207,34 @@ impl SharePoint {
         let url = self
             .graph
             .url(&self.by_id(locator.as_str(), &["listItem", "fields"]))?;
-        let body: Map<String, Value> = columns
-            .iter()
-            .map(|(name, value)| (name.to_string(), Value::from(value.as_str())))
-            .collect();
+        let body = fields(columns);
         let make = || {
             let request = Request::patch(DESCRIBE, url.clone());
             Ok(request.json(&body).repeatable())
         };
-        let answer = self.graph.ask(make).await?;
-        match answer.status {
-            200 => Ok(()),
-            400 => {
-                let fault = DESCRIBE.fault(FaultKind::Misconfigured).with_status(400);
-                Err(fault.because("the library has no such column").into())
-            }
-            _ => Err(answer.unexpected(DESCRIBE)),
-        }
+        set(&self.graph.ask(make).await?)
+    }
+
+    /// The same for many files in few requests: what became of each, in their order. What was throttled or
+    /// met trouble of the server's is asked again, the others are not.
+    ///
+    /// # Errors
+    /// `ACL-DENY` before anything is sent; a fault when nothing more was heard, and then it is safe to ask
+    /// again for all.
+    pub async fn describe_all(
+        &self,
+        subject: SubjectId,
+        files: &[(Locator, BTreeMap<Label, Label>)],
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Result<()>>> {
+        admitted(permit, WRITE, subject)?;
+        let part = |(file, columns): &(Locator, BTreeMap<Label, Label>)| {
+            let path = self.by_id(file.as_str(), &["listItem", "fields"]);
+            Part::patch(path, Value::Object(fields(columns)))
+        };
+        let parts: Vec<Part> = files.iter().map(part).collect();
+        let answers = batch(&self.graph, DESCRIBE, &parts).await?;
+        Ok(answers.iter().map(set).collect())
     }
 
     /// The columns of a file that hold words.
@@ -288,6 +303,23 @@ impl Rest {
             Ok(request.header("accept", "application/json;odata=nometadata"))
         };
         Ok(self.client.ask(make).await?.status)
+    }
+}
+
+fn fields(columns: &BTreeMap<Label, Label>) -> Map<String, Value> {
+    let field = |(name, value): (&Label, &Label)| (name.to_string(), Value::from(value.as_str()));
+    columns.iter().map(field).collect()
+}
+
+/// Whether columns were set.
+fn set(answer: &Answer) -> Result<()> {
+    match answer.status {
+        200 => Ok(()),
+        400 => {
+            let fault = DESCRIBE.fault(FaultKind::Misconfigured).with_status(400);
+            Err(fault.because("the library has no such column").into())
+        }
+        _ => Err(answer.unexpected(DESCRIBE)),
     }
 }
 

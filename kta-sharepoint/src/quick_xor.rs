@@ -78,6 +78,12 @@ impl std::fmt::Debug for QuickXor {
 }
 
 fn fold(columns: &mut [u8], bytes: &[u8]) {
+    let length = columns.len().min(bytes.len());
+    let (words, columns) = columns[..length].as_chunks_mut::<8>();
+    let (more, bytes) = bytes[..length].as_chunks::<8>();
+    for (word, more) in words.iter_mut().zip(more) {
+        *word = (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(*more)).to_ne_bytes();
+    }
     for (column, byte) in columns.iter_mut().zip(bytes) {
         *column ^= byte;
     }

@@ -10,7 +10,9 @@
 //! A deletion by hand, a document moved into another client's folder, a version that is gone, a link for
 //! anyone and a walled person in a group within a group are all found by one such walk.
 
-use crate::access::{AccessFinding, Allowed, Directory, LOOK, judge};
+use crate::access::{AccessFinding, Allowed, LOOK, judge};
+use crate::batch::{Part, batch};
+use crate::groups::Directory;
 use crate::items::Item;
 use crate::permissions::Permission;
 use crate::{SharePoint, WRITE, names};
@@ -246,13 +248,11 @@ impl SharePoint {
 
     /// Versions and permissions of these items; `None` for one that is gone.
     async fn details(&self, items: &[&Item]) -> Result<Vec<Option<Details>>> {
-        let paths: Vec<Vec<String>> = items
-            .iter()
-            .flat_map(|item| ["versions", "permissions"].map(|tail| self.by_id(&item.id, &[tail])))
-            .collect();
-        let mut answers = crate::batch::batch(&self.graph, SURVEY, &paths)
-            .await?
-            .into_iter();
+        let both = |item: &&Item| {
+            ["versions", "permissions"].map(|tail| Part::read(self.by_id(&item.id, &[tail])))
+        };
+        let parts: Vec<Part> = items.iter().flat_map(both).collect();
+        let mut answers = batch(&self.graph, SURVEY, &parts).await?.into_iter();
         let mut all = Vec::new();
         for item in items {
             let (Some(versions), Some(permissions)) = (answers.next(), answers.next()) else {

@@ -70,27 +70,20 @@ impl Rest {
 
     /// Ends one entry of the recycle bin; one that is gone is no error.
     pub(crate) async fn end(&self, call: Call, entry: &Entry) -> Result<()> {
-        let scope = if entry.item_state == 2 { "site" } else { "web" };
-        let one = format!("RecycleBin('{}')", quoted(&entry.id));
-        let url = self.client.url(&[scope, &one, "DeleteObject()"])?;
-        let make = || {
-            let request = Request::post(call, url.clone()).repeatable();
-            Ok(request.header("accept", "application/json;odata=nometadata"))
-        };
-        let answer = self.client.ask(make).await?;
-        match answer.status {
-            200 | 204 | 404 => Ok(()),
-            _ => Err(closed(answer.unexpected(call))),
-        }
+        self.act(call, entry, "DeleteObject()").await
     }
 
     /// Brings one entry of the recycle bin back to where it was.
     pub(crate) async fn restore(&self, call: Call, entry: &Entry) -> Result<()> {
+        self.act(call, entry, "restore()").await
+    }
+
+    /// Either, which done a second time finds no entry any more.
+    async fn act(&self, call: Call, entry: &Entry, action: &str) -> Result<()> {
         let scope = if entry.item_state == 2 { "site" } else { "web" };
         let one = format!("RecycleBin('{}')", quoted(&entry.id));
-        let url = self.client.url(&[scope, &one, "restore()"])?;
+        let url = self.client.url(&[scope, &one, action])?;
         let make = || {
-            // A second restore finds no entry any more.
             let request = Request::post(call, url.clone()).repeatable();
             Ok(request.header("accept", "application/json;odata=nometadata"))
         };

@@ -6,7 +6,7 @@ use crate::names::Folder;
 use crate::recycle_bin::Rest;
 use kta_core::id::IdempotencyKey;
 use kta_core::time::{Clock, Entropy};
-use kta_core::{Code, FaultKind, Port, Result};
+use kta_core::{Code, Error, FaultKind, Port, Result};
 use kta_http::{Call, Origin, Url};
 use serde::Deserialize;
 use std::collections::VecDeque;
@@ -38,8 +38,10 @@ impl SharePoint {
     /// - `SHR-LOCATION` when the drive is a person's own and no document library;
     /// - `DOC-NOVER` when the library keeps no versions;
     /// - `NET-HOST` when the site says it lives outside SharePoint's domains;
-    /// - a `Misconfigured` fault for a wrong tenant, application, site or library, or when SharePoint
-    ///   REST does not admit the application (see [`Config::without_rest`]);
+    /// - a `Misconfigured` fault for a wrong tenant, application, site or library, for a site that is not
+    ///   granted to an application with `Sites.Selected`, for an application that is to destroy and is the
+    ///   working one, or when SharePoint REST does not admit the application (see
+    ///   [`Config::without_rest`]);
     /// - `NotFound` when there is no such site or library.
     pub async fn connect(
         config: Config,
@@ -50,7 +52,7 @@ impl SharePoint {
         let missing = |what| CONNECT.fault(FaultKind::NotFound).because(what);
         let mut url = first.url(&["sites", &config.site])?;
         url.query_pairs_mut().append_pair("$select", "id,webUrl");
-        let site: Option<Site> = first.find(CONNECT, url).await?;
+        let site: Option<Site> = first.find(CONNECT, url).await.map_err(ungranted)?;
         let site = site.ok_or_else(|| missing("there is no such site"))?;
         let mut url = match &config.library {
             Some(drive) => first.url(&["drives", drive])?,
@@ -58,7 +60,7 @@ impl SharePoint {
         };
         url.query_pairs_mut()
             .append_pair("$select", "id,name,driveType");
-        let drive: Option<Drive> = first.find(CONNECT, url).await?;
+        let drive: Option<Drive> = first.find(CONNECT, url).await.map_err(ungranted)?;
         let drive = drive.ok_or_else(|| missing("there is no such library"))?;
 
         if drive.drive_type.as_deref() != Some("documentLibrary") {
@@ -86,6 +88,12 @@ impl SharePoint {
         let destroyer = match &config.destroyer {
             Destroyer::Off => None,
             Destroyer::Same => Some((graph.clone(), rest.clone())),
+            Destroyer::Own(client_id, _) if *client_id == config.client_id => {
+                let fault = CONNECT.fault(FaultKind::Misconfigured);
+                return Err(fault
+                    .because("the application that destroys is the working one")
+                    .into());
+            }
             Destroyer::Own(client_id, credential) => {
                 let mut own = config.clone();
                 own.client_id.clone_from(client_id);
@@ -117,6 +125,16 @@ impl fmt::Debug for SharePoint {
         f.debug_struct("SharePoint")
             .field("drive", &self.drive)
             .finish_non_exhaustive()
+    }
+}
+
+/// A 403 at the site or its library has one usual reason, worth saying.
+fn ungranted(error: Error) -> Error {
+    match error.fault() {
+        Some(fault) if fault.status() == Some(403) => fault
+            .because("the site is not granted to this application")
+            .into(),
+        _ => error,
     }
 }
 

@@ -340,6 +340,7 @@ async fn throttling_and_server_errors_are_waited_out() {
 
 #[tokio::test]
 async fn a_lost_connection_at_any_fragment_is_resumed_and_nothing_is_doubled() {
+    let bytes = bytes(LARGE);
     for when in [
         Fault::DropBeforeEffect,
         Fault::DropAfterEffect,
@@ -349,7 +350,6 @@ async fn a_lost_connection_at_any_fragment_is_resumed_and_nothing_is_doubled() {
             let house = House::open().await;
             let worker = house.worker();
             let permit = permit!(house, worker, Store);
-            let bytes = bytes(LARGE);
             let document = house.document("cut", &bytes);
             for _ in 0..nth {
                 // A stall of nothing counts a request without touching it.

@@ -48,7 +48,7 @@ impl Bench {
             &config(&self.emulator),
             self.emulator.mailbox(),
             Label::fixed("mail"),
-            Arc::new(letters::Reader),
+            Arc::new(letters::reader()),
             Arc::new(ManualClock::at(self.emulator.now())),
             Arc::new(SeededEntropy::new(3)),
         )
@@ -254,15 +254,15 @@ async fn a_notice_goes_out_once_marked_for_encryption_and_never_on_a_stale_state
     bench
         .emulator
         .fail(1, "POST", "*/sendMail", Fault::DropAfterEffect);
-    let lost = mailbox.send(&news, seen, key("n"), &permit).await;
+    let lost = mailbox.send(&news, &seen, key("n"), &permit).await;
     assert_eq!(fault(lost), FaultKind::OutcomeUnknown);
-    assert!(!mailbox.send(&news, seen, key("n"), &permit).await.unwrap());
-    assert!(mailbox.send(&news, seen, key("m"), &permit).await.unwrap());
+    assert!(!mailbox.send(&news, &seen, key("n"), &permit).await.unwrap());
+    assert!(mailbox.send(&news, &seen, key("m"), &permit).await.unwrap());
     let sent = bench.emulator.sent_mail();
     assert_eq!(sent.len(), 2);
     assert!(sent.iter().all(|mail| mail.contains("x-kta-protect")));
     let stale = Protection::seen(permit.now() - TimeDelta::days(31));
-    let refused = mailbox.send(&news, stale, key("o"), &permit).await;
+    let refused = mailbox.send(&news, &stale, key("o"), &permit).await;
     assert_eq!(code(refused), Code::CfgStale);
     for telling in [
         "A-Number 012345678",
@@ -270,7 +270,7 @@ async fn a_notice_goes_out_once_marked_for_encryption_and_never_on_a_stale_state
         "a\r\nBcc: x",
     ] {
         let refused = mailbox
-            .send(&notice(telling), seen, key(telling), &permit)
+            .send(&notice(telling), &seen, key(telling), &permit)
             .await;
         assert_eq!(code(refused), Code::DlpBlock, "{telling}");
     }

@@ -8,14 +8,15 @@ mod house;
 mod support;
 
 use futures_util::TryStreamExt as _;
-use house::{House, bytes, code, config, connect, fault, key, permit};
+use house::{House, bytes, code, config, connect, fault, key, permit, secret};
 use kta_core::audit::Label;
 use kta_core::pii::{Content, Locator};
 use kta_core::policy::{Act, Permit, Role, Scope};
 use kta_core::ports::{Documents, Erase, Recipient, SharedRole};
 use kta_core::{Code, FaultKind};
+use kta_http::Roots;
 use kta_sharepoint::emulator::Fault;
-use kta_sharepoint::{AppCredential, Earlier, Reach};
+use kta_sharepoint::{Config, Earlier, Reach};
 use std::collections::{BTreeMap, BTreeSet};
 
 async fn read(content: Content, permit: &Permit<'_>) -> kta_core::Result<Vec<u8>> {
@@ -187,6 +188,126 @@ async fn columns_say_what_a_file_is_in_words_and_ids() {
     assert_eq!(fault(refused), FaultKind::Misconfigured);
 }
 
+#[tokio::test]
+async fn columns_of_many_files_are_set_in_few_requests_and_each_tells_what_became_of_it() {
+    let house = House::open().await;
+    let session = house.worker();
+    let store = permit!(house, session, Store);
+    let label = |text: &str| Label::new(text).unwrap();
+    let mut files = Vec::new();
+    for n in 0..23 {
+        let document = house.document(&format!("d{n}"), b"one");
+        let key = format!("k{n}");
+        let put = house.put(&document, b"one", &key, &store);
+        let column = if n == 7 { "Nowhere" } else { "Title" };
+        let columns = BTreeMap::from([(label(column), label(&format!("paper-{n}")))]);
+        files.push((put.await.unwrap().locator, columns));
+    }
+    let subject = house.desk.beneficiary();
+    for outer in [
+        Fault::DropAfterEffect,
+        Fault::TruncatedBody,
+        Fault::throttled(0),
+    ] {
+        // Two parts are throttled, one meets trouble, and the whole is disturbed as well.
+        for inner in [Fault::throttled(0), Fault::throttled(0), Fault::status(503)] {
+            house.emulator.fail(1, "PATCH", "*/fields", inner);
+        }
+        house.emulator.fail(1, "POST", "/v1.0/$batch", outer);
+        let before = house.emulator.journal().len();
+        let told = house.library.describe_all(subject, &files, &store).await;
+        let told = told.unwrap();
+        assert_eq!(told.len(), 23);
+        for (n, each) in told.into_iter().enumerate() {
+            match n {
+                7 => assert_eq!(fault(each), FaultKind::Misconfigured),
+                _ => each.unwrap(),
+            }
+        }
+        let journal = house.emulator.journal();
+        assert!(journal[before..].len() <= 5, "{:?}", &journal[before..]);
+    }
+    for (n, (file, _)) in files.iter().enumerate().filter(|(n, _)| *n != 7) {
+        let now = house
+            .library
+            .described(subject, file, &store)
+            .await
+            .unwrap();
+        assert_eq!(now[&label("Title")], label(&format!("paper-{n}")));
+    }
+    // A part that never stops being throttled is told as such, and nothing is taken for done.
+    house
+        .emulator
+        .fail(1_000, "PATCH", "*/fields", Fault::throttled(3_600));
+    let refused = house.library.describe_all(subject, &files, &store).await;
+    assert!(matches!(fault(refused), FaultKind::Throttled { .. }));
+}
+
+#[tokio::test]
+async fn under_a_hold_no_version_is_taken_away_and_nothing_is_sent() {
+    let house = House::open().await;
+    let (file, ..) = two_versions(&house).await;
+    let subject = house.desk.beneficiary();
+    let session = house.worker();
+    let store = permit!(house, session, Store);
+    // The hold comes after the permit was given out.
+    let hold = house.desk.hold(subject).await.unwrap();
+    let asked = house.emulator.journal().len();
+    let remove = || {
+        house
+            .library
+            .remove_versions(subject, &file, &Earlier::All, &store)
+    };
+    assert_eq!(code(remove().await), Code::DstHold);
+    assert_eq!(house.emulator.journal().len(), asked);
+    house.desk.release(hold).await.unwrap();
+    remove().await.unwrap();
+    assert_eq!(house.emulator.holdings(file.as_str()).versions.len(), 0);
+}
+
+/// What takes away more than one named thing is in no file of the adapter (T30).
+#[test]
+fn no_call_empties_a_bin_or_deletes_by_a_filter() {
+    fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.ends_with("emulator") {
+                continue;
+            }
+            if path.is_dir() {
+                sources(&path, found);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+                found.push((path.display().to_string(), text));
+            }
+        }
+    }
+    let mut all = Vec::new();
+    sources(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut all,
+    );
+    assert!(all.len() > 20, "{}", all.len());
+    for (path, text) in &all {
+        for forbidden in [
+            "recyclebin/deleteall",
+            "deleteallsecondstage",
+            "moveallto",
+            "emptyrecyclebin",
+            "deletebyquery",
+            "purgebysearch",
+        ] {
+            assert!(!text.contains(forbidden), "{forbidden} in {path}");
+        }
+    }
+    // `DeleteAll()` there is, of the versions of one file, and once.
+    let versions: usize = all
+        .iter()
+        .map(|(_, text)| text.matches("deleteall()").count())
+        .sum();
+    assert_eq!(versions, 1);
+}
+
 fn recipient(address: &str) -> Recipient {
     Recipient::new(address.to_owned()).unwrap()
 }
@@ -237,21 +358,42 @@ async fn a_matters_library_lets_in_its_team_alone_however_often_it_is_made() {
 }
 
 #[tokio::test]
-async fn destruction_is_done_as_another_or_not_at_all() {
+async fn destruction_is_off_unless_said_and_done_as_another() {
     let house = House::open().await;
     let (file, ..) = two_versions(&house).await;
     let document = house.document("d", b"two");
     let placement = house.placement(&document, Some(&file));
     let session = house.destroyer();
     let permit = permit!(house, session, Destroy);
-    let off = config(&house.emulator).without_destruction();
-    let off = connect(&house.emulator, &house.desk, off).await.unwrap();
+    let emulator = &house.emulator;
+    let plain = || {
+        Config::new(
+            emulator.graph_url(),
+            emulator.login_url(),
+            emulator.tenant(),
+            emulator.client_id(),
+            secret(emulator),
+            emulator.site(),
+        )
+        .unwrap()
+        .trusting(Roots::Only(Vec::new()))
+    };
+    let off = connect(emulator, &house.desk, plain()).await.unwrap();
+    let asked = emulator.journal().len();
     let refused = off.erase(&placement, key("e"), &permit).await;
     assert_eq!(fault(refused), FaultKind::Unsupported);
-    assert!(house.emulator.holdings(file.as_str()).current.is_some());
+    let earlier = off
+        .remove_versions(document.subject, &file, &Earlier::All, &permit)
+        .await;
+    assert_eq!(fault(earlier), FaultKind::Unsupported);
+    assert_eq!(emulator.journal().len(), asked, "nothing was sent");
+    assert!(emulator.holdings(file.as_str()).current.is_some());
 
-    let credential = || AppCredential::secret(house.emulator.client_secret().to_owned().into());
-    let wrong = config(&house.emulator).destroying_as("another", credential());
+    let itself = plain().destroying_as(emulator.client_id(), secret(emulator));
+    let itself = connect(emulator, &house.desk, itself).await;
+    assert_eq!(fault(itself), FaultKind::Misconfigured);
+
+    let wrong = config(emulator).destroying_as("another", secret(emulator));
     let wrong = connect(&house.emulator, &house.desk, wrong).await.unwrap();
     let refused = wrong.erase(&placement, key("e"), &permit).await;
     assert_eq!(

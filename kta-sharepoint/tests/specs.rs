@@ -314,7 +314,7 @@ async fn mail(house: &House) {
         &house::config(&house.emulator),
         house.emulator.mailbox(),
         Label::fixed("mail"),
-        Arc::new(letters::Reader),
+        Arc::new(letters::reader()),
         Arc::new(house.desk.clock().clone()),
         Arc::new(SeededEntropy::new(3)),
     )
@@ -340,7 +340,12 @@ async fn mail(house: &House) {
         body: Pii::new("Look into the portal.".to_owned()),
     };
     let seen = Protection::seen(share.now());
-    assert!(mailbox.send(&notice, seen, key("n"), &share).await.unwrap());
+    assert!(
+        mailbox
+            .send(&notice, &seen, key("n"), &share)
+            .await
+            .unwrap()
+    );
 }
 
 /// What the adapter does not send, but others do: refusals, and replies of their own.

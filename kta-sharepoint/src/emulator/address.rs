@@ -276,7 +276,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
 }
 
 fn default_drive(state: &State) -> Result<String, Refused> {
-    let first = state.drives.values().min_by_key(|drive| drive.created);
+    let first = state.drives.values().min_by_key(|drive| drive.number);
     first
         .map(|drive| drive.id.clone())
         .ok_or_else(Refused::not_found)

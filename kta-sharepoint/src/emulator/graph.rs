@@ -14,19 +14,21 @@ use std::collections::BTreeMap;
 
 /// Serves one request to the Graph host.
 pub(crate) fn turn(state: &mut State, call: &Call) -> Result<Reply, Refused> {
-    super::login::bearer(state, call, Audience::Graph)?;
-    serve(state, call)
+    let client = super::login::bearer(state, call, Audience::Graph)?;
+    serve(state, call, &client)
 }
 
-fn serve(state: &mut State, call: &Call) -> Result<Reply, Refused> {
+fn serve(state: &mut State, call: &Call, client: &str) -> Result<Reply, Refused> {
     let path = call
         .path
         .strip_prefix("/v1.0")
         .or_else(|| call.path.strip_prefix("/beta"));
     let path = path.ok_or_else(|| Refused::new(400, "BadRequest", "Unknown version."))?;
     let method = call.method.as_str();
-    match route(state, path)? {
-        Route::Batch if method == "POST" => batch(state, call),
+    let route = route(state, path)?;
+    super::selected::admit(state, client, &route, call)?;
+    match route {
+        Route::Batch if method == "POST" => batch(state, call, client),
         Route::Item(place) => super::items::item(state, &place, call),
         Route::Drive { drive } if method == "GET" => {
             let drive = state.drive(&drive)?;
@@ -34,7 +36,7 @@ fn serve(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         }
         Route::Drives if method == "GET" => {
             let mut drives: Vec<_> = state.drives.values().collect();
-            drives.sort_by_key(|drive| drive.created);
+            drives.sort_by_key(|drive| drive.number);
             let value: Vec<Value> = drives
                 .into_iter()
                 .map(|drive| select(render_drive(state, drive), call))
@@ -97,7 +99,7 @@ fn site_grant(state: &mut State, call: &Call) -> Result<Reply, Refused> {
 }
 
 /// `POST /$batch`: at most twenty, each its own answer, in no promised order (here: the reverse).
-fn batch(state: &mut State, call: &Call) -> Result<Reply, Refused> {
+fn batch(state: &mut State, call: &Call, client: &str) -> Result<Reply, Refused> {
     let body = call.object()?;
     let requests = body.get("requests").and_then(Value::as_array);
     let requests = requests.ok_or_else(|| Refused::bad("requests are missing"))?;
@@ -128,7 +130,7 @@ fn batch(state: &mut State, call: &Call) -> Result<Reply, Refused> {
                 Refused::new(424, "FailedDependency", "A request before this one failed.");
             super::finish(state, Err(refused), None).into_bytes()
         } else {
-            inner(state, request)?.into_bytes()
+            inner(state, request, client)?.into_bytes()
         };
         statuses.insert(id.clone(), status);
         let headers: BTreeMap<&str, String> = headers.into_iter().collect();
@@ -139,7 +141,7 @@ fn batch(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     Ok(Reply::json(200, json!({ "responses": responses })))
 }
 
-fn inner(state: &mut State, request: &Value) -> Result<Reply, Refused> {
+fn inner(state: &mut State, request: &Value, client: &str) -> Result<Reply, Refused> {
     let method = request
         .get("method")
         .and_then(Value::as_str)
@@ -185,7 +187,7 @@ fn inner(state: &mut State, request: &Value) -> Result<Reply, Refused> {
             status,
             retry_after,
         }) => Ok(super::serve::broken(status, retry_after)),
-        _ => serve(state, &call),
+        _ => serve(state, &call, client),
     };
     Ok(super::finish(state, result, None))
 }

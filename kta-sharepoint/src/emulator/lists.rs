@@ -210,6 +210,7 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
 pub(crate) fn add_drive(state: &mut State, title: &str) -> String {
     let id = state.ids.drive();
     let (list, created) = (state.ids.guid(), state.now());
+    let number = state.drives.len();
     let title_column = json!({ "id": state.ids.guid(), "name": "Title", "displayName": "Title",
         "text": {}, "indexed": false, "hidden": false, "required": false });
     state.drives.insert(
@@ -220,6 +221,7 @@ pub(crate) fn add_drive(state: &mut State, title: &str) -> String {
             title: title.to_owned(),
             root: String::new(),
             created,
+            number,
             columns: vec![title_column],
             versioning: true,
             personal: false,

@@ -150,7 +150,8 @@ fn token(state: &mut State, tenant: &str, call: &Call) -> Reply {
         );
     };
     let seconds = state.settings.token_seconds;
-    let word = issue(state, audience, by_certificate);
+    let client = field("client_id").unwrap_or_default();
+    let word = issue(state, audience, client, by_certificate);
     Reply::json(
         200,
         json!({
@@ -163,13 +164,19 @@ fn token(state: &mut State, tenant: &str, call: &Call) -> Reply {
 }
 
 /// Makes an access token.
-pub(crate) fn issue(state: &mut State, audience: Audience, by_certificate: bool) -> String {
+pub(crate) fn issue(
+    state: &mut State,
+    audience: Audience,
+    client: &str,
+    by_certificate: bool,
+) -> String {
     let word = state.ids.secret("emulated.");
     let expires = state.now() + TimeDelta::seconds(state.settings.token_seconds);
     state.tokens.insert(
         word.clone(),
         Token {
             audience,
+            client: client.to_owned(),
             expires,
             by_certificate,
         },
@@ -178,7 +185,8 @@ pub(crate) fn issue(state: &mut State, audience: Audience, by_certificate: bool)
 }
 
 /// Checks the bearer token of a request for one of the two resources.
-pub(crate) fn bearer(state: &State, call: &Call, audience: Audience) -> Result<(), Refused> {
+/// Gives the application that asks.
+pub(crate) fn bearer(state: &State, call: &Call, audience: Audience) -> Result<String, Refused> {
     let refuse = |message: &str| Refused::new(401, "InvalidAuthenticationToken", message);
     let Some(header) = call.header("authorization") else {
         return Err(refuse("Access token is empty."));
@@ -202,7 +210,7 @@ pub(crate) fn bearer(state: &State, call: &Call, audience: Audience) -> Result<(
     {
         return Err(refuse("Unsupported app only token."));
     }
-    Ok(())
+    Ok(token.client.clone())
 }
 
 /// `https://{resource}/.default`. A loopback host without a port means Graph: the SDK drops ports.

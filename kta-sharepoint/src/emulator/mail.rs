@@ -345,7 +345,28 @@ fn send(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     let (mime, sent, keep) = if plain {
         let mime = STANDARD.decode(call.body.trim_ascii());
         let mime = mime.map_err(|_| Refused::bad("the MIME content is not base64"))?;
-        (Bytes::from(mime), json!({}), true)
+        let header = |name: &str| {
+            let text = String::from_utf8_lossy(&mime);
+            let head = text.split("\r\n\r\n").next().unwrap_or_default().to_owned();
+            head.split("\r\n").find_map(|line| {
+                let (known, value) = line.split_once(':')?;
+                known
+                    .eq_ignore_ascii_case(name)
+                    .then(|| value.trim().to_owned())
+            })
+        };
+        if header("to").is_none_or(|to| !to.contains('@')) {
+            return Err(Refused::new(
+                400,
+                "ErrorInvalidRecipients",
+                "At least one recipient isn't valid.",
+            ));
+        }
+        let told = json!({
+            "internetMessageId": header("message-id"),
+            "mime": String::from_utf8_lossy(&mime),
+        });
+        (Bytes::from(mime), told, true)
     } else {
         let body = call.object()?;
         let message = named(&body, "message").filter(|message| message.is_object());

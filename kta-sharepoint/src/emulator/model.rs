@@ -19,6 +19,8 @@ pub(crate) struct Drive {
     pub(crate) title: String,
     pub(crate) root: String,
     pub(crate) created: DateTime<Utc>,
+    /// Which of the site's it is, the first being the site's own; the clock may be set back.
+    pub(crate) number: usize,
     pub(crate) columns: Vec<Value>,
     pub(crate) versioning: bool,
     pub(crate) personal: bool,
@@ -154,6 +156,8 @@ pub(crate) struct Upload {
 
 pub(crate) struct Token {
     pub(crate) audience: Audience,
+    /// The application it was given to.
+    pub(crate) client: String,
     pub(crate) expires: DateTime<Utc>,
     pub(crate) by_certificate: bool,
 }

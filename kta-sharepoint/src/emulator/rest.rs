@@ -19,8 +19,10 @@ pub(crate) fn turn(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     if !lower.starts_with(&site.to_lowercase()) {
         return Err(Refused::not_found());
     }
-    super::login::bearer(state, call, Audience::SharePoint)?;
-    let result = api(state, &call.path[site.len()..], call);
+    let client = super::login::bearer(state, call, Audience::SharePoint)?;
+    let path = &call.path[site.len()..];
+    let admitted = super::selected::admit_rest(state, &client, path, call.method == "GET");
+    let result = admitted.and_then(|()| api(state, path, call));
     let verbose = call
         .header("accept")
         .is_some_and(|accept| accept.contains("odata=verbose"));

@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) directory: super::directory::Directory,
     pub(crate) audit: super::audit::AuditLog,
     pub(crate) recorded: Vec<super::faults::Recorded>,
+    /// Applications that reach the site by its grants alone: `Sites.Selected`.
+    pub(crate) selected: BTreeSet<String>,
     /// Further applications, with the first one's secret.
     pub(crate) applications: BTreeSet<String>,
     /// Certificates that sign assertions, in DER.
@@ -59,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) tenant: String,
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
+    pub(crate) destroyer_id: String,
     pub(crate) token_seconds: i64,
     pub(crate) certificate_only_rest: bool,
     pub(crate) anonymous_links: bool,

@@ -13,9 +13,13 @@
 mod changes;
 mod erase;
 mod notice;
+#[cfg(feature = "smime")]
+mod sealed;
 
 pub use changes::MailChanges;
 pub use notice::{Notice, Protection};
+#[cfg(feature = "smime")]
+pub use sealed::RecipientCertificate;
 
 use crate::client::{Client, json_get};
 use crate::config::Config;
@@ -63,6 +67,8 @@ pub struct Mailbox {
     processed: String,
     channel: Label,
     opener: Arc<dyn Opener>,
+    #[cfg(feature = "smime")]
+    entropy: Arc<dyn Entropy>,
     /// Messages longer than this are refused with `INT-SIZE`; bytes.
     limit: usize,
     /// What was given last, so that acknowledging it needs no second reading.
@@ -86,7 +92,7 @@ impl Mailbox {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let graph = Client::graph(config, clock, entropy)?;
+        let graph = Client::graph(config, clock, Arc::clone(&entropy))?;
         let processed = processed_folder(&graph, address).await?;
         Ok(Self {
             graph,
@@ -94,6 +100,8 @@ impl Mailbox {
             processed,
             channel,
             opener,
+            #[cfg(feature = "smime")]
+            entropy,
             limit: LARGEST,
             given: Arc::default(),
         })

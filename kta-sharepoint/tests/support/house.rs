@@ -21,6 +21,7 @@ use kta_http::Roots;
 use kta_sharepoint::emulator::{Emulator, Options};
 use kta_sharepoint::{AppCredential, Config, SYSTEM, SharePoint};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A permit over all of the beneficiary's data; a macro, because a permit borrows its session.
 macro_rules! permit {
@@ -154,12 +155,19 @@ pub(crate) fn config(emulator: &Emulator) -> Config {
         emulator.login_url(),
         emulator.tenant(),
         emulator.client_id(),
-        AppCredential::secret(emulator.client_secret().to_owned().into()),
+        secret(emulator),
         emulator.site(),
     )
     .unwrap()
+    .destroying_as(emulator.destroyer_id(), secret(emulator))
+    // As many attempts as in earnest, sooner.
+    .waiting(Duration::from_millis(10), Duration::from_secs(30))
     // Nothing here speaks TLS; reading the machine's roots for each adapter takes its time.
     .trusting(Roots::Only(Vec::new()))
+}
+
+pub(crate) fn secret(emulator: &Emulator) -> AppCredential {
+    AppCredential::secret(emulator.client_secret().to_owned().into())
 }
 
 pub(crate) async fn connect(

@@ -3,79 +3,24 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kta_core::id::{DeliveryId, Digest};
-use kta_core::pii::{MediaType, Pii};
-use kta_core::ports::{Delivery, DeliveryPart};
+use kta_core::ports::Delivery;
 use kta_core::{Code, Refusal};
-use kta_intake::mail::{self, Attachment, Gateway, Letter};
-use kta_intake::{Limits, mail_facts, safety};
+use kta_intake::MailOpener;
+use kta_intake::mail::Gateway;
 use kta_sharepoint::{Opener, RawMessage};
-use std::collections::BTreeMap;
 
-/// The reader of `kta-intake`, put together from its public parts.
+/// The reader of `kta-intake`.
 #[derive(Debug)]
-pub(crate) struct Reader;
+pub(crate) struct Reader(MailOpener);
+
+pub(crate) fn reader() -> Reader {
+    let gateway = Gateway::named("mx.kta.example");
+    Reader(MailOpener::new(gateway, ["intake@firm.example"]))
+}
 
 impl Opener for Reader {
     fn open(&self, message: RawMessage<'_>) -> Delivery {
-        let (gateway, limits) = (Gateway::named("mx.kta.example"), Limits::default());
-        let facts = mail::way(message.mime, &gateway, &limits).unwrap_or_default();
-        let read = mail::read(message.mime, &gateway, &limits);
-        let whole = Digest::of(message.mime);
-        let mut delivery = Delivery {
-            id: DeliveryId::derived(&[b"mail", b"", whole.as_bytes()]),
-            locator: message.locator,
-            at: message.at,
-            facts: mail_facts(&facts),
-            sender: Pii::new(String::new()),
-            fields: BTreeMap::new(),
-            parts: Vec::new(),
-            refused: None,
-        };
-        match read {
-            Ok(letter) => fill(&mut delivery, letter, &limits),
-            Err(code) => {
-                delivery.refused = Some(Refusal::new(code).about("digest", whole));
-            }
-        }
-        delivery
-    }
-}
-
-fn fill(delivery: &mut Delivery, letter: Letter, limits: &Limits) {
-    delivery.parts = letter
-        .attachments
-        .into_iter()
-        .map(|attachment| part(attachment, limits))
-        .collect();
-    let digests = delivery.parts.iter().map(|part| *part.digest.as_bytes());
-    let digests: Vec<[u8; 32]> = digests
-        .chain([*Digest::of(letter.body.as_bytes()).as_bytes()])
-        .collect();
-    let mut of: Vec<&[u8]> = vec![b"mail", letter.sender.as_bytes()];
-    of.extend(digests.iter().map(|digest| digest.as_slice()));
-    delivery.id = DeliveryId::derived(&of);
-    delivery.sender = Pii::new(letter.sender);
-    delivery.fields = BTreeMap::from([
-        ("subject".to_owned(), Pii::new(letter.subject)),
-        ("body".to_owned(), Pii::new(letter.body)),
-    ]);
-}
-
-fn part(attachment: Attachment, limits: &Limits) -> DeliveryPart {
-    let Attachment { name, bytes } = attachment;
-    let checked = safety::check(name.as_deref(), &bytes, limits);
-    let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
-    let (media, content): (MediaType, Result<_, Refusal>) = match checked {
-        Ok(kind) => (kind.into(), Ok(Pii::new(bytes))),
-        Err(code) => (MediaType::octets(), Err(Refusal::new(code))),
-    };
-    DeliveryPart {
-        name: Pii::new(name.unwrap_or_default()),
-        media,
-        digest,
-        length,
-        content,
+        self.0.open(message.locator, message.at, message.mime)
     }
 }
 
