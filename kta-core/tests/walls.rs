@@ -338,7 +338,7 @@ async fn an_emergency_owes_a_review_which_somebody_else_gives_once() {
     assert_eq!((review.by, review.finding), (ciso.actor(), just));
     assert_eq!(
         glass::broken(&house, &ciso).await.unwrap(),
-        [reviewed.clone()]
+        std::slice::from_ref(&reviewed)
     );
     assert!(!reviewed.is_overdue(house.gate.now()));
     for again in [permit, PermitId::derived(&[b"none"])] {

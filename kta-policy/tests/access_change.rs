@@ -247,7 +247,7 @@ fn a_change_is_active_only_with_two_different_signatures_over_its_analysis() {
 
 fn flaw(refusal: &Refusal) -> Option<String> {
     let mut facts = refusal.facts().iter();
-    let flaw = facts.find(|(what, _)| what.to_string() == "flaw");
+    let flaw = facts.find(|(what, _)| *what == "flaw");
     flaw.map(|(_, flaw)| flaw.to_string())
 }
 
