@@ -353,8 +353,14 @@ async fn retention_is_judged_by_schedules_that_two_people_put_in_force() {
     let dpo = session(&house, Role::Dpo, Purpose::Compliance);
     let officer = session(&house, Role::Records, Purpose::Compliance);
     let clerk = session(&house, Role::Paralegal, Purpose::Compliance);
-    assert_eq!(refused(govern::enact(&house, &dpo, &dpo).await), Code::DspSelf);
-    assert_eq!(refused(govern::enact(&house, &clerk, &dpo).await), Code::AclDeny);
+    assert_eq!(
+        refused(govern::enact(&house, &dpo, &dpo).await),
+        Code::DspSelf
+    );
+    assert_eq!(
+        refused(govern::enact(&house, &clerk, &dpo).await),
+        Code::AclDeny
+    );
     assert_eq!(refused(judge(&house).await), Code::RetPack);
     let enacted = govern::enact(&house, &dpo, &officer).await.unwrap();
     judge(&house).await.unwrap();

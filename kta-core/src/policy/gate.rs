@@ -16,8 +16,8 @@ use crate::policy::request::{
 };
 use crate::policy::sight::Sights;
 use crate::policy::{
-    Budgets, Decision, Directory, Glass, LawfulBasis, Obligation, Permit, Policy, PolicyClass, Purpose,
-    Role, Scope, Sight, Verdict,
+    Budgets, Decision, Directory, Glass, LawfulBasis, Obligation, Permit, Policy, PolicyClass,
+    Purpose, Role, Scope, Sight, Verdict,
 };
 use crate::ports::store::{
     Change, ChangeSet, Durability, Expected, HoldQuery, Register, Sheet, SheetQuery, Store,
