@@ -1,6 +1,6 @@
-//! A firm changes its own policy: a file is read, analysed over the people it has, signed by two
-//! and put in force; every property of the house is proved for all requests too, where the solver
-//! cvc5 is installed.
+//! A firm changes its own policy: a file is read, analysed over the people it has, proved for
+//! all requests, signed by two and put in force. It takes the solver cvc5; without it the change is
+//! refused.
 //!
 //! ```text
 //! cargo run --example policy_change
@@ -8,15 +8,17 @@
 #![allow(clippy::print_stdout, reason = "an example speaks")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use kta_core::audit::{Label, LocalSigner, NoteKey, SignedNote};
 use kta_core::guidance::Language;
 use kta_core::id::{ActorId, MatterId, SubjectId, TenantId};
+use kta_core::memory::{ManualClock, MemoryStore, SeededEntropy};
 use kta_core::pii::{Category, Matter, MatterState, Party};
 use kta_core::policy::{
-    AccessContext, AccessRequest, Act, Actor, Directory, LawfulBasis, Object, Policy as _, Purpose,
-    Role,
+    AccessContext, AccessRequest, Act, Actor, Directory, Gate, LawfulBasis, Object, Policy as _,
+    Purpose, Role,
 };
 use kta_core::time::Timestamp;
 use kta_policy::{CedarPolicy, InForce, PolicyChange, Prover};
@@ -45,19 +47,23 @@ when { context.role == "paralegal" && principal.titles.contains("senior-paralega
 '''
 "#;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now: Timestamp = "2026-11-23T09:00:00Z".parse()?;
     let directory = firm(now)?;
-    let in_force = InForce::new(CedarPolicy::shipped()?);
+    let in_force = Arc::new(InForce::new(CedarPolicy::shipped()?));
     println!("in force: {}", in_force.policy().digest());
 
     let change = PolicyChange::parse(CHANGE)?;
     let before = in_force.policy();
     let mut analysis = change.analyse(&before, &directory, now)?;
-    match Prover::new() {
-        Ok(prover) => analysis.prove(&prover, &before)?,
-        Err(_) => println!("skipped: the proofs for all requests; cvc5 is not installed"),
-    }
+    let proved = match Prover::new() {
+        Ok(prover) => analysis.prove(&prover, &before).map(|()| true)?,
+        Err(_) => {
+            println!("skipped: the proofs for all requests; cvc5 is not installed");
+            false
+        }
+    };
     println!("\n{}", analysis.report());
 
     // Each approver reads the report and signs the statement with a key of their own.
@@ -68,8 +74,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         notes.insert(Label::new(role)?, note);
         keys.insert(Label::new(role)?, NoteKey::of(&signer)?);
     }
-    let signed = analysis.accept(&notes, &keys, now.date_naive())?;
-    let (_, after) = in_force.activate(signed)?;
+    let signed = match analysis.accept(&notes, &keys, now.date_naive()) {
+        Ok(signed) => signed,
+        Err(refusal) if !proved => {
+            println!("refused: {refusal}; what nobody proved is not put in force");
+            return Ok(());
+        }
+        Err(refusal) => return Err(refusal.into()),
+    };
+    // It is put in force by somebody who may manage, and is on the log before.
+    let gate = Gate::new(
+        TenantId::derived(&[b"an invented firm"]),
+        Arc::clone(&in_force) as _,
+        Arc::new(MemoryStore::new()),
+        Arc::new(ManualClock::at(now)),
+        Arc::new(SeededEntropy::new(1)),
+    );
+    gate.amend_directory(|current| *current = directory.clone());
+    let attorney = ActorId::derived(&[b"attorney"]);
+    let session = gate.session(attorney, Role::Attorney, Purpose::Compliance);
+    let (_, after) = in_force.activate(&session, signed).await?;
     println!("in force: {after}");
 
     let matter = directory.matters.values().next().ok_or("a matter")?;

@@ -113,17 +113,31 @@ fn activate(
         }
     };
     println!("\nit shortens {} class(es):", revision.shortens().len());
-    refused(revision.activate(in_force, today, &limits))?;
-    refused(revision.second(author, today).map(|()| Schedules::new()))?;
-    revision.second(second, today)?;
-    refused(revision.activate(in_force, today, &limits))?;
+    let signers = [
+        (
+            author,
+            LocalSigner::new("author", SigningKey::from_bytes(&[1; 32]))?,
+        ),
+        (
+            second,
+            LocalSigner::new("second", SigningKey::from_bytes(&[2; 32]))?,
+        ),
+    ];
+    let mut keys = BTreeMap::new();
+    for (who, signer) in &signers {
+        refused(revision.activate(in_force, today, &limits, &keys))?;
+        keys.insert(*who, NoteKey::of(signer)?);
+        let note = SignedNote::sign(revision.statement(today), signer)?;
+        revision.sign(*who, today, &note, &keys[who])?;
+    }
+    refused(revision.activate(in_force, today, &limits, &keys))?;
     let later = revision.from(&limits).ok_or("agreed")?;
     let strict = Limits {
         most_eligible_in_thousand: 10,
         ..limits
     };
-    refused(revision.activate(in_force, later, &strict))?;
-    revision.activate(in_force, later, &limits)?;
+    refused(revision.activate(in_force, later, &strict, &keys))?;
+    revision.activate(in_force, later, &limits, &keys)?;
     println!("  in force on {later}");
     Ok(())
 }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use chrono::{Days, TimeDelta};
 use kta_core::audit::Label;
 use kta_core::id::{ActorId, MatterId, SubjectId, TenantId};
+use kta_core::memory::{ManualClock, MemoryStore, SeededEntropy};
 use kta_core::pii::{Category, Matter, MatterState, Party};
 use kta_core::policy::{
-    AccessContext, AccessRequest, Act, Actor, BreakGlass, Directory, Emergency, LawfulBasis,
-    Object, Purpose, Role, SpecialGround,
+    AccessContext, AccessRequest, Act, Actor, BreakGlass, Directory, Emergency, Gate, LawfulBasis,
+    Object, Policy, Purpose, Role, Scope, Session, SpecialGround,
 };
 use kta_core::time::Timestamp;
 
@@ -152,6 +154,33 @@ impl Firm {
             basis: matter.and_then(|matter| matter.purposes.get(&case.purpose).copied()),
             context: case.context,
         }
+    }
+
+    /// A gate that decides by this policy over this directory.
+    pub(crate) fn gate(&self, policy: Arc<dyn Policy>) -> Gate {
+        let gate = Gate::new(
+            TenantId::derived(&[b"an invented firm"]),
+            policy,
+            Arc::new(MemoryStore::new()),
+            Arc::new(ManualClock::at(self.now)),
+            Arc::new(SeededEntropy::new(1)),
+        );
+        gate.amend_directory(|directory| *directory = self.directory.clone());
+        gate
+    }
+
+    /// The case as a session asks it.
+    pub(crate) fn question<'g>(&self, gate: &'g Gate, case: &Case) -> (Session<'g>, Act, Scope) {
+        let scope = Scope::over(case.subject, [case.category]).in_matter(case.matter);
+        let scope = match case.context.other_than {
+            Some(other) => scope.other_than(other),
+            None => scope,
+        };
+        (
+            gate.session(case.actor, case.role, case.purpose),
+            case.act,
+            scope,
+        )
     }
 }
 

@@ -1,4 +1,5 @@
-//! Access decisions against plain Cedar over the whole set of policies.
+//! Access decisions against plain Cedar over the whole set of policies, and what the time of an
+//! answer tells of a wall.
 //!
 //! ```text
 //! cargo bench --bench policy
@@ -17,6 +18,7 @@ mod access;
 mod figures;
 mod firm;
 mod plain;
+mod walls;
 
 use figures::Figures;
 
@@ -24,7 +26,7 @@ use figures::Figures;
 type Part = (&'static str, fn(&mut Figures));
 
 /// A part a module.
-const PARTS: &[Part] = &[("access", access::measure)];
+const PARTS: &[Part] = &[("access", access::measure), ("walls", walls::measure)];
 
 fn main() -> std::io::Result<()> {
     let mut figures = Figures::new("policy");

@@ -258,13 +258,11 @@ impl World {
         for person in self.first.people {
             if !self.house.sealer.keys().is_erased(person).await.unwrap() {
                 let ids = known_as(person);
-                // A key opens what lies under its own id: matters in which the person stands under
-                // another id have keys of their own.
-                let matters: BTreeSet<_> = self.house.gate.directory(|all| {
-                    let all = all.matters.values();
-                    let stands = all.filter(|matter| matter.parties.contains_key(&person));
-                    stands.map(|matter| matter.id).collect()
-                });
+                // A hold on a matter holds the people in it, under whatever id they stand there.
+                let matters: BTreeSet<_> = self
+                    .house
+                    .gate
+                    .directory(|all| all.matters_of(person).collect());
                 let held = holds.iter().any(|hold| {
                     !hold.subjects.is_disjoint(&ids) || !hold.matters.is_disjoint(&matters)
                 });

@@ -12,9 +12,10 @@ use kta_core::audit::Label;
 use kta_core::id::SubjectId;
 use kta_core::memory::MemoryPorts;
 use kta_core::pii::{Category, Record};
-use kta_core::pipeline::{House, govern, manage, rights};
+use kta_core::pipeline::{House, govern, manage, retain, rights};
 use kta_core::policy::{Act, PolicyClass, Purpose, Role, Scope};
 use kta_core::ports::store::{RecordBy, RecordQuery};
+use kta_core::retention::Outcome;
 use kta_core::{Code, FaultKind, Result};
 
 use road::{Cast, ports, session};
@@ -167,12 +168,16 @@ async fn what_cannot_be_demanded_or_governed_is_refused() {
     let without_schedule = other(|it| it.retention = Label::fixed("NO.SCHEDULE"));
     let with_objection = other(|it| it.objections.extend([Purpose::Marketing]));
     for (to, code) in [
-        (without_schedule, Code::RetUnclassed),
+        (without_schedule.clone(), Code::PolSign),
         (with_objection, Code::PrcRestricted),
     ] {
         let outcome = govern::supersede(&house, &dpo, before, to).await;
         assert_eq!(refused(outcome), code);
     }
+    let officer = session(&house, Role::Records, Purpose::Compliance);
+    let outcome =
+        govern::supersede_retention(&house, &dpo, &officer, before, without_schedule).await;
+    assert_eq!(refused(outcome), Code::RetUnclassed);
     let unknown = without(&class, Purpose::Filing).id();
     let outcome = govern::supersede(&house, &dpo, unknown, (*class).clone()).await;
     assert_eq!(refused(outcome), Code::RetUnclassed);
@@ -230,4 +235,140 @@ async fn log(ports: &MemoryPorts, house: &House) -> Vec<String> {
 fn refused<T>(result: Result<T>) -> Code {
     let error = result.err().expect("a refusal");
     error.refusal().expect("a refusal").code()
+}
+
+#[tokio::test]
+async fn whose_file_is_kept_beyond_its_maximum_is_restricted_without_anybody_asking() {
+    let (ports, cast) = ports(39).await;
+    let mut house = ports.open().await.unwrap();
+    let class = Label::fixed("CASE.FILE");
+    let schedule = house.schedules.get_mut(&class).unwrap();
+    let mut storage = schedule.rules[0].clone();
+    storage.id = Label::fixed("memory.storage");
+    storage.ceiling = storage.floor.take();
+    storage.ceiling.as_mut().unwrap().of.truncate(1);
+    storage.ceiling.as_mut().unwrap().of[0].add = "P1Y".parse().unwrap();
+    schedule.rules.push(storage);
+    let sent = road::until_transmitted(&ports, &house, &cast)
+        .await
+        .unwrap();
+    let second = road::second_matter(&ports, &house, &cast).await;
+    let attorney = session(&house, Role::Attorney, Purpose::Representation);
+    manage::close_matter(
+        &house,
+        &attorney,
+        cast.matter,
+        "2026-12-31".parse().unwrap(),
+    )
+    .await
+    .unwrap();
+    let evaluate = async |house: &House, sent| {
+        let service = session(house, Role::ServiceRetention, Purpose::Retention);
+        let nexus = retain::Nexus::default();
+        match sent {
+            Some(sent) => retain::retain(house, &service, sent, &nexus).await,
+            None => retain::reconsider(house, &service, cast.matter, &nexus).await,
+        }
+    };
+    ports.clock.set("2028-06-01T09:00:00Z".parse().unwrap());
+    let kept = evaluate(&house, Some(sent)).await.unwrap();
+    let kept = &kept.evaluations()[&cast.people[0]].outcome;
+    assert!(matches!(kept, Outcome::KeepRestricted { .. }));
+    let restricted = |house: &House| house.gate.directory(|all| all.restricted.clone());
+    // The children of the first matter have no other under these ids; the parents have.
+    assert_eq!(
+        restricted(&house),
+        BTreeSet::from([cast.people[2], cast.people[3]])
+    );
+    let refused = open(&house, &cast, cast.people[2], Purpose::Representation).await;
+    assert_eq!(self::refused(refused), Code::PrcRestricted);
+    open(&house, &cast, cast.people[0], Purpose::Representation)
+        .await
+        .unwrap();
+    // The last matter on which the firm was at work is closed.
+    house.gate.amend_directory(|all| {
+        let matter = all.matters.get_mut(&second.matter).unwrap();
+        matter.state = kta_core::pii::MatterState::Closed;
+    });
+    evaluate(&house, None).await.unwrap();
+    assert_eq!(restricted(&house).len(), 5);
+    // A restart forgets nothing, and a second evaluation says nothing new.
+    let again = ports.open().await.unwrap();
+    manage::wake(&again).await.unwrap();
+    assert_eq!(restricted(&again).len(), 5);
+    let noted = async || {
+        let log = log(&ports, &house).await;
+        log.iter().filter(|it| it.contains("\"restrict\"")).count()
+    };
+    let before = noted().await;
+    evaluate(&house, None).await.unwrap();
+    assert_eq!((before, noted().await), (5, 5));
+}
+
+#[tokio::test]
+async fn another_retention_class_takes_two_people() {
+    let (ports, cast) = ports(40).await;
+    let mut house = whole(&ports, &cast).await;
+    let shorter = Label::fixed("CASE.PROSPECT");
+    let schedule = house.schedules[&Label::fixed("CASE.FILE")].clone();
+    house.schedules.insert(shorter.clone(), schedule);
+    let dpo = session(&house, Role::Dpo, Purpose::Compliance);
+    let officer = session(&house, Role::Records, Purpose::Compliance);
+    let before = reviewed(&house, cast.people[0]).await.class;
+    let class = house.gate.class(before).await.unwrap().unwrap();
+    let to = PolicyClass {
+        retention: shorter.clone(),
+        ..(*class).clone()
+    };
+    let alone = govern::supersede(&house, &dpo, before, to.clone()).await;
+    assert_eq!(refused(alone), Code::PolSign);
+    let same = govern::supersede_retention(&house, &dpo, &dpo, before, to.clone()).await;
+    assert_eq!(refused(same), Code::DspSelf);
+    govern::supersede_retention(&house, &dpo, &officer, before, to.clone())
+        .await
+        .unwrap();
+    assert_eq!(reviewed(&house, cast.people[0]).await.class, to.id());
+}
+
+#[tokio::test]
+async fn retention_is_judged_by_schedules_that_two_people_put_in_force() {
+    let (ports, cast) = ports(41).await;
+    let mut house = ports.open().await.unwrap();
+    // The first ones come in force by being used.
+    road::until_approved(&ports, &house, &cast).await.unwrap();
+    let class = Label::fixed("CASE.FILE");
+    let days = |house: &mut House| {
+        let rule = &mut house.schedules.get_mut(&class).unwrap().rules[0];
+        for bound in &mut rule.floor.as_mut().unwrap().of {
+            bound.add = "P7D".parse().unwrap();
+        }
+    };
+    days(&mut house);
+    let nexus = retain::Nexus::default();
+    let judge = async |house: &House| {
+        let service = session(house, Role::ServiceRetention, Purpose::Retention);
+        retain::reconsider(house, &service, cast.matter, &nexus).await
+    };
+    assert_eq!(refused(judge(&house).await), Code::RetPack);
+    let dpo = session(&house, Role::Dpo, Purpose::Compliance);
+    let officer = session(&house, Role::Records, Purpose::Compliance);
+    let clerk = session(&house, Role::Paralegal, Purpose::Compliance);
+    assert_eq!(
+        refused(govern::enact(&house, &dpo, &dpo).await),
+        Code::DspSelf
+    );
+    assert_eq!(
+        refused(govern::enact(&house, &clerk, &dpo).await),
+        Code::AclDeny
+    );
+    assert_eq!(refused(judge(&house).await), Code::RetPack);
+    let enacted = govern::enact(&house, &dpo, &officer).await.unwrap();
+    judge(&house).await.unwrap();
+    let log = log(&ports, &house).await;
+    let noted = |it: &&String| it.contains("approved_by") && it.contains(&enacted.to_string());
+    assert_eq!(log.iter().filter(noted).count(), 1);
+    // A house that starts with the old ones again does not judge by them.
+    let again = ports.open().await.unwrap();
+    manage::wake(&again).await.unwrap();
+    assert_eq!(refused(judge(&again).await), Code::RetPack);
 }

@@ -10,19 +10,23 @@ use cedar_policy::{
 use kta_core::audit::Label;
 use kta_core::id::Digest;
 use kta_core::policy::{AccessRequest, Act, Decision, Obligation, Policy, Reason, Role, Verdict};
+use kta_core::time::Timestamp;
 use kta_core::{Code, Fault, FaultKind, Port, Result};
 
 mod change;
 mod facts;
+mod in_force;
+mod population;
 mod program;
 #[cfg(feature = "proof")]
 mod proof;
 mod words;
 
 use facts::{Facts, Names};
-use program::{Broken, Program};
+use program::{Broken, Program, Reads};
 
-pub use change::{Analysis, Effect, InForce, PolicyChange, Sample, SignedChange};
+pub use change::{Analysis, Effect, PolicyChange, Sample};
+pub use in_force::{InForce, SignedChange};
 #[cfg(feature = "proof")]
 pub use proof::{Counterexample, Difference, Idle, Property, Prover, Shift};
 pub use words::Explanation;
@@ -30,8 +34,9 @@ pub use words::Explanation;
 /// The policy that ships, or one that a firm writes over the same schema.
 ///
 /// What Cedar parsed and validated is compiled into small programs, indexed by role and act: a
-/// decision takes a few microseconds, grows with nothing but the policies that concern the role
-/// and the act, and so needs no cache that could be stale. What a program cannot say, Cedar
+/// decision takes a few microseconds and grows with nothing but the policies that concern the role
+/// and the act. It says until when the clock cannot change it, so that a gate may give it again.
+/// What a program cannot say, Cedar
 /// decides itself; exports, destructions and emergency accesses are decided by both, and where
 /// they differ the answer is no. Any evaluation error is a no.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ struct Slot {
     bars: Vec<usize>,
     /// Whether one of these is for Cedar only.
     by_cedar: bool,
+    /// What they read of the clock besides the day.
+    reads: Reads,
 }
 
 /// What Cedar needs to decide itself.
@@ -222,6 +229,20 @@ impl CedarPolicy {
         Ok(decision)
     }
 
+    /// When the clock alone could change the answer at the earliest. Facts of time are days, and
+    /// minutes and the age of a station's report where a rule that is asked reads them.
+    fn until(&self, request: &AccessRequest<'_>) -> Option<Timestamp> {
+        let slot = &self.index[slot(request.role, request.act)];
+        let context = &request.context;
+        let ages = slot.reads.age && context.station.is_some();
+        if ages || slot.by_cedar || context.break_glass.is_some() {
+            return None;
+        }
+        let step = if slot.reads.minute { MINUTE } else { DAY };
+        let next = context.now.timestamp_millis().div_euclid(step) + 1;
+        Timestamp::from_timestamp_millis(next * step)
+    }
+
     fn by_program(&self, slot: &Slot, facts: &Facts<'_>) -> Result<Decision, Broken> {
         let matches = |program: &Option<Program>| match program {
             Some(program) => program.matches(facts),
@@ -331,6 +352,14 @@ impl Policy for CedarPolicy {
     fn decide(&self, request: &AccessRequest<'_>) -> Decision {
         self.try_decide(request).unwrap_or_else(|_| self.cannot())
     }
+
+    fn version(&self) -> Option<Digest> {
+        Some(self.digest)
+    }
+
+    fn decide_until(&self, request: &AccessRequest<'_>) -> (Decision, Option<Timestamp>) {
+        (self.decide(request), self.until(request))
+    }
 }
 
 impl Cedar {
@@ -429,6 +458,12 @@ fn index(grants: &[Grant], bars: &[Bar]) -> Vec<Slot> {
             let chosen = bars.iter().enumerate();
             let chosen = chosen.filter(|(_, bar)| concerns(&bar.program));
             slot.bars = chosen.map(|(at, _)| at).collect();
+            let grants_here = slot.grants.iter().map(|at| &grants[*at].program);
+            let bars_here = slot.bars.iter().map(|at| &bars[*at].program);
+            slot.reads = grants_here
+                .chain(bars_here)
+                .flatten()
+                .fold(Reads::default(), |all, program| all.and(program.reads()));
             slot.by_cedar = slot.grants.iter().any(|at| grants[*at].program.is_none())
                 || slot.bars.iter().any(|at| bars[*at].program.is_none());
         }
@@ -501,3 +536,8 @@ const NOT_BARRED: &str = "not-barred";
 
 /// Where the absence of a grant stands in the order of the bars.
 const NO_GRANT: &str = "04";
+
+/// In milliseconds.
+const MINUTE: i64 = 60 * 1000;
+/// In milliseconds.
+const DAY: i64 = 24 * 60 * MINUTE;

@@ -5,17 +5,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
-use kta_core::Code;
 use kta_core::audit::{Label, LocalSigner, NoteKey, SignedNote};
 use kta_core::guidance::Language;
 use kta_core::id::{ActorId, MatterId, SubjectId, TenantId};
 use kta_core::pii::{Category, Matter, MatterState, Party};
 use kta_core::policy::{
-    AccessContext, AccessRequest, Act, Actor, Decision, Device, Directory, LawfulBasis, Object,
-    Policy, Purpose, Role, SpecialGround, Station, Verdict,
+    AccessContext, AccessRequest, Act, Actor, Device, Directory, LawfulBasis, Object, Policy,
+    Purpose, Role, SpecialGround, Station, Verdict,
 };
 use kta_core::time::Timestamp;
-use kta_policy::{Analysis, CedarPolicy, InForce, PolicyChange};
+use kta_core::{Code, Refusal};
+use kta_policy::{Analysis, CedarPolicy, PolicyChange};
+#[cfg(feature = "proof")]
+use {
+    kta_core::memory::{ManualClock, MemoryStore, SeededEntropy},
+    kta_core::policy::{Decision, Gate, Scope, Session},
+    kta_core::ports::Ledger as _,
+    kta_policy::InForce,
+    std::sync::Arc,
+};
 
 const CHANGE: &str = r#"
 [change]
@@ -53,7 +61,8 @@ unless { context.weekday <= 5 && context.minute >= 360 && context.minute < 1080 
 
 #[test]
 fn a_role_of_the_firm_narrows_and_its_grant_widens() {
-    let (policy, firm) = (changed(CHANGE), Firm::new());
+    let (change, firm) = (changed(CHANGE), Firm::new());
+    let policy = change.policy();
     for (title, admitted) in [
         (None, [true, true, false]),
         (Some("case-clerk"), [true, false, false]),
@@ -79,13 +88,14 @@ fn a_role_of_the_firm_narrows_and_its_grant_widens() {
     clerk.titles.insert(Label::fixed("case-clerk"));
     let decision = policy.decide(&firm.ask(&clerk, Role::Paralegal, Act::Amend));
     assert_eq!(decision.reasons[0].rule.as_str(), "firm.title:case-clerk");
-    let words = policy.policy().explain(&decision, Language::Hebrew);
+    let words = policy.explain(&decision, Language::Hebrew);
     assert_eq!(words.because[0].1, "פקידי תיקים צופים ואינם משנים");
 }
 
 #[test]
 fn an_export_needs_a_managed_device_in_working_hours() {
-    let (policy, firm) = (changed(CHANGE), Firm::new());
+    let (change, firm) = (changed(CHANGE), Firm::new());
+    let policy = change.policy();
     let attorney = firm.attorney();
     let sunday: Timestamp = "2026-11-22T09:00:00Z".parse().unwrap();
     let (monday, night) = (
@@ -125,7 +135,7 @@ fn an_export_needs_a_managed_device_in_working_hours() {
             admitted,
             "{now} {station:?}"
         );
-        assert_eq!(decision, policy.policy().decide_by_cedar(&request));
+        assert_eq!(decision, policy.decide_by_cedar(&request));
     }
 }
 
@@ -156,7 +166,8 @@ permit(principal, action, resource) when { context.role == "attorney" };
         "permit(principal, action, resource) when",
         r#"permit(principal, action in [Action::"rekey", Action::"open"], resource) when"#,
     );
-    let policy = changed(&some);
+    let change = changed(&some);
+    let policy = change.policy();
     let mut matter = firm.matter().clone();
     matter.walled.insert(firm.attorney().id);
     let attorney = firm.attorney();
@@ -227,28 +238,17 @@ fn a_change_is_active_only_with_two_different_signatures_over_its_analysis() {
     let after = today.checked_add_days(chrono::Days::new(400)).unwrap();
     assert_eq!(refused(analysis, late, after), Code::PolExpired);
 
+    // And signed rightly by both it is not active still, because nobody proved it.
     let analysis = analysed();
     let (signatures, keys) = signed(&analysis, ["attorney", "ciso"]);
-    let change = analysis.accept(&signatures, &keys, today).unwrap();
-    let in_force = InForce::new(CedarPolicy::shipped().unwrap());
-    let (clerk, digest) = (firm.actor("clerk"), change.policy().digest());
-    let request = firm.ask(&clerk, Role::Paralegal, Act::Amend);
-    let before: Decision = in_force.decide(&request);
-    assert_eq!(
-        (before.verdict, before.policy),
-        (Verdict::Permit, house.digest())
-    );
-    assert_eq!(in_force.activate(change).unwrap(), (house.digest(), digest));
-    let after = in_force.decide(&request);
-    assert_eq!(
-        (after.verdict, after.policy),
-        (Verdict::Deny(Code::AclDeny), digest)
-    );
-    // Analysed against a policy that is in force no more.
-    let analysis = analysed();
-    let (signatures, keys) = signed(&analysis, ["attorney", "ciso"]);
-    let change = analysis.accept(&signatures, &keys, today).unwrap();
-    assert_eq!(in_force.activate(change).unwrap_err().code(), Code::PolSign);
+    let unproved = analysis.accept(&signatures, &keys, today).unwrap_err();
+    assert_eq!(flaw(&unproved), Some("not-proved".into()));
+}
+
+fn flaw(refusal: &Refusal) -> Option<String> {
+    let mut facts = refusal.facts().iter();
+    let flaw = facts.find(|(what, _)| *what == "flaw");
+    flaw.map(|(_, flaw)| flaw.to_string())
 }
 
 #[test]
@@ -353,6 +353,32 @@ when { resource has matter && resource.matter.walled.contains(principal) && reso
     ] {
         assert!(report.contains(line), "{report}");
     }
+
+    // Two sign what was proved, and it is put in force: on the log first.
+    let today = firm.now.date_naive();
+    let (signatures, keys) = signed(&analysis, ["attorney", "ciso"]);
+    let change = analysis.accept(&signatures, &keys, today).unwrap();
+    let (before, after) = (house.digest(), change.policy().digest());
+    let desk = Office::new(&firm, house);
+    let clerk = firm.actor("clerk");
+    let request = firm.ask(&clerk, Role::Paralegal, Act::Amend);
+    let old: Decision = desk.in_force.decide(&request);
+    assert_eq!((old.verdict, old.policy), (Verdict::Permit, before));
+    // Somebody who may not manage may not do this either.
+    let paralegal = desk.session("paralegal", Role::Paralegal);
+    let attorney = desk.session("attorney", Role::Attorney);
+    assert!(at_once(paralegal.permit(Act::Manage, Scope::firm())).is_err());
+    assert_eq!(desk.logged(), 0);
+    assert_eq!(
+        at_once(desk.in_force.activate(&attorney, change)).unwrap(),
+        (before, after)
+    );
+    let new = desk.in_force.decide(&request);
+    assert_eq!(
+        (new.verdict, new.policy),
+        (Verdict::Deny(Code::AclDeny), after)
+    );
+    assert_eq!(desk.logged(), 2, "admitted and done");
 }
 
 #[cfg(feature = "proof")]
@@ -371,19 +397,12 @@ fn a_change_that_can_error_is_refuted_and_not_accepted() {
     assert_eq!(refused.unwrap_err().code(), Code::PolSign);
 }
 
-/// The policy as the change makes it, through analysis and two signatures.
-fn changed(text: &str) -> InForce {
+/// The change, analysed, with the policy as it would make it.
+fn changed(text: &str) -> Analysis {
     let firm = Firm::new();
     let house = CedarPolicy::shipped().unwrap();
     let change = PolicyChange::parse(text).unwrap();
-    let analysis = change.analyse(&house, &firm.directory, firm.now).unwrap();
-    let (signatures, keys) = signed(&analysis, ["attorney", "ciso"]);
-    let change = analysis
-        .accept(&signatures, &keys, firm.now.date_naive())
-        .unwrap();
-    let in_force = InForce::new(house);
-    in_force.activate(change).unwrap();
-    in_force
+    change.analyse(&house, &firm.directory, firm.now).unwrap()
 }
 
 type Notes = BTreeMap<Label, SignedNote>;
@@ -401,6 +420,58 @@ fn signed(analysis: &Analysis, by: [&str; 2]) -> (Notes, Keys) {
         keys.insert(Label::new(role).unwrap(), NoteKey::of(&signer).unwrap());
     }
     (notes, keys)
+}
+
+/// A gate that decides by a policy which may be replaced, over the people of a firm.
+#[cfg(feature = "proof")]
+struct Office {
+    in_force: Arc<InForce>,
+    store: MemoryStore,
+    gate: Gate,
+}
+
+#[cfg(feature = "proof")]
+impl Office {
+    fn new(firm: &Firm, policy: CedarPolicy) -> Self {
+        let (in_force, store) = (Arc::new(InForce::new(policy)), MemoryStore::new());
+        let gate = Gate::new(
+            TenantId::derived(&[b"firm"]),
+            in_force.clone(),
+            Arc::new(store.clone()),
+            Arc::new(ManualClock::at(firm.now)),
+            Arc::new(SeededEntropy::new(1)),
+        );
+        gate.amend_directory(|directory| *directory = firm.directory.clone());
+        Self {
+            in_force,
+            store,
+            gate,
+        }
+    }
+
+    fn session(&self, who: &str, role: Role) -> Session<'_> {
+        self.gate.session(actor(who), role, Purpose::Compliance)
+    }
+
+    /// How many entries of the log tell of a policy.
+    fn logged(&self) -> usize {
+        let log = at_once(self.store.entries(self.gate.tenant(), 0, 100)).unwrap();
+        let log = log
+            .iter()
+            .map(|entry| String::from_utf8_lossy(entry).into_owned());
+        log.filter(|entry| entry.contains("\"change\":\"policy\""))
+            .count()
+    }
+}
+
+/// The stores here answer at once.
+#[cfg(feature = "proof")]
+fn at_once<F: Future>(future: F) -> F::Output {
+    use core::task::{Context, Poll, Waker};
+    match core::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(out) => out,
+        Poll::Pending => panic!("a memory store never waits"),
+    }
 }
 
 struct Firm {

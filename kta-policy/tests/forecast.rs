@@ -4,10 +4,12 @@
 
 mod cases;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ed25519_dalek::SigningKey;
+use kta_core::audit::{LocalSigner, NoteKey, SignedNote};
 use kta_core::id::{ActorId, HoldId};
 use kta_core::retention::{Facts, Outcome, evaluate};
 use kta_core::{Code, Refusal};
@@ -19,6 +21,27 @@ use kta_policy::{
 use cases::{Chance, day, label};
 
 const TODAY: &str = "2026-11-22";
+
+fn signer(who: &str) -> LocalSigner {
+    let mut seed = [7; 32];
+    seed[..who.len()].copy_from_slice(who.as_bytes());
+    LocalSigner::new(who, SigningKey::from_bytes(&seed)).unwrap()
+}
+
+fn keys() -> BTreeMap<ActorId, NoteKey> {
+    let all = ["author", "second", "third"];
+    all.map(|who| (person(who), NoteKey::of(&signer(who)).unwrap()))
+        .into()
+}
+
+fn note(revision: &Revision, who: &str, on: &str) -> SignedNote {
+    SignedNote::sign(revision.statement(day(on)), &signer(who)).unwrap()
+}
+
+fn sign(revision: &mut Revision, who: &str, on: &str) -> Result<(), Refusal> {
+    let note = note(revision, who, on);
+    revision.sign(person(who), day(on), &note, &keys()[&person(who)])
+}
 
 fn compiled(change: impl Fn(&str) -> String) -> Schedules {
     let packs: Vec<_> = SHIPPED
@@ -194,41 +217,66 @@ fn a_revision_that_shortens_needs_two_people_and_waits() {
         &BTreeSet::from([label("CASE.PROSPECT")])
     );
     let limits = Limits::default();
+    let early = code(revision.activate(&old, day("2027-06-01"), &limits, &keys()));
+    assert_eq!(early, Code::PolSign);
+    sign(&mut revision, "author", "2026-11-22").unwrap();
+    let alone = code(revision.activate(&old, day("2027-06-01"), &limits, &keys()));
+    assert_eq!(alone, Code::PolSign, "one person is not two");
     assert_eq!(
-        code(revision.activate(&old, day("2027-06-01"), &limits)),
-        Code::PolSign
-    );
-    assert_eq!(
-        code(revision.second(person("author"), day("2026-11-23"))),
-        Code::PolSign
-    );
-    assert_eq!(
-        code(revision.second(person("second"), day("2026-11-21"))),
+        code(sign(&mut revision, "second", "2026-11-21")),
         Code::RetWait
     );
-    revision
-        .second(person("second"), day("2026-11-23"))
-        .unwrap();
+    // The signature of one day does not do for another, nor that of somebody else's key.
+    let note = note(&revision, "second", "2026-11-22");
+    let day_later = day("2026-11-23");
+    let key = &keys()[&person("second")];
+    assert_eq!(
+        code(revision.sign(person("second"), day_later, &note, key)),
+        Code::PolSign
+    );
+    let key = &keys()[&person("third")];
+    assert_eq!(
+        code(revision.sign(person("second"), day("2026-11-22"), &note, key)),
+        Code::PolSign
+    );
+    sign(&mut revision, "second", "2026-11-23").unwrap();
     // A later agreement does not begin the waiting anew, nor does an earlier clock end it.
-    revision.second(person("third"), day("2026-12-31")).unwrap();
+    sign(&mut revision, "third", "2026-12-31").unwrap();
     assert_eq!(
-        code(revision.activate(&old, day("2026-12-06"), &limits)),
+        code(revision.activate(&old, day("2026-12-06"), &limits, &keys())),
         Code::RetWait
     );
     assert_eq!(
-        code(revision.activate(&old, day("2020-01-01"), &limits)),
+        code(revision.activate(&old, day("2020-01-01"), &limits, &keys())),
         Code::RetWait
     );
     // It waits through a restart.
     let kept = serde_json::to_string(&revision).unwrap();
     let read: Revision = serde_json::from_str(&kept).unwrap();
     assert_eq!(
-        read.activate(&old, day("2026-12-07"), &limits).unwrap(),
+        read.activate(&old, day("2026-12-07"), &limits, &keys())
+            .unwrap(),
         new
     );
     assert_eq!(
-        code(read.activate(&new, day("2026-12-07"), &limits)),
+        code(read.activate(&new, day("2026-12-07"), &limits, &keys())),
         Code::RetPack
+    );
+    // What is on disk may be written by anybody: an agreement that is dated back is none.
+    let forged = kept.replace("2026-11-23", "2026-11-22");
+    assert_ne!(forged, kept);
+    let forged: Revision = serde_json::from_str(&forged).unwrap();
+    assert_eq!(
+        code(forged.activate(&old, day("2026-12-31"), &limits, &keys())),
+        Code::PolSign
+    );
+    // Two names and one key are one person.
+    let mut one = keys();
+    let same = one[&person("author")].clone();
+    one.insert(person("second"), same);
+    assert_eq!(
+        code(read.activate(&old, day("2026-12-31"), &limits, &one)),
+        Code::PolSign
     );
 }
 
@@ -241,7 +289,7 @@ fn a_revision_that_only_lengthens_does_not_wait() {
         Revision::propose(&old, new.clone(), forecast, person("author"), day(TODAY)).unwrap();
     assert_eq!(revision.shortens(), &BTreeSet::new());
     assert_eq!(
-        revision.activate(&old, day(TODAY), &Limits::default()),
+        revision.activate(&old, day(TODAY), &Limits::default(), &keys()),
         Ok(new)
     );
 }
@@ -257,17 +305,18 @@ fn a_pack_that_would_empty_a_class_is_stopped_however_many_agree() {
         day(TODAY),
     )
     .unwrap();
-    revision.second(person("second"), day(TODAY)).unwrap();
+    sign(&mut revision, "author", TODAY).unwrap();
+    sign(&mut revision, "second", TODAY).unwrap();
     let late = day("2027-11-22");
     assert_eq!(
-        code(revision.activate(&old, late, &Limits::default())),
+        code(revision.activate(&old, late, &Limits::default(), &keys())),
         Code::RetBrake
     );
     let lax = Limits {
         most_eligible_in_thousand: 1000,
         ..Limits::default()
     };
-    assert_eq!(revision.activate(&old, late, &lax), Ok(new));
+    assert_eq!(revision.activate(&old, late, &lax, &keys()), Ok(new));
 }
 
 #[test]

@@ -28,6 +28,8 @@ impl Road<'_> {
         story.line("The law watch has read every rule again; privacy officer and attorney signed the pack's new version.");
         story.line("Everybody who takes part was trained again.");
         self.train(&self.cast.trained()).await?;
+        let security = self.session(staff.ciso, Role::Ciso, Purpose::Security);
+        retain::confirm_clock(house, &security).await?;
         let retained = retain::reconsider(house, &service, self.cast.matter, &nexus).await?;
         story.refused(
             "destruction under a legal hold",

@@ -64,6 +64,9 @@ impl Road<'_> {
         let nexus = nexus();
         let records = self.session(staff.records, Role::Records, Purpose::Disposition);
         let service = self.session(staff.retention, Role::ServiceRetention, Purpose::Retention);
+        // Months have passed since anything was judged by this clock: somebody looks at it.
+        let security = self.session(staff.ciso, Role::Ciso, Purpose::Security);
+        retain::confirm_clock(house, &security).await?;
         let retained = retain::retain(house, &service, transmitted, &nexus).await?;
         for (subject, evaluation) in retained.evaluations() {
             let name = self

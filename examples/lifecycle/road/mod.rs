@@ -15,6 +15,7 @@ use std::path::Path;
 
 use kta_core::audit::Label;
 use kta_core::pipeline::dispose::Disposed;
+use kta_core::pipeline::govern;
 use kta_core::pipeline::retain::Nexus;
 use kta_core::policy::{Purpose, Role, Session};
 
@@ -68,6 +69,9 @@ pub(crate) async fn travel(
         cast,
         shift,
     };
+    let officer = road.session(cast.staff.dpo, Role::Dpo, Purpose::Compliance);
+    let records = road.session(cast.staff.records, Role::Records, Purpose::Disposition);
+    govern::enact(&opened.house, &officer, &records).await?;
     let disposed = road.dispose(story, hold).await?;
     road.improve(story).await?;
     Ok(disposed)

@@ -1,4 +1,5 @@
-//! Under every stage: under which policy class data is, and a change of law or purpose.
+//! Under every stage: under which policy class data is, a change of law or purpose, and by which
+//! schedules retention is judged.
 //!
 //! A record names the class it was put under, and the store what governs that class now, so a new
 //! law or purpose touches a few classes however many records there are. What persons objected to
@@ -6,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::Outcome;
+use crate::audit::{Label, Outcome};
 use crate::error::Result;
 use crate::id::Digest;
-use crate::pipeline::house::{House, read};
+use crate::pipeline::house::{House, file, read};
 use crate::policy::{Act, PolicyClass, Scope, Session, Succession};
 use crate::ports::store::{Change, ChangeSet, Register, SheetQuery};
 use crate::refusal::{Code, Refusal};
@@ -20,7 +21,8 @@ use crate::refusal::{Code, Refusal};
 ///
 /// # Errors
 /// [`Code::RetUnclassed`] for a class that is not known, and for a successor whose retention class
-/// has no schedule in this house: what it governs could never be judged. [`Code::PrcRestricted`]
+/// has no schedule in this house: what it governs could never be judged. [`Code::PolSign`] for one
+/// with another retention class, which takes two: [`supersede_retention`]. [`Code::PrcRestricted`]
 /// for a successor with other objections than `from`: they are the persons' own, see
 /// [`rights`](super::rights). [`FaultKind::Conflict`](crate::FaultKind::Conflict) when another
 /// class superseded one of them already; refusals of the gate; faults of the store.
@@ -30,6 +32,16 @@ pub async fn supersede(
     from: Digest,
     to: PolicyClass,
 ) -> Result<usize> {
+    replace(house, session, from, to, false).await
+}
+
+async fn replace(
+    house: &House,
+    session: &Session<'_>,
+    from: Digest,
+    to: PolicyClass,
+    by_two: bool,
+) -> Result<usize> {
     let scope = Scope::firm().about("class", from);
     let permit = session.permit(Act::Manage, scope.clone()).await?;
     let known = house.gate.class(from).await?;
@@ -37,6 +49,10 @@ pub async fn supersede(
         None => Some(Refusal::new(Code::RetUnclassed).about("class", from)),
         Some(known) if known.objections != to.objections => {
             Some(Refusal::new(Code::PrcRestricted).about("class", from))
+        }
+        Some(known) if known.retention != to.retention && !by_two => {
+            let refusal = Refusal::new(Code::PolSign).about("class", from);
+            Some(refusal.about("retention", to.retention.clone()))
         }
         Some(_) if !house.schedules.contains_key(&to.retention) => {
             Some(Refusal::new(Code::RetUnclassed).about("class", to.retention.clone()))
@@ -74,6 +90,90 @@ pub async fn supersede(
     house.doors.store.commit(change.event(event)).await?;
     Ok(superseded)
 }
+
+/// As [`supersede`], where the successor has another retention class: two people, because a class
+/// that is kept for less time is an early destruction.
+///
+/// # Errors
+/// As [`supersede`]; [`Code::DspSelf`] when `other` is the same person.
+pub async fn supersede_retention(
+    house: &House,
+    session: &Session<'_>,
+    other: &Session<'_>,
+    from: Digest,
+    to: PolicyClass,
+) -> Result<usize> {
+    let scope = Scope::firm().about("class", from).about("by", to.id());
+    let scope = scope.other_than(session.actor());
+    let _second = other.permit(Act::Approve, scope).await?;
+    replace(house, session, from, to, true).await
+}
+
+/// Puts the schedules of this house in force, by two people: from now on retention is judged by
+/// them, here and in every house of the firm that has the same ones, and by no others. The first
+/// that a firm ever judges by need nobody. Doing it again changes nothing.
+///
+/// What a revision demands besides (a forecast, a waiting period, the brake) stands where
+/// revisions are made; whoever asks for this has it in hand.
+///
+/// # Errors
+/// [`Code::DspSelf`] when `other` is the same person; refusals of the gate; faults of the store.
+pub async fn enact(house: &House, session: &Session<'_>, other: &Session<'_>) -> Result<Digest> {
+    let now = schedules(house);
+    let scope = Scope::firm().about("schedules", now);
+    let permit = session.permit(Act::Manage, scope.clone()).await?;
+    let scope = scope.other_than(session.actor());
+    let _second = other.permit(Act::Approve, scope).await?;
+    let before = house
+        .filed::<Digest>(Register::Receipts, &SCHEDULES)
+        .await?;
+    if before == Some(now) {
+        return Ok(now);
+    }
+    let mut event = permit
+        .event(Act::Manage, Outcome::Done)
+        .with("change", "schedules")
+        .with("schedules", now)
+        .with("approved_by", other.actor());
+    if let Some(before) = before {
+        event = event.with("before", before);
+    }
+    let change = ChangeSet::new(house.tenant(), house.gate.now())
+        .with(file(Register::Receipts, SCHEDULES, None, None, &now)?)
+        .event(event);
+    house.doors.store.commit(change).await?;
+    Ok(now)
+}
+
+/// Refuses to judge by schedules that nobody put in force; the first ones come in force by being
+/// used.
+pub(crate) async fn require_enacted(house: &House) -> Result<()> {
+    let now = schedules(house);
+    match house
+        .filed::<Digest>(Register::Receipts, &SCHEDULES)
+        .await?
+    {
+        Some(enacted) if enacted == now => Ok(()),
+        Some(enacted) => Err(Refusal::new(Code::RetPack)
+            .about("in_force", enacted)
+            .about("schedules", now)
+            .into()),
+        None => {
+            let change = ChangeSet::new(house.tenant(), house.gate.now());
+            let change = change.with(file(Register::Receipts, SCHEDULES, None, None, &now)?);
+            house.doors.store.commit(change).await.map(drop)
+        }
+    }
+}
+
+/// SHA-256 of the schedules of a house.
+fn schedules(house: &House) -> Digest {
+    // Structs of strings, lists and maps with string keys always serialise.
+    Digest::of(&serde_json::to_vec(&house.schedules).unwrap_or_default())
+}
+
+/// The sheet that names the schedules in force.
+const SCHEDULES: Label = Label::fixed("schedules");
 
 /// What governs today what is put under `class` today.
 ///

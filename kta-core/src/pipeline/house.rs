@@ -54,10 +54,11 @@ pub struct House {
     pub sealer: Sealer,
     /// Completeness profiles by kind of matter.
     pub profiles: BTreeMap<Label, Profile>,
-    /// Compiled retention schedules by class.
+    /// Compiled retention schedules by class, chosen by whoever builds the house. Nothing is judged
+    /// by others than those that two people put in force: see [`enact`](super::govern::enact).
     pub schedules: BTreeMap<Label, Schedule>,
-    /// What the clock is held against before anything is destroyed. Without one the clock is
-    /// believed: a house with real data has one.
+    /// What the clock is held against before anything is destroyed. A new house has one that
+    /// knows no other clock; without any the clock is believed, which only tests may want.
     pub watch: Option<Watch>,
     /// E-mail domains with which the firm may share.
     pub verified_domains: Vec<String>,
@@ -80,7 +81,7 @@ impl House {
             sealer,
             profiles: BTreeMap::new(),
             schedules: BTreeMap::new(),
-            watch: None,
+            watch: Some(Watch::default()),
             verified_domains: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::id::{ActorId, HoldId, MatterId, SubjectId};
 use crate::pii::{Category, Matter, MatterState, Party, Subject};
 use crate::pipeline::house::{House, file, file_over, label, read};
+use crate::pipeline::look;
 use crate::policy::{Act, Actor, Directory, Scope, Session};
 use crate::ports::store::{Change, ChangeSet, HoldQuery, Register, SheetQuery};
 use crate::refusal::{Code, Refusal};
@@ -54,10 +55,11 @@ pub async fn found(house: &House, by: ActorId, actors: Vec<Actor>) -> Result<()>
     Ok(())
 }
 
-/// Reads the directory back from the registers, for a house that starts again.
+/// Reads the directory back from the registers, for a house that starts again, and from the log
+/// what was spent of the budgets: everything on it since their longest window began.
 ///
 /// # Errors
-/// Faults of the store.
+/// Faults of the store; [`Code::AudChain`] for what is no log.
 pub async fn wake(house: &House) -> Result<()> {
     let mut directory = Directory::default();
     for sheet in house
@@ -99,6 +101,9 @@ pub async fn wake(house: &House) -> Result<()> {
         }
     }
     house.gate.amend_directory(|current| *current = directory);
+    let budgets = house.gate.budgets();
+    let since = house.gate.now() - budgets.reach();
+    look::since(house, since, |entries| budgets.recall(entries)).await?;
     house.gate.read_holds().await
 }
 
@@ -270,6 +275,10 @@ pub async fn same_person(
     let permit = session
         .permit(Act::Manage, Scope::firm().about("alias", other))
         .await?;
+    let sight = session.sight();
+    if [one, other].iter().any(|id| !sight.admits(None, Some(*id))) {
+        return Err(Code::AclDeny.into());
+    }
     let mut ids = known_as(house, one);
     ids.extend(known_as(house, other));
     ids.extend([one, other]);
@@ -333,7 +342,8 @@ pub async fn same_person(
 }
 
 /// Places a legal hold, over the persons named under every id they have. The store dates it, and
-/// no permit that was given out before is good for what it covers.
+/// no permit that was given out before is good for what it covers. Of persons behind a wall the
+/// answer names no other id than the one that was named.
 ///
 /// # Errors
 /// Refusals of the gate, faults of the store.
@@ -369,13 +379,18 @@ pub async fn place_hold(
         .event(event);
     house.doors.store.commit(change).await?;
     house.gate.read_holds().await?;
-    Ok(hold)
+    let sight = session.sight();
+    let mut told = hold;
+    told.subjects
+        .retain(|id| subjects.contains(id) || sight.admits(None, Some(*id)));
+    Ok(told)
 }
 
 /// Releases a legal hold.
 ///
 /// # Errors
-/// [`Code::AclDeny`] for a hold that is not there or was released; refusals of the gate.
+/// [`Code::AclDeny`] for a hold that is not there, was released, or covers what is behind a wall;
+/// refusals of the gate.
 pub async fn release_hold(house: &House, session: &Session<'_>, hold: HoldId) -> Result<()> {
     let permit = session
         .permit(Act::Unhold, Scope::firm().about("hold", hold))
@@ -386,13 +401,18 @@ pub async fn release_hold(house: &House, session: &Session<'_>, hold: HoldId) ->
         matter: None,
         active: true,
     };
-    if !house
-        .doors
-        .store
-        .holds(&query)
-        .await?
+    let sight = session.sight();
+    let is_seen = |active: &Hold| {
+        let mut matters = active.matters.iter();
+        let mut people = active.subjects.iter();
+        matters.all(|matter| sight.admits(Some(*matter), None))
+            && people.all(|subject| sight.admits(None, Some(*subject)))
+    };
+    let holds = house.doors.store.holds(&query).await?;
+    // One that also covers what is behind a wall is for somebody else to release.
+    if !holds
         .iter()
-        .any(|active| active.id == hold)
+        .any(|active| active.id == hold && is_seen(active))
     {
         return Err(Code::AclDeny.into());
     }

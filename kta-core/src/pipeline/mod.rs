@@ -19,6 +19,7 @@ pub mod collaborate;
 pub mod dispose;
 pub mod enter;
 pub mod govern;
+pub mod look;
 pub mod manage;
 pub mod process;
 pub mod profile;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Datelike as _, Months, NaiveDate};
+use chrono::{Datelike as _, Months, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Entry, Label, Outcome};
@@ -12,10 +12,11 @@ use crate::id::{MatterId, RecordId, SubjectId};
 use crate::pii::{Category, Matter, MatterState, Party, RecordKey};
 use crate::pipeline::dispose::elsewhere::Elsewhere;
 use crate::pipeline::house::{House, file, label};
-use crate::pipeline::manage;
 use crate::pipeline::process::require_state;
 use crate::pipeline::receipt::Receipt;
+use crate::pipeline::rights;
 use crate::pipeline::transmit::Transmitted;
+use crate::pipeline::{govern, manage};
 use crate::policy::{Act, Scope, Session};
 use crate::ports::store::{ChangeSet, HoldQuery, Register};
 use crate::refusal::{Code, Refusal};
@@ -85,7 +86,8 @@ pub struct Nexus {
 /// # Errors
 /// [`Code::PrcTransition`] while the matter is open; [`Code::RetUnclassed`] when no schedule
 /// covers its class, or the class of a record is not known; [`Code::SynSkew`] when the house has a
-/// watch and it does not believe the clock; refusals of the gate; faults of the ports.
+/// watch and it does not believe the clock; [`Code::RetPack`] when the house has other schedules
+/// than those in force ([`enact`](super::govern::enact)); refusals of the gate; faults of the ports.
 pub async fn retain(
     house: &House,
     session: &Session<'_>,
@@ -96,7 +98,8 @@ pub async fn retain(
 }
 
 /// Evaluates a closed matter again, as every nightly run does: trigger dates, holds and packs
-/// may have changed.
+/// may have changed. Whose file is to be kept beyond its maximum is restricted at once (GDPR
+/// article 18), unless the firm still works for the person in another matter.
 ///
 /// # Errors
 /// As [`retain`].
@@ -106,10 +109,12 @@ pub async fn reconsider(
     id: MatterId,
     nexus: &Nexus,
 ) -> Result<Retained> {
+    require_seen(session, id)?;
     require_state(house, id, &[MatterState::Closed, MatterState::Archived])?;
     believe_clock(house, session, id).await?;
+    govern::require_enacted(house).await?;
     let matter = manage::matter(house, id)?;
-    let on = house.gate.now().date_naive();
+    let on = over_everywhere(house.gate.now());
     let mut evaluations = BTreeMap::new();
     for (subject, (class, facts)) in known(house, session, &matter, nexus, on).await? {
         let schedule = house
@@ -140,10 +145,54 @@ pub async fn reconsider(
         }
         change = change.event(event);
     }
+    for (subject, evaluation) in &data.evaluations {
+        let conflict = matches!(
+            evaluation.outcome,
+            crate::retention::Outcome::KeepRestricted { .. }
+        );
+        if conflict && !is_at_work_on(house, *subject) {
+            rights::restrict_beyond_ceiling(house, session, *subject).await?;
+        }
+    }
     let name = label(format_args!("retained:{id}"));
     let change = change.with(file(Register::Receipts, name, None, Some(id), &data)?);
     house.doors.store.commit(change).await?;
     Ok(Retained(data))
+}
+
+/// The last day that has begun everywhere on earth (UTC-12 is the last to begin it). Packs follow the
+/// calendars of several countries, and a record those of several packs: by this day nothing is
+/// ever eligible before its day has come where its law, the firm and the client are, and all of it
+/// at most 26 hours later.
+fn over_everywhere(now: Timestamp) -> NaiveDate {
+    (now - TimeDelta::hours(12)).date_naive()
+}
+
+/// Says of a matter behind a wall what is said of one that is not there.
+fn require_seen(session: &Session<'_>, id: MatterId) -> Result<()> {
+    if session.sight().admits(Some(id), None) {
+        Ok(())
+    } else {
+        Err(Code::AclDeny.into())
+    }
+}
+
+/// Whether the firm works for this person still, in a matter under whatever id: a restriction of the
+/// person would stop that, too. It comes when the last of these matters has been closed and is
+/// evaluated; until then the outcome stands on the log with its conflict.
+fn is_at_work_on(house: &House, subject: SubjectId) -> bool {
+    let done = [
+        MatterState::Closed,
+        MatterState::Archived,
+        MatterState::Destroyed,
+    ];
+    house.gate.directory(|directory| {
+        let mut matters = directory.matters_of(subject);
+        matters.any(|id| {
+            let matter = directory.matters.get(&id);
+            matter.is_some_and(|matter| !done.contains(&matter.state))
+        })
+    })
 }
 
 /// Says that the clock is right, by a person who looked: after the house was silent for long, or
@@ -212,8 +261,9 @@ pub async fn population(
     id: MatterId,
     nexus: &Nexus,
 ) -> Result<BTreeMap<SubjectId, (Label, Facts)>> {
+    require_seen(session, id)?;
     let matter = manage::matter(house, id)?;
-    let on = house.gate.now().date_naive();
+    let on = over_everywhere(house.gate.now());
     known(house, session, &matter, nexus, on).await
 }
 
@@ -343,5 +393,24 @@ fn outcome_word(evaluation: &Evaluation) -> &'static str {
         O::NotComputable { .. } => "not-computable",
         O::OfferTransfer => "offer-transfer",
         O::Undetermined { .. } => "undetermined",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_counts_when_it_has_begun_everywhere() {
+        for (now, expected) in [
+            // New Year in Jerusalem and in New York, and still the old one in Honolulu.
+            ("2033-01-01T00:00:00+02:00", "2032-12-31"),
+            ("2033-01-01T00:00:00-05:00", "2032-12-31"),
+            ("2033-01-01T11:59:59Z", "2032-12-31"),
+            ("2033-01-01T00:00:00-12:00", "2033-01-01"),
+        ] {
+            let now: Timestamp = now.parse().unwrap();
+            assert_eq!(over_everywhere(now).to_string(), expected, "{now}");
+        }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit::Outcome;
+use crate::audit::{Event, Outcome};
 use crate::error::{Error, FaultKind, Result};
 use crate::id::{Digest, SubjectId};
 use crate::pii::Subject;
@@ -33,10 +33,32 @@ pub async fn restrict(
 ) -> Result<()> {
     let permit = permit(session, subject).await?;
     let word = if restricted { "restrict" } else { "lift" };
-    amend(house, &permit, subject, word, None, |person| {
+    let event = permit.event(Act::Manage, Outcome::Done);
+    amend(house, event.with("change", word), subject, |person| {
         core::mem::replace(&mut person.restricted, restricted) != restricted
     })
     .await?;
+    know(house, subject, restricted);
+    Ok(())
+}
+
+/// Restricts a person whose file the law at once demands to be kept and forbids to be used: what
+/// [`retain`](super::retain) found, no demand of the person's. Only somebody's decision lifts it.
+pub(crate) async fn restrict_beyond_ceiling(
+    house: &House,
+    session: &Session<'_>,
+    subject: SubjectId,
+) -> Result<()> {
+    let event = session.event(Act::Retain, Outcome::Done);
+    amend(house, event.with("change", "restrict"), subject, |person| {
+        !core::mem::replace(&mut person.restricted, true)
+    })
+    .await?;
+    know(house, subject, true);
+    Ok(())
+}
+
+fn know(house: &House, subject: SubjectId, restricted: bool) {
     house.gate.amend_directory(|directory| {
         if restricted {
             directory.restricted.insert(subject);
@@ -44,7 +66,6 @@ pub async fn restrict(
             directory.restricted.remove(&subject);
         }
     });
-    Ok(())
 }
 
 /// Notes a person's objection to a purpose, and puts the person's records under classes that say
@@ -67,7 +88,11 @@ pub async fn object(
         session.log_refusal(Act::Manage, &scope, &refusal).await?;
         return Err(refusal.into());
     }
-    amend(house, &permit, subject, "object", Some(purpose), |person| {
+    let event = permit.event(Act::Manage, Outcome::Done);
+    let event = event
+        .with("change", "object")
+        .with("purpose", purpose.as_str());
+    amend(house, event, subject, |person| {
         person.objections.insert(purpose)
     })
     .await?;
@@ -88,14 +113,13 @@ pub async fn withdraw(
     purpose: Purpose,
 ) -> Result<u64> {
     let permit = permit(session, subject).await?;
-    amend(
-        house,
-        &permit,
-        subject,
-        "withdraw",
-        Some(purpose),
-        |person| person.objections.remove(&purpose),
-    )
+    let event = permit.event(Act::Manage, Outcome::Done);
+    let event = event
+        .with("change", "withdraw")
+        .with("purpose", purpose.as_str());
+    amend(house, event, subject, |person| {
+        person.objections.remove(&purpose)
+    })
     .await?;
     move_records(house, &permit, subject, |class| {
         class.objections.remove(&purpose);
@@ -123,8 +147,18 @@ pub(crate) async fn class_for(
     Ok((class.id(), vec![guard, Change::Intern(class)]))
 }
 
+/// Of a person behind a wall what is said of somebody who is not known.
 async fn permit<'s>(session: &'s Session<'_>, subject: SubjectId) -> Result<Permit<'s>> {
-    session.permit(Act::Manage, scope(subject)).await
+    let permit = session.permit(Act::Manage, scope(subject)).await?;
+    if session.sight().admits(None, Some(subject)) {
+        Ok(permit)
+    } else {
+        Err(unknown(subject))
+    }
+}
+
+fn unknown(subject: SubjectId) -> Error {
+    Refusal::new(Code::AclDeny).about("subject", subject).into()
 }
 
 fn scope(subject: SubjectId) -> Scope {
@@ -144,31 +178,23 @@ async fn known(house: &House, subject: SubjectId) -> Result<Option<(Sheet, Subje
 /// Changes what is noted of a person, whoever else does at the same time.
 async fn amend(
     house: &House,
-    permit: &Permit<'_>,
+    event: Event,
     subject: SubjectId,
-    word: &'static str,
-    purpose: Option<Purpose>,
     amend: impl Fn(&mut Subject) -> bool,
 ) -> Result<()> {
+    let event = event.of_subject(subject);
     let mut left = ATTEMPTS;
     loop {
         left -= 1;
         let Some((sheet, mut person)) = known(house, subject).await? else {
-            return Err(Refusal::new(Code::AclDeny).about("subject", subject).into());
+            return Err(unknown(subject));
         };
         if !amend(&mut person) {
             return Ok(());
         }
-        let mut event = permit
-            .event(Act::Manage, Outcome::Done)
-            .of_subject(subject)
-            .with("change", word);
-        if let Some(purpose) = purpose {
-            event = event.with("purpose", purpose.as_str());
-        }
         let change = ChangeSet::new(house.tenant(), house.gate.now())
             .with(file_over(&sheet, &person)?)
-            .event(event);
+            .event(event.clone());
         match house.doors.store.commit(change).await {
             Err(error) if is_conflict(&error) && left > 0 => {}
             outcome => return outcome.map(drop),

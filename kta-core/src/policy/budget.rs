@@ -24,8 +24,9 @@ pub struct Budget {
 /// The budgets of the firm's roles, and what was spent of them.
 ///
 /// The same person again costs nothing, so that working a matter costs its people once a window.
-/// What one process remembers is not what another does: a house that starts, or that has several
-/// workers, [recalls](Self::recall) from the log what was spent.
+/// What one process remembers is not what another does: a house that
+/// [wakes](crate::pipeline::manage::wake) [recalls](Self::recall) from the log what was spent; one
+/// that has several workers at the same time lets each spend the whole of it.
 #[derive(Debug, Default)]
 pub struct Budgets {
     rows: BTreeMap<Role, Vec<Budget>>,
@@ -62,6 +63,40 @@ impl Budgets {
             budgets.rows.entry(role).or_default().push(budget);
         }
         budgets
+    }
+
+    /// The budgets of a house that was given no others: what a day's and a month's work in a busy
+    /// firm comes to, for the people who open data. Services have none; what they may touch is a
+    /// receipt's matter.
+    #[must_use]
+    pub fn usual() -> Self {
+        let rows = [
+            (Role::Attorney, 300, 1_500),
+            (Role::Dpo, 300, 1_500),
+            (Role::Intake, 300, 1_500),
+            (Role::Paralegal, 150, 750),
+            (Role::Petitioner, 50, 200),
+            (Role::Subject, 20, 20),
+        ];
+        let rows = rows.into_iter().flat_map(|(role, day, month)| {
+            [(1, day), (30, month)].map(|(days, people)| {
+                let window = TimeDelta::days(days);
+                (role, Budget { window, people })
+            })
+        });
+        Self::new(rows)
+    }
+
+    /// No budget for anybody: for measuring, and for houses that count elsewhere.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::default()
+    }
+
+    /// How far back the longest window reaches.
+    pub(crate) fn reach(&self) -> TimeDelta {
+        let all = self.rows.values().flatten().map(|budget| budget.window);
+        all.max().unwrap_or(TimeDelta::zero())
     }
 
     /// Spends again what these entries of the log say was spent. A bulk act counts as many people
@@ -258,6 +293,21 @@ mod tests {
         assert_eq!(spend(501, 1), Spent::Over(MONTH));
         // When the window has passed, it is forgotten.
         assert_eq!(spend(501, 30), Spent::Enough);
+    }
+
+    #[test]
+    fn a_gate_that_was_given_no_budgets_has_the_usual_ones() {
+        let desk = Desk::new("usual");
+        assert_eq!(desk.gate().budgets().reach(), TimeDelta::days(30));
+        let budgets = Budgets::usual();
+        let actor = desk.actor(Role::Paralegal);
+        let all: Vec<_> = (0..151).map(person).collect();
+        let spend = |people: &[SubjectId]| budgets.spend(actor, Role::Paralegal, people, start());
+        assert!(matches!(spend(&all), Spent::Over(_)));
+        assert!(matches!(spend(&all[..150]), Spent::Near(_)));
+        assert_eq!(budgets.reach(), TimeDelta::days(30));
+        let service = budgets.spend(actor, Role::ServiceSync, &all, start());
+        assert_eq!(service, Spent::Enough);
     }
 
     #[test]

@@ -6,19 +6,22 @@ use std::sync::{Arc, RwLock};
 
 use chrono::TimeDelta;
 
-use crate::audit::{Event, Label, Outcome, Safe};
+use crate::audit::{Event, Label, Outcome};
 use crate::error::{Error, Result};
 use crate::id::{ActorId, Digest, HoldId, MatterId, PermitId, SubjectId, TenantId};
-use crate::pii::{Category, Record};
 use crate::policy::budget::Spent;
+use crate::policy::decisions::{Asked, Decisions};
 use crate::policy::request::{
     AccessContext, AccessRequest, Act, BreakGlass, Emergency, Object, Station,
 };
+use crate::policy::sight::Sights;
 use crate::policy::{
-    Budgets, Decision, Directory, LawfulBasis, Obligation, Policy, PolicyClass, Purpose, Role,
-    Verdict,
+    Budgets, Decision, Directory, Glass, LawfulBasis, Obligation, Permit, Policy, PolicyClass,
+    Purpose, Role, Scope, Sight, Verdict,
 };
-use crate::ports::store::{ChangeSet, Durability, HoldQuery, Register, SheetQuery, Store};
+use crate::ports::store::{
+    Change, ChangeSet, Durability, Expected, HoldQuery, Register, Sheet, SheetQuery, Store,
+};
 use crate::refusal::{Code, Refusal};
 use crate::retention::Hold;
 use crate::time::{Clock, Entropy, Timestamp};
@@ -32,10 +35,14 @@ use crate::time::{Clock, Entropy, Timestamp};
 ///               refusal, itself audited      AUD-DOWN: nothing happens
 /// ```
 pub struct Gate {
-    tenant: TenantId,
+    pub(super) tenant: TenantId,
     policy: Arc<dyn Policy>,
     store: Arc<dyn Store>,
-    directory: RwLock<Directory>,
+    directory: RwLock<Revised>,
+    /// What those who stand behind walls may know of.
+    sights: Sights,
+    /// Decisions that hold still.
+    decisions: Decisions,
     /// Policy classes that were looked up; what a digest names never changes.
     classes: RwLock<BTreeMap<Digest, Arc<PolicyClass>>>,
     /// The active holds, as they were last read or placed: what permits that were given out
@@ -64,21 +71,29 @@ impl Gate {
             policy,
             store,
             directory: RwLock::default(),
+            sights: Sights::default(),
+            decisions: Decisions::default(),
             classes: RwLock::default(),
             holds: RwLock::default(),
             clock,
             entropy,
-            budgets: Budgets::default(),
+            budgets: Budgets::usual(),
         }
     }
 
-    /// The same gate, which lets nobody to more people than these budgets have. What they do not
+    /// The same gate with these budgets instead of the [usual](Budgets::usual) ones. What they do not
     /// have is refused as `bdg.window` and an alarm on the log, and so is the last fifth of them;
     /// an emergency is let through, and spends.
     #[must_use]
     pub fn with_budgets(mut self, budgets: Budgets) -> Self {
         self.budgets = budgets;
         self
+    }
+
+    /// How many people's data each role may be let to, and what was spent of it.
+    #[must_use]
+    pub const fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// The firm whose data this gate guards.
@@ -93,8 +108,18 @@ impl Gate {
         self.clock.now()
     }
 
+    /// The version of the policy that decides now, where it says one.
+    #[must_use]
+    pub fn policy_version(&self) -> Option<Digest> {
+        self.policy.version()
+    }
+
     /// Reads the directory.
     pub fn directory<R>(&self, read: impl FnOnce(&Directory) -> R) -> R {
+        self.revised(|kept| read(&kept.directory))
+    }
+
+    fn revised<R>(&self, read: impl FnOnce(&Revised) -> R) -> R {
         read(
             &self
                 .directory
@@ -103,15 +128,21 @@ impl Gate {
         )
     }
 
+    /// What an actor must not know of, by the directory as it is now.
+    pub(super) fn sight(&self, actor: ActorId) -> Arc<Sight> {
+        self.revised(|kept| self.sights.of(&kept.directory, kept.revision, actor))
+    }
+
     /// Changes the directory. Whoever calls this has recorded the change first; the pipeline
     /// does so through [`manage`](crate::pipeline::manage).
     pub fn amend_directory<R>(&self, amend: impl FnOnce(&mut Directory) -> R) -> R {
-        amend(
-            &mut self
-                .directory
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
+        let mut kept = self
+            .directory
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // First: what panics half way has changed something, too.
+        kept.revision += 1;
+        amend(&mut kept.directory)
     }
 
     /// The interned policy class of this name; `None` when there is none, or when what is stored
@@ -169,7 +200,7 @@ impl Gate {
 
     /// The hold that covers what is kept of this person in these matters, by the person under
     /// any id or by one of the matters; in all of the person's matters where none are named.
-    fn hold_over(
+    pub(super) fn hold_over(
         &self,
         subject: SubjectId,
         matters: Option<&BTreeSet<MatterId>>,
@@ -221,6 +252,10 @@ impl Gate {
         let mut change = ChangeSet::new(self.tenant, self.now());
         change.events = events;
         change.durability = durability;
+        self.commit(change).await
+    }
+
+    async fn commit(&self, change: ChangeSet) -> Result<()> {
         self.store
             .commit(change)
             .await
@@ -237,6 +272,14 @@ impl fmt::Debug for Gate {
     }
 }
 
+/// The directory, and how often it was changed: what was concluded from it is good for this
+/// revision only.
+#[derive(Debug, Default)]
+struct Revised {
+    directory: Directory,
+    revision: u64,
+}
+
 /// One actor at work, in one role and for one purpose.
 ///
 /// A permit borrows from its session and so dies with it:
@@ -250,10 +293,10 @@ impl fmt::Debug for Gate {
 /// ```
 #[derive(Debug)]
 pub struct Session<'g> {
-    gate: &'g Gate,
-    actor: ActorId,
-    role: Role,
-    purpose: Purpose,
+    pub(super) gate: &'g Gate,
+    pub(super) actor: ActorId,
+    pub(super) role: Role,
+    pub(super) purpose: Purpose,
     component: Label,
     break_glass: Option<BreakGlass>,
     station: Option<Station>,
@@ -323,22 +366,30 @@ impl<'g> Session<'g> {
     /// A fault when the holds cannot be read.
     pub async fn explain(&self, act: Act, scope: &Scope) -> Result<Vec<Decision>> {
         let held = self.held(act, scope).await?;
-        let (mut decisions, _) = self.decide(act, scope, held);
-        let hidden = self.gate.directory(|directory| {
-            let matters = directory.matters.values();
-            let mut walled = matters.filter(|matter| matter.walled.contains(&self.actor));
-            walled.any(|matter| match scope.matter {
-                Some(named) => named == matter.id,
-                None => scope
-                    .subjects
-                    .iter()
-                    .any(|one| matter.parties.contains_key(one)),
-            })
-        });
+        let (decisions, _) = self.decide(act, scope, &held);
+        let sight = self.sight();
+        let hidden = match scope.matter {
+            Some(named) => !sight.admits(Some(named), None),
+            None => scope
+                .subjects
+                .iter()
+                .any(|one| !sight.admits(None, Some(*one))),
+        };
         if hidden {
-            decisions.fill(nothing_there());
+            return Ok(vec![nothing_there(); decisions.len()]);
         }
-        Ok(decisions)
+        let own = |decision: Arc<Decision>| {
+            Arc::try_unwrap(decision).unwrap_or_else(|kept| (*kept).clone())
+        };
+        Ok(decisions.into_iter().map(own).collect())
+    }
+
+    /// Whether the policy would admit this, for lists: what it would not is not in them. Not
+    /// logged, opens nothing.
+    pub(crate) fn would_admit(&self, act: Act, scope: &Scope) -> bool {
+        let (decisions, _) = self.decide(act, scope, &BTreeMap::new());
+        let mut all = decisions.iter();
+        all.all(|decision| decision.verdict == Verdict::Permit)
     }
 
     /// Asks to be admitted to `act` over `scope`.
@@ -348,7 +399,7 @@ impl<'g> Session<'g> {
     /// and what does not exist; [`Code::AudDown`] when the decision cannot be logged.
     pub async fn permit(&self, act: Act, scope: Scope) -> Result<Permit<'_>> {
         let held = self.held(act, &scope).await?;
-        let (decisions, basis) = self.decide(act, &scope, held);
+        let (decisions, basis) = self.decide(act, &scope, &held);
         let denied = decisions
             .iter()
             .find_map(|decision| match decision.verdict {
@@ -420,14 +471,50 @@ impl<'g> Session<'g> {
             .flat_map(|d| d.reasons.iter().map(|reason| reason.rule.clone()))
             .collect();
         event.reasons = rules.into_iter().collect();
-        if decisions
+        let review = decisions
             .iter()
-            .any(|d| d.obligations.contains(&Obligation::Review))
-        {
+            .any(|d| d.obligations.contains(&Obligation::Review));
+        if review || self.break_glass.is_some() {
             event = event.with("review", "owed");
         }
-        self.gate.log(vec![event], Durability::Durable).await?;
+        let now = self.gate.now();
+        let mut change = ChangeSet::new(self.gate.tenant, now).event(event);
+        if let Some(emergency) = self.break_glass {
+            change = change.with(self.owe(&permit, emergency, now)?);
+        }
+        self.gate.commit(change).await?;
         Ok(permit)
+    }
+
+    /// The sheet of an emergency access, which stays until somebody else has reviewed it.
+    fn owe(&self, permit: &Permit<'_>, emergency: BreakGlass, now: Timestamp) -> Result<Change> {
+        let subjects = &permit.scope.subjects;
+        let one = (subjects.len() == 1).then(|| subjects.first().copied());
+        let glass = Glass {
+            permit: permit.id,
+            actor: self.actor,
+            role: self.role,
+            emergency: emergency.reason,
+            act: permit.act,
+            matter: permit.scope.matter,
+            subject: one.flatten(),
+            people: subjects.len() as u64,
+            at: now,
+            until: emergency.until,
+            review: None,
+        };
+        let sheet = Sheet {
+            register: Register::Findings,
+            id: glass.name(),
+            subject: glass.subject,
+            matter: glass.matter,
+            revision: 1,
+            body: serde_json::to_vec(&glass).map_err(|_| Error::from(Code::AudDown))?,
+        };
+        Ok(Change::File {
+            sheet,
+            expected: Expected::Absent,
+        })
     }
 
     /// Logs a lawful no that a stage gave, so that every refusal is on the log.
@@ -463,79 +550,121 @@ impl<'g> Session<'g> {
         &self,
         act: Act,
         scope: &Scope,
-        held: BTreeMap<SubjectId, bool>,
-    ) -> (Vec<Decision>, Option<LawfulBasis>) {
-        let context = AccessContext {
-            now: self.gate.now(),
-            break_glass: self.break_glass,
-            other_than: scope.other_than,
-            station: self.station,
-        };
-        self.gate.directory(|directory| {
-            let unlisted = crate::policy::Actor {
-                revoked: true,
-                ..crate::policy::Actor::new(self.actor, self.role)
-            };
-            let actor = directory.actors.get(&self.actor).unwrap_or(&unlisted);
-            let matter = scope.matter.and_then(|id| directory.matters.get(&id));
+        held: &BTreeMap<SubjectId, bool>,
+    ) -> (Vec<Arc<Decision>>, Option<LawfulBasis>) {
+        let now = self.gate.now();
+        let version = self.gate.policy.version();
+        self.gate.revised(|kept| {
+            let matter = scope.matter.and_then(|id| kept.directory.matters.get(&id));
             let basis = matter
                 .and_then(|matter| matter.purposes.get(&self.purpose))
                 .copied();
-            // Of somebody who is no party of the matter that is named, or where none is, a wall
-            // before a matter that the person is a party of stands all the same: the question is
-            // asked in that matter.
-            let strange = |subject: &SubjectId| {
-                matter.is_none_or(|matter| !matter.parties.contains_key(subject))
-            };
-            let walled: Vec<_> = if scope.subjects.iter().any(strange) {
-                let matters = directory.matters.values();
-                matters
-                    .filter(|matter| matter.walled.contains(&self.actor))
-                    .collect()
-            } else {
-                Vec::new()
-            };
-            let ask = |subject: Option<SubjectId>, category| {
-                if scope.matter.is_some() && matter.is_none() {
-                    // A matter that does not exist is answered like one that is forbidden.
-                    return nothing_there();
-                }
-                let subject_of = |walled: &&&crate::pii::Matter| {
-                    subject.is_some_and(|one| strange(&one) && walled.parties.contains_key(&one))
-                };
-                let matter = walled.iter().find(subject_of).copied().or(matter);
-                self.gate.policy.decide(&AccessRequest {
-                    actor,
-                    role: self.role,
-                    act,
-                    object: Object {
-                        matter,
+            let mut decisions = Vec::with_capacity(scope.subjects.len() * scope.categories.len());
+            let mut ask = |subject: Option<SubjectId>| {
+                for category in &scope.categories {
+                    if scope.matter.is_some() && matter.is_none() {
+                        // A matter that does not exist is answered like one that is forbidden.
+                        decisions.push(Arc::new(nothing_there()));
+                        continue;
+                    }
+                    let asked = Asked {
+                        actor: self.actor,
+                        role: self.role,
+                        act,
+                        matter: scope.matter,
                         subject,
-                        category,
-                        restricted: subject.is_some_and(|id| directory.restricted.contains(&id)),
+                        category: *category,
+                        purpose: self.purpose,
                         held: subject.is_some_and(|id| held.get(&id).copied().unwrap_or(false)),
-                    },
-                    purpose: self.purpose,
-                    basis,
-                    context,
-                })
+                        other_than: scope.other_than,
+                        station: self.station,
+                    };
+                    let known = version.filter(|_| asked.may_be_kept(self.break_glass));
+                    let of = known.map(|version| (kept.revision, version));
+                    let found = of.and_then(|of| self.gate.decisions.find(of, &asked, now));
+                    decisions.push(found.unwrap_or_else(|| self.ask(kept, asked, of, basis, now)));
+                }
             };
-            let subjects: Vec<_> = if scope.subjects.is_empty() {
-                vec![None]
+            if scope.subjects.is_empty() {
+                ask(None);
             } else {
-                scope.subjects.iter().copied().map(Some).collect()
-            };
-            let decisions = subjects
-                .iter()
-                .flat_map(|subject| {
-                    scope
-                        .categories
-                        .iter()
-                        .map(|category| ask(*subject, *category))
-                })
-                .collect();
+                scope
+                    .subjects
+                    .iter()
+                    .for_each(|subject| ask(Some(*subject)));
+            }
             (decisions, basis)
         })
+    }
+
+    /// Asks the policy itself, and keeps what it says for as long as it says.
+    fn ask(
+        &self,
+        kept: &Revised,
+        asked: Asked,
+        of: Option<(u64, Digest)>,
+        basis: Option<LawfulBasis>,
+        now: Timestamp,
+    ) -> Arc<Decision> {
+        let directory = &kept.directory;
+        let unlisted;
+        let actor = match directory.actors.get(&self.actor) {
+            Some(actor) => actor,
+            None => {
+                unlisted = crate::policy::Actor {
+                    revoked: true,
+                    ..crate::policy::Actor::new(self.actor, self.role)
+                };
+                &unlisted
+            }
+        };
+        let named = asked.matter.and_then(|id| directory.matters.get(&id));
+        // Of somebody who is no party of the matter that is named, or where none is, a wall before
+        // a matter that the person is a party of stands all the same: the question is asked in
+        // that matter.
+        let strange = asked
+            .subject
+            .filter(|subject| named.is_none_or(|matter| !matter.parties.contains_key(subject)));
+        let walled = strange.and_then(|subject| {
+            let sight = self.gate.sights.of(directory, kept.revision, self.actor);
+            if sight.admits(None, Some(subject)) {
+                return None;
+            }
+            let ids = directory.known_as(subject);
+            let mut walled = sight.walled().filter_map(|id| directory.matters.get(&id));
+            walled.find(|matter| ids.iter().any(|id| matter.parties.contains_key(id)))
+        });
+        let subject = asked.subject;
+        let request = AccessRequest {
+            actor,
+            role: self.role,
+            act: asked.act,
+            object: Object {
+                matter: walled.or(named),
+                subject,
+                category: asked.category,
+                restricted: subject.is_some_and(|id| directory.restricted.contains(&id)),
+                held: asked.held,
+            },
+            purpose: self.purpose,
+            basis,
+            context: AccessContext {
+                now,
+                break_glass: self.break_glass,
+                other_than: asked.other_than,
+                station: self.station,
+            },
+        };
+        let Some(of) = of else {
+            return Arc::new(self.gate.policy.decide(&request));
+        };
+        let (decision, until) = self.gate.policy.decide_until(&request);
+        let decision = Arc::new(decision);
+        if let Some(until) = until {
+            let decisions = &self.gate.decisions;
+            decisions.keep(of, asked, (now, until), &decision);
+        }
+        decision
     }
 }
 
@@ -546,326 +675,5 @@ fn nothing_there() -> Decision {
         reasons: Vec::new(),
         obligations: Vec::new(),
         policy: Digest::of(b""),
-    }
-}
-
-/// Over what somebody wants to act: persons, categories, and the matter they stand in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    matter: Option<MatterId>,
-    subjects: BTreeSet<SubjectId>,
-    categories: BTreeSet<Category>,
-    other_than: Option<ActorId>,
-    held_through: BTreeMap<SubjectId, BTreeSet<MatterId>>,
-    facts: Vec<(&'static str, Safe)>,
-}
-
-impl Scope {
-    /// The firm's own affairs: no person's data.
-    #[must_use]
-    pub fn firm() -> Self {
-        Self {
-            matter: None,
-            subjects: BTreeSet::new(),
-            categories: BTreeSet::from([Category::FirmRecord]),
-            other_than: None,
-            held_through: BTreeMap::new(),
-            facts: Vec::new(),
-        }
-    }
-
-    /// One person's data of one category.
-    #[must_use]
-    pub fn of(subject: SubjectId, category: Category) -> Self {
-        Self {
-            subjects: BTreeSet::from([subject]),
-            categories: BTreeSet::from([category]),
-            ..Self::firm()
-        }
-    }
-
-    /// Several persons' data of several categories: every person with every category.
-    #[must_use]
-    pub fn over(
-        subjects: impl IntoIterator<Item = SubjectId>,
-        categories: impl IntoIterator<Item = Category>,
-    ) -> Self {
-        Self {
-            subjects: subjects.into_iter().collect(),
-            categories: categories.into_iter().collect(),
-            ..Self::firm()
-        }
-    }
-
-    /// The same within this matter.
-    #[must_use]
-    pub fn in_matter(mut self, matter: impl Into<Option<MatterId>>) -> Self {
-        self.matter = matter.into();
-        self
-    }
-
-    /// The matters whose holds stand against destroying what the scope covers of this person; all
-    /// of the person's where it names none.
-    fn reached(&self, subject: SubjectId) -> Option<BTreeSet<MatterId>> {
-        let others = self.held_through.get(&subject).into_iter().flatten();
-        let matter = self.matter?;
-        Some(others.copied().chain([matter]).collect())
-    }
-
-    /// The same, where it also touches what `subject` has in these matters: a legal hold on one of
-    /// them stands against destruction as a hold on the person does.
-    #[must_use]
-    pub fn held_through(
-        mut self,
-        subject: SubjectId,
-        matters: impl IntoIterator<Item = MatterId>,
-    ) -> Self {
-        self.held_through
-            .entry(subject)
-            .or_default()
-            .extend(matters);
-        self
-    }
-
-    /// The same, by somebody other than `actor`.
-    #[must_use]
-    pub fn other_than(mut self, actor: ActorId) -> Self {
-        self.other_than = Some(actor);
-        self
-    }
-
-    /// The same with a fact for the log, such as the document it is about.
-    #[must_use]
-    pub fn about(mut self, what: &'static str, fact: impl Into<Safe>) -> Self {
-        self.facts.push((what, fact.into()));
-        self
-    }
-
-    fn describe(&self, event: Event) -> Event {
-        let one = (self.subjects.len() == 1)
-            .then(|| self.subjects.first().copied())
-            .flatten();
-        let mut event = event.of_subject(one).in_matter(self.matter);
-        if self.subjects.len() > 1 {
-            let mut bytes = Vec::with_capacity(self.subjects.len() * 16);
-            self.subjects
-                .iter()
-                .for_each(|subject| bytes.extend_from_slice(subject.as_bytes()));
-            event = event
-                .with("subjects", self.subjects.len())
-                .with("set", Digest::of(&bytes));
-        }
-        let names: Vec<_> = self
-            .categories
-            .iter()
-            .map(|category| category.as_str())
-            .collect();
-        if let Ok(names) = Label::new(names.join("+")) {
-            event = event.with("categories", names);
-        }
-        self.facts
-            .iter()
-            .fold(event, |event, (what, fact)| event.with(what, fact.clone()))
-    }
-}
-
-/// One admission: who may do which act over which scope, until when.
-///
-/// It is made by [`Session::permit`] only, cannot be copied, has no public field to widen, and
-/// cannot outlive its session. Ports take it as their last argument and check it with
-/// [`require`](Permit::require).
-///
-/// ```compile_fail,E0599
-/// fn copy<'p>(permit: &'p kta_core::policy::Permit<'p>) -> kta_core::policy::Permit<'p> {
-///     permit.clone()
-/// }
-/// ```
-#[must_use = "a permit that nobody uses was logged for nothing"]
-pub struct Permit<'s> {
-    id: PermitId,
-    session: &'s Session<'s>,
-    act: Act,
-    scope: Scope,
-    basis: Option<LawfulBasis>,
-    until: Timestamp,
-    durable: bool,
-}
-
-impl Permit<'_> {
-    /// The permit's id, as the log has it.
-    #[must_use]
-    pub const fn id(&self) -> PermitId {
-        self.id
-    }
-
-    /// The firm.
-    #[must_use]
-    pub const fn tenant(&self) -> TenantId {
-        self.session.gate.tenant
-    }
-
-    /// Who was admitted.
-    #[must_use]
-    pub const fn actor(&self) -> ActorId {
-        self.session.actor
-    }
-
-    /// In which role.
-    #[must_use]
-    pub const fn role(&self) -> Role {
-        self.session.role
-    }
-
-    /// What for.
-    #[must_use]
-    pub const fn act(&self) -> Act {
-        self.act
-    }
-
-    /// The matter of its scope.
-    #[must_use]
-    pub const fn matter(&self) -> Option<MatterId> {
-        self.scope.matter
-    }
-
-    /// When it ends.
-    #[must_use]
-    pub const fn until(&self) -> Timestamp {
-        self.until
-    }
-
-    /// Whether it covers one of `acts` on this person's data of this category, now.
-    ///
-    /// # Errors
-    /// [`Code::AclDeny`] when it does not, or has ended; [`Code::DstHold`] when it is one to
-    /// destroy and a hold was placed over the person or the matter since.
-    pub fn require(
-        &self,
-        acts: &[Act],
-        subject: SubjectId,
-        category: Category,
-    ) -> Result<(), Refusal> {
-        let covers = acts.contains(&self.act)
-            && self.scope.subjects.contains(&subject)
-            && self.scope.categories.contains(&category)
-            && self.session.gate.now() <= self.until;
-        if !covers {
-            return Err(Refusal::new(Code::AclDeny).about("permit", self.id));
-        }
-        if self.act == Act::Destroy {
-            // A hold may have been placed since the permit was given out.
-            self.unheld(subject, self.scope.reached(subject).as_ref())?;
-        }
-        Ok(())
-    }
-
-    /// Whether nothing of this person is held, in any matter and under any id; for what cannot be
-    /// told by matter, and for acts that take something away without being a destruction.
-    ///
-    /// # Errors
-    /// [`Code::DstHold`] when something is.
-    pub fn require_unheld(&self, subject: SubjectId) -> Result<(), Refusal> {
-        self.unheld(subject, None)
-    }
-
-    fn unheld(
-        &self,
-        subject: SubjectId,
-        matters: Option<&BTreeSet<MatterId>>,
-    ) -> Result<(), Refusal> {
-        match self.session.gate.hold_over(subject, matters) {
-            Some(hold) => Err(Refusal::new(Code::DstHold)
-                .about("permit", self.id)
-                .about("hold", hold)),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether it is for one of `acts` and has not ended, where no person is concerned.
-    ///
-    /// # Errors
-    /// [`Code::AclDeny`] when it is not.
-    pub fn require_act(&self, acts: &[Act]) -> Result<(), Refusal> {
-        let covers = acts.contains(&self.act) && self.session.gate.now() <= self.until;
-        if covers {
-            Ok(())
-        } else {
-            Err(Refusal::new(Code::AclDeny).about("permit", self.id))
-        }
-    }
-
-    /// Whether what governs a record of this person admits the purpose of the session; a no is
-    /// logged.
-    ///
-    /// # Errors
-    /// [`Code::PrcPurpose`] when the class does not have the purpose, or is not known;
-    /// [`Code::PrcRestricted`] when the person objected to it; faults of the store.
-    pub(crate) async fn require_purpose(&self, record: &Record) -> Result<()> {
-        let session = self.session;
-        if session.purpose.is_legal() {
-            return Ok(());
-        }
-        let class = session.gate.class(record.class).await?;
-        let verdict = class.map_or(Err(Code::PrcPurpose), |class| class.admits(session.purpose));
-        let Err(code) = verdict else { return Ok(()) };
-        let event = self
-            .event(self.act, Outcome::Refused)
-            .of_subject(record.key.subject)
-            .refused(code)
-            .with("record", record.key.record)
-            .with("class", record.class);
-        // As durable as an opening would be: nothing was seen.
-        self.log_opening(vec![event]).await?;
-        Err(Refusal::new(code).about("class", record.class).into())
-    }
-
-    /// An event under this permit, for the log.
-    #[must_use]
-    pub fn event(&self, act: Act, outcome: Outcome) -> Event {
-        let mut event = self
-            .session
-            .event(act, outcome)
-            .in_matter(self.scope.matter);
-        event.permit = Some(self.id);
-        event.basis = self.basis;
-        event
-    }
-
-    /// Logs that a value was opened under this permit: on disk before the value is seen where
-    /// the policy or the category wants that, within the store's bounded lag otherwise.
-    ///
-    /// # Errors
-    /// [`Code::AudDown`] when the log cannot be written.
-    pub(crate) async fn log_opening(&self, events: Vec<Event>) -> Result<()> {
-        let durability = if self.durable {
-            Durability::Durable
-        } else {
-            Durability::Bounded
-        };
-        self.session.gate.log(events, durability).await
-    }
-
-    /// Logs the opening of a declared set: always on disk before the first value is seen.
-    ///
-    /// # Errors
-    /// [`Code::AudDown`] when the log cannot be written.
-    pub(crate) async fn log_opening_of_set(&self, event: Event) -> Result<()> {
-        let gate = self.session.gate;
-        gate.log(vec![event], Durability::Durable).await
-    }
-
-    /// The present instant, as the gate sees it.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.session.gate.now()
-    }
-}
-
-impl fmt::Debug for Permit<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
-            .field("id", &self.id)
-            .field("act", &self.act)
-            .finish_non_exhaustive()
     }
 }

@@ -5,10 +5,14 @@ mod actor;
 mod budget;
 mod class;
 mod decision;
+mod decisions;
 mod directory;
 mod gate;
+mod glass;
+mod permit;
 mod purpose;
 mod request;
+mod scope;
 mod sealer;
 mod sight;
 
@@ -17,13 +21,19 @@ pub use budget::{Budget, Budgets};
 pub use class::{Origin, PolicyClass, Succession};
 pub use decision::{Decision, Obligation, Reason, Verdict};
 pub use directory::Directory;
-pub use gate::{Gate, Permit, Scope, Session};
+pub use gate::{Gate, Session};
+pub use glass::{Glass, GlassFinding, GlassReview};
+pub use permit::Permit;
 pub use purpose::{LawfulBasis, Purpose, SpecialGround};
 pub use request::{
     AccessContext, AccessRequest, Act, BreakGlass, Device, Emergency, Object, Station,
 };
+pub use scope::Scope;
 pub use sealer::{ContentPlace, Form, Sealer};
 pub use sight::Sight;
+
+use crate::id::Digest;
+use crate::time::Timestamp;
 
 /// Answers access requests.
 ///
@@ -33,7 +43,20 @@ pub use sight::Sight;
 ///   deny.
 /// - A wall beats every grant.
 /// - The decision names the policy version that made it.
+/// - Whatever says when a decision could change says it no later than it does.
 pub trait Policy: core::fmt::Debug + Send + Sync {
     /// Decides one request.
     fn decide(&self, request: &AccessRequest<'_>) -> Decision;
+
+    /// The version that decides now, which the decisions name; `None` for an engine whose
+    /// decisions nobody may keep, each of which is asked for anew.
+    fn version(&self) -> Option<Digest> {
+        None
+    }
+
+    /// Decides one request, and says before which instant the same request (at whatever time) has
+    /// the same answer by the same version; `None` where that cannot be said.
+    fn decide_until(&self, request: &AccessRequest<'_>) -> (Decision, Option<Timestamp>) {
+        (self.decide(request), None)
+    }
 }

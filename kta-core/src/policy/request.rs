@@ -72,7 +72,7 @@ impl AccessContext {
 }
 
 /// From where somebody acts, as the sign-in service reported it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Station {
     /// On what.
     pub device: Device,

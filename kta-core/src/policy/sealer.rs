@@ -19,7 +19,7 @@ use crate::pii::{
     Category, Content, ContentStream, FieldKind, FieldName, Fields, MediaType, Pii, Record,
     RecordKey, Schema, Sealed, SealedField,
 };
-use crate::policy::gate::Permit;
+use crate::policy::permit::Permit;
 use crate::policy::request::Act;
 use crate::refusal::{Code, Refusal};
 use crate::time::Entropy;

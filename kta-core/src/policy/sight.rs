@@ -1,11 +1,13 @@
 //! What somebody may know of: lists, counts, searches, exports and the view of the log are made
 //! of nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::audit::{Entry, Event, Safe};
 use crate::id::{ActorId, MatterId, SubjectId};
 use crate::policy::{Directory, Session};
+use crate::refusal::Code;
 use crate::time::Timestamp;
 
 /// What one actor must not know of: the matters behind a wall, and the people in them.
@@ -27,6 +29,7 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Sight {
+    actor: Option<ActorId>,
     matters: BTreeSet<MatterId>,
     people: BTreeSet<SubjectId>,
     /// The same ids as the log writes them among its facts.
@@ -36,10 +39,8 @@ pub struct Sight {
 impl Session<'_> {
     /// What this session's actor may know of, whatever the role: a wall stands before the person.
     #[must_use]
-    pub fn sight(&self) -> Sight {
-        let actor = self.actor();
-        self.gate()
-            .directory(|directory| Sight::of(directory, actor))
+    pub fn sight(&self) -> Arc<Sight> {
+        self.gate().sight(self.actor())
     }
 }
 
@@ -49,16 +50,24 @@ impl Sight {
             .matters
             .values()
             .filter(|matter| matter.walled.contains(&actor));
-        let mut sight = Self::default();
+        let mut sight = Self {
+            actor: Some(actor),
+            ..Self::default()
+        };
         for matter in walled {
             sight.words.insert(matter.id.to_string());
             sight.matters.insert(matter.id);
-            for person in matter.parties.keys() {
+            for person in matter.parties.keys().flat_map(|id| directory.known_as(*id)) {
                 sight.words.insert(person.to_string());
-                sight.people.insert(*person);
+                sight.people.insert(person);
             }
         }
         sight
+    }
+
+    /// The matters that are behind walls.
+    pub(super) fn walled(&self) -> impl Iterator<Item = MatterId> + use<'_> {
+        self.matters.iter().copied()
     }
 
     /// Whether the actor may know of what stands in this matter and is about this person. A
@@ -87,18 +96,59 @@ impl Sight {
     }
 
     /// The view of the log: what happened and when, without the places in the log, whose gaps
-    /// would tell.
+    /// would tell. What somebody did is no secret from that person and is seen, a refusal as one
+    /// about what does not exist.
     pub fn log(&self, entries: impl IntoIterator<Item = Entry>) -> Vec<(Timestamp, Event)> {
-        let seen = |entry: &Entry| {
-            let event = &entry.event;
-            let named = |fact: &Safe| match fact {
-                Safe::Word(word) => self.words.contains(word.as_str()),
-                Safe::Count(_) => false,
-            };
-            self.admits(event.matter, event.subject) && !event.facts.values().any(named)
+        let entries = entries.into_iter();
+        let seen = entries.filter_map(|entry| Some((entry.at, self.event(entry.event)?)));
+        seen.collect()
+    }
+
+    /// The event as the actor may see it, if at all.
+    fn event(&self, mut event: Event) -> Option<Event> {
+        let own = self.actor == Some(event.actor);
+        if own && event.code == Some(Code::AclDeny) {
+            event.policy = None;
+            event.basis = None;
+            event.reasons.clear();
+            return Some(event);
+        }
+        let named = |fact: &Safe| match fact {
+            Safe::Word(word) => self.words.contains(word.as_str()),
+            Safe::Count(_) => false,
         };
-        let entries = entries.into_iter().filter(seen);
-        entries.map(|entry| (entry.at, entry.event)).collect()
+        let hidden = !self.admits(event.matter, event.subject) || event.facts.values().any(named);
+        (own || !hidden).then_some(event)
+    }
+}
+
+/// The sights of one revision of the directory: to look through every matter for walls at each
+/// request would take the longer the more matters there are.
+#[derive(Debug, Default)]
+pub(super) struct Sights(RwLock<(u64, HashMap<ActorId, Arc<Sight>>)>);
+
+impl Sights {
+    /// How many are kept: more people than a firm has at work between two changes of its directory.
+    const MOST: usize = 4096;
+
+    /// What this actor must not know of by this directory.
+    pub(super) fn of(&self, directory: &Directory, revision: u64, actor: ActorId) -> Arc<Sight> {
+        {
+            let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if kept.0 == revision
+                && let Some(sight) = kept.1.get(&actor)
+            {
+                return Arc::clone(sight);
+            }
+        }
+        let sight = Arc::new(Sight::of(directory, actor));
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 != revision || kept.1.len() >= Self::MOST {
+            kept.0 = revision;
+            kept.1.clear();
+        }
+        kept.1.insert(actor, Arc::clone(&sight));
+        sight
     }
 }
 
@@ -107,7 +157,6 @@ mod tests {
     use core::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::Code;
     use crate::audit::Outcome;
     use crate::conformance::Desk;
     use crate::pii::Category;

@@ -16,7 +16,8 @@ use crate::retention::schedule::{Combine, Holder, PackRef, Rule, Schedule, Term}
 /// What is known about a record when its retention is evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The day of the evaluation, in the packs' time zone.
+    /// The day of the evaluation. The house takes one that has begun everywhere, so that no pack's
+    /// time zone makes it too early.
     pub today: NaiveDate,
     /// Known trigger dates.
     pub triggers: BTreeMap<Label, NaiveDate>,
@@ -116,34 +117,78 @@ pub struct Step {
 /// # Errors
 /// [`Code::RetUnclassed`] when no rule of the schedule applies: no rule is no permission.
 pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusal> {
-    let rules: Vec<&Rule> = schedule
-        .rules
-        .iter()
-        .filter(|rule| rule.applies.to(&facts.nexus, facts.today))
-        .collect();
-    if rules.is_empty() {
-        return Err(Refusal::new(Code::RetUnclassed).about("class", schedule.class.clone()));
+    let mut steps = Vec::with_capacity(schedule.rules.len());
+    let judged = walk(schedule, facts, |rule, gave, date| {
+        steps.push(Step {
+            rule: rule.id.clone(),
+            gave: Label::fixed(gave),
+            date,
+        });
+    })?;
+    let applying = || schedule.rules.iter().filter(|rule| applies(rule, facts));
+    let mut packs = BTreeSet::new();
+    for rule in applying() {
+        if !packs.contains(&rule.pack) {
+            packs.insert(rule.pack.clone());
+        }
     }
-    let mut proof = Evaluation {
+    let overdue = applying().filter(|rule| !reviewed_within(rule, 12, facts.today));
+    Ok(Evaluation {
         class: schedule.class.clone(),
+        outcome: judged.outcome,
+        floor: judged.floor,
+        ceiling: judged.ceiling,
+        steps,
+        packs,
+        executable: judged.executable,
+        overdue: overdue.map(|rule| rule.id.clone()).collect(),
+    })
+}
+
+/// The result of an [`Evaluation`] without its proof: what a simulation over everything counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The result.
+    pub outcome: Outcome,
+    /// Latest floor that binds the firm.
+    pub floor: Option<NaiveDate>,
+    /// Earliest ceiling.
+    pub ceiling: Option<NaiveDate>,
+    /// Whether it may be acted on destructively.
+    pub executable: bool,
+}
+
+/// As [`evaluate`], by the same steps, without writing them down.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn judge(schedule: &Schedule, facts: &Facts) -> Result<Judgement, Refusal> {
+    walk(schedule, facts, |_, _, _| {})
+}
+
+fn applies(rule: &Rule, facts: &Facts) -> bool {
+    rule.applies.to(&facts.nexus, facts.today)
+}
+
+/// The algorithm; `note` hears of every step.
+fn walk(
+    schedule: &Schedule,
+    facts: &Facts,
+    mut note: impl FnMut(&Rule, &'static str, Option<NaiveDate>),
+) -> Result<Judgement, Refusal> {
+    let mut judged = Judgement {
         outcome: Outcome::OfferTransfer,
         floor: None,
         ceiling: None,
-        steps: Vec::with_capacity(rules.len()),
-        packs: rules.iter().map(|rule| rule.pack.clone()).collect(),
-        executable: rules
-            .iter()
-            .all(|rule| rule.verified && reviewed_within(rule, 18, facts.today)),
-        overdue: rules
-            .iter()
-            .filter(|rule| !reviewed_within(rule, 12, facts.today))
-            .map(|rule| rule.id.clone())
-            .collect(),
+        executable: true,
     };
+    let mut any = false;
     let (mut open, mut unknown, mut transfer) = (None, None, false);
     // The trigger that would give the record a ceiling, if it were known.
     let mut ceilingless = None;
-    for rule in &rules {
+    for rule in schedule.rules.iter().filter(|rule| applies(rule, facts)) {
+        any = true;
+        judged.executable &= rule.verified && reviewed_within(rule, 18, facts.today);
         let binds = match rule.holder {
             Holder::Firm => true,
             Holder::Employer => facts.custodian,
@@ -151,8 +196,8 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
             Holder::Client => false,
         };
         if !binds && let Some(date) = facts.triggers.get(&Rule::TRANSFERRED) {
-            proof.note(rule, "transferred", Some(*date));
-            proof.keep_until(*date);
+            note(rule, "transferred", Some(*date));
+            judged.keep_until(*date);
             continue;
         }
         if let Some(what) = rule
@@ -160,51 +205,54 @@ pub fn evaluate(schedule: &Schedule, facts: &Facts) -> Result<Evaluation, Refusa
             .as_ref()
             .filter(|what| facts.open.contains(*what))
         {
-            proof.note(rule, "open", None);
+            note(rule, "open", None);
             open.get_or_insert_with(|| what.clone());
             continue;
         }
         if let Some(floor) = &rule.floor {
             match resolve(floor, facts, true) {
                 Ok(Some(date)) if binds => {
-                    proof.note(rule, "floor", Some(date));
-                    proof.keep_until(date);
+                    note(rule, "floor", Some(date));
+                    judged.keep_until(date);
                 }
                 Ok(date) => {
-                    proof.note(rule, "transfer", date);
+                    note(rule, "transfer", date);
                     transfer |= !binds;
                 }
                 Err(trigger) => {
-                    proof.note(rule, "unknown", None);
+                    note(rule, "unknown", None);
                     unknown.get_or_insert(trigger);
                 }
             }
         } else if !binds {
-            proof.note(rule, "transfer", None);
+            note(rule, "transfer", None);
             transfer = true;
         }
         if let Some(ceiling) = &rule.ceiling {
             // An unknown ceiling does not shorten anything, so it is no reason to stop.
             match resolve(ceiling, facts, false) {
                 Ok(Some(date)) => {
-                    proof.note(rule, "ceiling", Some(date));
-                    proof.ceiling = Some(proof.ceiling.map_or(date, |other| other.min(date)));
+                    note(rule, "ceiling", Some(date));
+                    judged.ceiling = Some(judged.ceiling.map_or(date, |other| other.min(date)));
                 }
                 Ok(None) => {}
                 Err(trigger) => drop(ceilingless.get_or_insert(trigger)),
             }
         }
     }
-    proof.outcome = if !facts.holds.is_empty() {
+    if !any {
+        return Err(Refusal::new(Code::RetUnclassed).about("class", schedule.class.clone()));
+    }
+    judged.outcome = if !facts.holds.is_empty() {
         Outcome::Held(facts.holds.clone())
     } else if let Some(open) = open {
         Outcome::NotComputable { open }
     } else if let Some(trigger) = unknown {
         Outcome::Undetermined { trigger }
     } else {
-        proof.compare(facts.today, transfer, ceilingless)
+        judged.compare(facts.today, transfer, ceilingless)
     };
-    Ok(proof)
+    Ok(judged)
 }
 
 impl Evaluation {
@@ -237,7 +285,9 @@ impl Evaluation {
             Outcome::OfferTransfer => refuse(Code::DspOriginal),
         }
     }
+}
 
+impl Judgement {
     fn keep_until(&mut self, date: NaiveDate) {
         self.floor = Some(self.floor.map_or(date, |other| other.max(date)));
     }
@@ -267,14 +317,6 @@ impl Evaluation {
                 trigger: ceilingless.unwrap_or(const { Label::fixed("none") }),
             },
         }
-    }
-
-    fn note(&mut self, rule: &Rule, gave: &'static str, date: Option<NaiveDate>) {
-        self.steps.push(Step {
-            rule: rule.id.clone(),
-            gave: Label::fixed(gave),
-            date,
-        });
     }
 }
 
@@ -311,6 +353,10 @@ fn resolve(term: &Term, facts: &Facts, floor: bool) -> Result<Option<NaiveDate>,
 }
 
 fn reviewed_within(rule: &Rule, months: u32, today: NaiveDate) -> bool {
+    // No month is shorter than 28 days: for what was reviewed lately no calendar is needed.
+    if (today - rule.reviewed_on).num_days() <= i64::from(months) * 28 {
+        return true;
+    }
     rule.reviewed_on
         .checked_add_months(Months::new(months))
         .is_some_and(|until| today <= until)

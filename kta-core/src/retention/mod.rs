@@ -10,7 +10,7 @@ mod watch;
 
 pub use calendar::Period;
 pub use disposition::{Certificate, CertificateState, CopyOutcome, KeyKept};
-pub use evaluate::{Evaluation, Facts, Outcome, Step, evaluate};
+pub use evaluate::{Evaluation, Facts, Judgement, Outcome, Step, evaluate, judge};
 pub use hold::{Hold, Release};
 pub use schedule::{Applies, Bound, Combine, Holder, PackRef, Rule, Schedule, Term};
 pub use watch::Watch;

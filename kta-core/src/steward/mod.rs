@@ -1,6 +1,7 @@
 //! The steward's wing: incidents, training, reviews, improvement. It reads the audit log and
 //! the registers, and feeds the policy.
 
+pub mod glass;
 pub mod improvement;
 pub mod incident;
 pub mod review;

@@ -1,7 +1,7 @@
 //! A firm's own policies and roles: data that two people sign after they saw what it changes.
 //!
 //! ```text
-//!   file ──parse──► PolicyChange ──analyse──► Analysis ──two signatures──► SignedChange ──► InForce
+//!   file ──parse──► PolicyChange ──analyse──► Analysis ──proof, two signatures──► SignedChange ──► InForce
 //!                        │                       │ a wall weakens, one role does both
 //!                        ▼                       ▼
 //!                   fault: not a change       refused, whoever signed
@@ -9,20 +9,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::NaiveDate;
 use kta_core::audit::{Label, NoteKey, SignedNote};
-use kta_core::id::{ActorId, Digest, MatterId, SubjectId};
-use kta_core::pii::{Category, Matter};
-use kta_core::policy::{
-    AccessContext, AccessRequest, Act, Actor, Decision, Directory, Object, Policy, Purpose, Role,
-    Verdict,
-};
+use kta_core::id::{ActorId, Digest, MatterId};
+use kta_core::pii::Category;
+use kta_core::policy::{Act, Directory, Purpose, Role};
 use kta_core::time::Timestamp;
 use kta_core::{Code, Refusal, Result};
 use serde::Deserialize;
 
+use super::in_force::SignedChange;
+use super::population::Population;
 use super::{BARS, CedarPolicy, GRANTS, SCHEMA, wrong};
 #[cfg(feature = "proof")]
 use super::{Difference, Idle, Property, Prover};
@@ -111,17 +109,6 @@ pub struct Sample {
     /// For which purpose.
     pub purpose: Purpose,
 }
-
-/// A change that was analysed, has no flaw and that the required two people signed.
-#[derive(Debug)]
-pub struct SignedChange {
-    before: Digest,
-    after: CedarPolicy,
-}
-
-/// The policy in force, which a signed change replaces while the house is at work.
-#[derive(Debug)]
-pub struct InForce(RwLock<Arc<CedarPolicy>>);
 
 #[cfg(feature = "proof")]
 #[derive(Debug)]
@@ -392,12 +379,30 @@ impl Analysis {
         )
     }
 
-    /// Accepts the change when every role it names has signed the statement, with keys of
-    /// different people.
+    /// The policy as the change would make it, to be tried.
+    #[must_use]
+    pub const fn policy(&self) -> &CedarPolicy {
+        &self.after
+    }
+
+    #[cfg(feature = "proof")]
+    const fn is_proved(&self) -> bool {
+        self.proof.is_some()
+    }
+
+    /// Without the feature there is no proof.
+    #[cfg(not(feature = "proof"))]
+    const fn is_proved(&self) -> bool {
+        false
+    }
+
+    /// Accepts the change when it was proved and every role it names has signed the
+    /// statement, with keys of different people. It takes the feature `proof`, and the solver
+    /// where a change is accepted; where it is only decided by, neither.
     ///
     /// # Errors
-    /// [`Code::PolSign`] when a signature is missing, wrong, or of one key for two roles, and for
-    /// a [`flaw`](Self::flaw); [`Code::PolExpired`] past the day of review.
+    /// [`Code::PolSign`] when a signature is missing, wrong, or of one key for two roles, for
+    /// a [`flaw`](Self::flaw), and for what was not proved; [`Code::PolExpired`] past the day of review.
     pub fn accept(
         self,
         signatures: &BTreeMap<Label, SignedNote>,
@@ -427,59 +432,10 @@ impl Analysis {
                 return Err(about(Code::PolSign).about("role", role.clone()));
             }
         }
-        Ok(SignedChange {
-            before: self.before,
-            after: self.after,
-        })
-    }
-}
-
-impl SignedChange {
-    /// The policy as the change makes it.
-    #[must_use]
-    pub const fn policy(&self) -> &CedarPolicy {
-        &self.after
-    }
-}
-
-impl InForce {
-    /// This policy in force.
-    #[must_use]
-    pub fn new(policy: CedarPolicy) -> Self {
-        Self(RwLock::new(Arc::new(policy)))
-    }
-
-    /// The policy in force.
-    #[must_use]
-    pub fn policy(&self) -> Arc<CedarPolicy> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Puts a signed change in force: every decision from now on is made by it and cites it.
-    /// Whoever calls this records it, with the digests that it returns, before and after.
-    ///
-    /// # Errors
-    /// [`Code::PolSign`] when another policy is in force than the one the change was analysed
-    /// against.
-    pub fn activate(
-        &self,
-        change: SignedChange,
-    ) -> core::result::Result<(Digest, Digest), Refusal> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if current.digest() != change.before {
-            return Err(
-                Refusal::new(Code::PolSign).about("flaw", "analysed-against-another-policy")
-            );
+        if !self.is_proved() {
+            return Err(about(Code::PolSign).about("flaw", "not-proved"));
         }
-        let after = change.after.digest();
-        *current = Arc::new(change.after);
-        Ok((change.before, after))
-    }
-}
-
-impl Policy for InForce {
-    fn decide(&self, request: &AccessRequest<'_>) -> Decision {
-        self.policy().decide(request)
+        Ok(SignedChange::new(self.before, self.after))
     }
 }
 
@@ -543,125 +499,6 @@ impl Proved {
         }
         for rule in &self.idle.shadowed {
             let _ = writeln!(text, "shadowed: {rule} changes no answer");
-        }
-    }
-}
-
-/// The people and matters over which a change is looked at.
-struct Population<'d> {
-    directory: &'d Directory,
-    now: Timestamp,
-}
-
-impl Population<'_> {
-    fn effects(&self, before: &CedarPolicy, after: &CedarPolicy) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        for actor in self.directory.actors.values().take(Analysis::PEOPLE) {
-            let mut found: BTreeMap<(Role, Act, bool), (usize, Sample)> = BTreeMap::new();
-            self.cases(actor, |request| {
-                let admits =
-                    |policy: &CedarPolicy| policy.decide(request).verdict == Verdict::Permit;
-                let (old, new) = (admits(before), admits(after));
-                if old != new {
-                    let sample = Sample {
-                        matter: request.object.matter.map(|matter| matter.id),
-                        category: request.object.category,
-                        purpose: request.purpose,
-                    };
-                    let key = (request.role, request.act, new);
-                    found.entry(key).or_insert((0, sample)).0 += 1;
-                }
-            });
-            effects.extend(
-                found
-                    .into_iter()
-                    .map(|((role, act, gains), (cases, sample))| Effect {
-                        actor: actor.id,
-                        role,
-                        act,
-                        gains,
-                        cases,
-                        sample,
-                    }),
-            );
-        }
-        effects
-    }
-
-    /// Everybody behind a wall, with everything that is in the matter.
-    fn weakened(&self, after: &CedarPolicy) -> Vec<(ActorId, MatterId)> {
-        let mut weakened = BTreeSet::new();
-        for matter in self.directory.matters.values() {
-            let walled = matter.walled.iter();
-            for actor in walled.filter_map(|actor| self.directory.actors.get(actor)) {
-                self.within(actor, Some(matter), &mut |request| {
-                    if after.decide(request).verdict == Verdict::Permit {
-                        weakened.insert((actor.id, matter.id));
-                    }
-                });
-            }
-        }
-        weakened.into_iter().collect()
-    }
-
-    /// The firm's own affairs, and data in two matters of the actor's and in one of others.
-    fn cases(&self, actor: &Actor, mut look: impl FnMut(&AccessRequest<'_>)) {
-        let concerns = |matter: &&Matter| {
-            let own = actor
-                .subject
-                .is_some_and(|own| matter.parties.contains_key(&own));
-            own || matter.team.contains_key(&actor.id)
-        };
-        let matters = || self.directory.matters.values();
-        let chosen = matters().filter(concerns).take(2);
-        let others = matters().filter(|matter| !concerns(matter)).take(1);
-        for matter in chosen.chain(others).map(Some).chain([None]) {
-            self.within(actor, matter, &mut look);
-        }
-    }
-
-    fn within(
-        &self,
-        actor: &Actor,
-        matter: Option<&Matter>,
-        look: &mut dyn FnMut(&AccessRequest<'_>),
-    ) {
-        let mut subjects: Vec<Option<SubjectId>> = vec![None];
-        if let Some(matter) = matter {
-            let sides: BTreeMap<_, _> = matter
-                .parties
-                .iter()
-                .map(|(subject, party)| (party, *subject))
-                .collect();
-            subjects.extend(sides.into_values().map(Some));
-        }
-        for role in &actor.roles {
-            for subject in &subjects {
-                for category in Category::ALL {
-                    for purpose in [Purpose::Compliance, Purpose::Representation] {
-                        let basis =
-                            matter.and_then(|matter| matter.purposes.get(&purpose).copied());
-                        for act in Act::ALL {
-                            look(&AccessRequest {
-                                actor,
-                                role: *role,
-                                act: *act,
-                                object: Object {
-                                    matter,
-                                    subject: *subject,
-                                    category,
-                                    restricted: subject
-                                        .is_some_and(|id| self.directory.restricted.contains(&id)),
-                                    held: false,
-                                },
-                                purpose,
-                                basis,
-                                context: AccessContext::at(self.now),
-                            });
-                        }
-                    }
-                }
-            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use chrono::{Datelike as _, NaiveDate};
 use kta_core::audit::Label;
 use kta_core::id::Digest;
-use kta_core::retention::{Facts, Outcome, Schedule, evaluate};
+use kta_core::retention::{Facts, Outcome, Schedule, judge};
 use serde::{Deserialize, Serialize};
 
 /// Schedules by class, as [`compile`](super::compile) gives them.
@@ -280,7 +280,7 @@ enum Kind {
 
 impl Fate {
     fn of(schedule: Option<&Schedule>, facts: &Facts) -> Self {
-        let evaluation = schedule.and_then(|schedule| evaluate(schedule, facts).ok());
+        let evaluation = schedule.and_then(|schedule| judge(schedule, facts).ok());
         let Some(evaluation) = evaluation else {
             return Self {
                 kind: Kind::Unclassed,

@@ -143,7 +143,8 @@ impl Pack {
         &self.file.pack.language
     }
 
-    /// The name of the zone whose calendar its law follows, if it says so.
+    /// The name of the zone whose calendar its law follows, if it says so: for whoever reads the
+    /// table. Evaluation takes days that have begun in every zone.
     #[must_use]
     pub const fn time_zone(&self) -> Option<&Label> {
         self.file.pack.time_zone.as_ref()

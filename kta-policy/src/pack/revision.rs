@@ -1,9 +1,9 @@
 //! A change of the schedules in force: simulated first, and slow where it shortens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Days, NaiveDate};
-use kta_core::audit::Label;
+use kta_core::audit::{Label, NoteKey, SignedNote};
 use kta_core::id::{ActorId, Digest};
 use kta_core::retention::{Combine, Period, Rule, Schedule, Term};
 use kta_core::{Code, Refusal};
@@ -14,8 +14,8 @@ use super::forecast::{Forecast, Schedules, digest};
 /// A change of the schedules, from its proposal until it is in force.
 ///
 /// ```text
-///   forecast over the population ─► propose ─► second, by somebody else ─► wait ─► activate
-///                                              └────── only where it shortens ───┘
+///   forecast over the population ─► propose ─► signed by two people ─► wait ─► activate
+///                                              └──── only where it shortens ──┘
 /// ```
 ///
 /// It shortens when it takes away or weakens anything that keeps, in any class, or when a single
@@ -27,7 +27,7 @@ pub struct Revision {
     forecast: Forecast,
     shortens: BTreeSet<Label>,
     proposed: (ActorId, NaiveDate),
-    seconded: Option<(ActorId, NaiveDate)>,
+    signed: BTreeMap<ActorId, (NaiveDate, String)>,
 }
 
 /// What a firm demands of a revision.
@@ -78,7 +78,7 @@ impl Revision {
             forecast,
             shortens,
             proposed: (by, on),
-            seconded: None,
+            signed: BTreeMap::new(),
         })
     }
 
@@ -94,30 +94,82 @@ impl Revision {
         &self.forecast
     }
 
-    /// The agreement of a second person. Agreeing again changes nothing.
+    /// What somebody signs who agrees to it on this day, the proposer among them.
+    #[must_use]
+    pub fn statement(&self, on: NaiveDate) -> String {
+        // Structs of strings, lists and maps with string keys always serialise.
+        let forecast = serde_json::to_vec(&self.forecast).unwrap_or_default();
+        format!(
+            "kta schedule revision\n{}\n{}\n{}\nby {} {}\nagreed {on}\n",
+            self.forecast.before,
+            self.forecast.after,
+            Digest::of(&forecast),
+            self.proposed.0,
+            self.proposed.1,
+        )
+    }
+
+    /// Takes somebody's signature under the [`statement`](Self::statement) of a day. Agreeing again
+    /// changes nothing.
     ///
     /// # Errors
-    /// [`Code::PolSign`] for the person who proposed it; [`Code::RetWait`] before the day of the
-    /// proposal.
-    pub fn second(&mut self, by: ActorId, on: NaiveDate) -> Result<(), Refusal> {
-        if by == self.proposed.0 {
-            return Err(Refusal::new(Code::PolSign).about("actor", by));
-        }
+    /// [`Code::PolSign`] for a signature that is not that key's over that statement;
+    /// [`Code::RetWait`] before the day of the proposal.
+    pub fn sign(
+        &mut self,
+        by: ActorId,
+        on: NaiveDate,
+        note: &SignedNote,
+        key: &NoteKey,
+    ) -> Result<(), Refusal> {
         if on < self.proposed.1 {
             return Err(Refusal::new(Code::RetWait).about("from", self.proposed.1));
         }
-        self.seconded.get_or_insert((by, on));
+        if note.text() != self.statement(on) || note.verify(key).is_err() {
+            return Err(Refusal::new(Code::PolSign).about("actor", by));
+        }
+        self.signed
+            .entry(by)
+            .or_insert_with(|| (on, note.to_string()));
         Ok(())
     }
 
-    /// From which day on it may be put in force, as far as waiting goes; none while a second
-    /// person has to agree.
+    /// Since when two people agree, the proposer and somebody else.
+    fn agreed(&self) -> Option<NaiveDate> {
+        let (own, _) = self.signed.get(&self.proposed.0)?;
+        let others = self.signed.iter().filter(|(by, _)| **by != self.proposed.0);
+        let other = others.map(|(_, (on, _))| *on).min()?;
+        Some(other.max(*own))
+    }
+
+    /// Whether the signatures are those of these people's keys, no key twice: what was read from
+    /// a file is believed in nothing.
+    fn verify(&self, keys: &BTreeMap<ActorId, NoteKey>) -> Result<(), Refusal> {
+        let mut used = BTreeSet::new();
+        for (by, (on, note)) in &self.signed {
+            let right = keys.get(by).is_some_and(|key| {
+                let note = SignedNote::parse(note.as_bytes());
+                note.is_ok_and(|note| {
+                    note.text() == self.statement(*on)
+                        && note.verify(key).is_ok()
+                        && used.insert(key.public_key())
+                })
+            });
+            if !right || *on < self.proposed.1 {
+                return Err(Refusal::new(Code::PolSign).about("actor", *by));
+            }
+        }
+        Ok(())
+    }
+
+    /// From which day on it may be put in force, as far as waiting goes; none while one of
+    /// two people has to sign.
     #[must_use]
     pub fn from(&self, limits: &Limits) -> Option<NaiveDate> {
         if self.shortens.is_empty() {
             return Some(self.proposed.1);
         }
-        let (_, on) = self.seconded?;
+        let on = self.agreed()?;
         on.checked_add_days(Days::new(limits.waiting_days.into()))
     }
 
@@ -125,7 +177,7 @@ impl Revision {
     ///
     /// # Errors
     /// - [`Code::RetPack`] when others are in force than were simulated;
-    /// - [`Code::PolSign`] when it shortens and nobody agreed to it;
+    /// - [`Code::PolSign`] when it shortens and two people did not sign it, or a signature is none;
     /// - [`Code::RetWait`] when it shortens and the waiting period runs;
     /// - [`Code::RetBrake`] when too large a share of a class, or of all records, would become
     ///   eligible at once: nobody can agree to that, split the revision or find the mistake.
@@ -134,6 +186,7 @@ impl Revision {
         in_force: &Schedules,
         on: NaiveDate,
         limits: &Limits,
+        keys: &BTreeMap<ActorId, NoteKey>,
     ) -> Result<Schedules, Refusal> {
         let now: Digest = digest(in_force);
         if now != self.forecast.before {
@@ -148,6 +201,7 @@ impl Revision {
         if on < from {
             return Err(Refusal::new(Code::RetWait).about("from", from));
         }
+        self.verify(keys)?;
         self.brake(limits)?;
         Ok(self.schedules.clone())
     }

@@ -202,10 +202,15 @@ impl Page<'_> {
         } else {
             format!("<br><i>{}</i>", Text(row.note))
         };
+        // "from memory" is the whole of such a source, and has been said.
+        let source = if row.source == "memory" {
+            String::new()
+        } else {
+            format!("{} · ", Text(row.source))
+        };
         format!(
-            "{}<br>{mark}{late} <small>{} · read {}{pack}</small>{note}",
+            "{}<br>{mark}{late} <small>{source}read {}{pack}</small>{note}",
             Text(row.citation),
-            Text(row.source),
             row.reviewed_on,
         )
     }

@@ -164,6 +164,6 @@ pub(crate) fn person_actor(number: usize) -> ActorId {
     ActorId::derived(&[b"actor", &[number as u8]])
 }
 
-fn person(number: usize) -> SubjectId {
+pub(crate) fn person(number: usize) -> SubjectId {
     SubjectId::derived(&[b"person", &[number as u8]])
 }

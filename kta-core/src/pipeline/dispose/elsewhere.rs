@@ -42,13 +42,19 @@ impl Elsewhere {
             }
         }
         let listed: Vec<_> = house.gate.directory(|directory| {
+            // Where the person stands under another id another key is needed, but a hold there is
+            // one on the person.
+            elsewhere.matters.extend(
+                directory
+                    .matters_of(subject)
+                    .filter(|other| *other != matter),
+            );
             let all = directory.matters.values();
             all.filter(|other| other.id != matter && other.parties.contains_key(&subject))
                 .map(|other| (other.id, other.state))
                 .collect()
         });
         for (other, state) in listed {
-            elsewhere.matters.insert(other);
             // Once its own destruction has begun, its copies alone tell whether it needs the key.
             if state != MatterState::Destroyed && !Journal::is_open(house, other).await? {
                 elsewhere.needing.insert(Some(other));
