@@ -203,7 +203,7 @@ pub struct EpochRow {
 pub struct IndexKeyRow {
     /// Counted from 1; stands in every index entry. 0 for the key of marks.
     pub epoch: u32,
-    /// For how many rows its entries are planned ([`IndexPlan`](crate::crypto::IndexPlan)).
+    /// For how many rows its entries are planned ([`IndexPlan`]).
     #[serde(default = "usual_rows", skip_serializing_if = "is_usual")]
     pub rows: u64,
     /// The index key, wrapped.
