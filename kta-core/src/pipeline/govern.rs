@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 
 use crate::audit::{Label, Outcome};
-use crate::error::Result;
+use crate::error::{Fault, FaultKind, Port, Result};
 use crate::id::Digest;
-use crate::pipeline::house::{House, file, read};
+use crate::pipeline::house::{House, file, file_over, read};
 use crate::policy::{Act, PolicyClass, Scope, Session, Succession};
-use crate::ports::store::{Change, ChangeSet, Register, SheetQuery};
+use crate::ports::store::{Change, ChangeSet, Expected, Register, Sheet, SheetQuery};
 use crate::refusal::{Code, Refusal};
 
 /// Lets `to` govern all that the class `from` governs, and what is yet to be written under it;
@@ -119,14 +119,13 @@ pub async fn supersede_retention(
 /// # Errors
 /// [`Code::DspSelf`] when `other` is the same person; refusals of the gate; faults of the store.
 pub async fn enact(house: &House, session: &Session<'_>, other: &Session<'_>) -> Result<Digest> {
-    let now = schedules(house);
+    let now = schedules(house)?;
     let scope = Scope::firm().about("schedules", now);
     let permit = session.permit(Act::Manage, scope.clone()).await?;
     let scope = scope.other_than(session.actor());
     let _second = other.permit(Act::Approve, scope).await?;
-    let before = house
-        .filed::<Digest>(Register::Receipts, &SCHEDULES)
-        .await?;
+    let sheet = in_force(house).await?;
+    let before = sheet.as_ref().map(read::<Digest>).transpose()?;
     if before == Some(now) {
         return Ok(now);
     }
@@ -138,9 +137,12 @@ pub async fn enact(house: &House, session: &Session<'_>, other: &Session<'_>) ->
     if let Some(before) = before {
         event = event.with("before", before);
     }
-    let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(file(Register::Receipts, SCHEDULES, None, None, &now)?)
-        .event(event);
+    let filed = match &sheet {
+        Some(sheet) => file_over(sheet, &now)?,
+        None => first(now)?,
+    };
+    let change = ChangeSet::new(house.tenant(), house.gate.now());
+    let change = change.with(filed).event(event);
     house.doors.store.commit(change).await?;
     Ok(now)
 }
@@ -148,28 +150,48 @@ pub async fn enact(house: &House, session: &Session<'_>, other: &Session<'_>) ->
 /// Refuses to judge by schedules that nobody put in force; the first ones come in force by being
 /// used.
 pub(crate) async fn require_enacted(house: &House) -> Result<()> {
-    let now = schedules(house);
-    match house
-        .filed::<Digest>(Register::Receipts, &SCHEDULES)
-        .await?
-    {
-        Some(enacted) if enacted == now => Ok(()),
-        Some(enacted) => Err(Refusal::new(Code::RetPack)
-            .about("in_force", enacted)
-            .about("schedules", now)
-            .into()),
-        None => {
-            let change = ChangeSet::new(house.tenant(), house.gate.now());
-            let change = change.with(file(Register::Receipts, SCHEDULES, None, None, &now)?);
-            house.doors.store.commit(change).await.map(drop)
-        }
+    let now = schedules(house)?;
+    let Some(sheet) = in_force(house).await? else {
+        // Whoever enacted others meanwhile is not undone: that is a conflict, and the next call
+        // finds what is in force.
+        let change = ChangeSet::new(house.tenant(), house.gate.now()).with(first(now)?);
+        return house.doors.store.commit(change).await.map(drop);
+    };
+    let enacted = read::<Digest>(&sheet)?;
+    if enacted == now {
+        return Ok(());
     }
+    Err(Refusal::new(Code::RetPack)
+        .about("in_force", enacted)
+        .about("schedules", now)
+        .into())
+}
+
+/// The sheet that names the schedules in force, once there are any.
+async fn in_force(house: &House) -> Result<Option<Sheet>> {
+    let query = SheetQuery::named(house.tenant(), Register::Receipts, SCHEDULES);
+    Ok(house.doors.store.sheets(&query).await?.pop())
+}
+
+/// Names the first schedules in force.
+fn first(schedules: Digest) -> Result<Change> {
+    let change = file(Register::Receipts, SCHEDULES, None, None, &schedules)?;
+    Ok(match change {
+        Change::File { sheet, .. } => Change::File {
+            sheet,
+            expected: Expected::Absent,
+        },
+        other => other,
+    })
 }
 
 /// SHA-256 of the schedules of a house.
-fn schedules(house: &House) -> Digest {
-    // Structs of strings, lists and maps with string keys always serialise.
-    Digest::of(&serde_json::to_vec(&house.schedules).unwrap_or_default())
+fn schedules(house: &House) -> Result<Digest> {
+    let written = serde_json::to_vec(&house.schedules).map_err(|_| {
+        Fault::new(FaultKind::Corrupt, Port::Store, "name the schedules")
+            .because("they cannot be written down")
+    })?;
+    Ok(Digest::of(&written))
 }
 
 /// The sheet that names the schedules in force.
