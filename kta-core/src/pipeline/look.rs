@@ -214,12 +214,14 @@ pub async fn search(
                     subject: record.key.subject,
                     matter: record.matter,
                 };
-                judged += 1;
-                let seen = sight.admits(hit.matter, Some(hit.subject))
-                    && may(hit.matter, hit.subject)
-                    && within.is_none_or(|within| hit.matter == Some(within));
-                if seen && !hits.contains(&hit) {
-                    hits.push(hit);
+                // What is behind a wall is not judged, and so leaves its place to a decoy.
+                if sight.admits(hit.matter, Some(hit.subject)) {
+                    judged += 1;
+                    let seen = may(hit.matter, hit.subject)
+                        && within.is_none_or(|within| hit.matter == Some(within));
+                    if seen && !hits.contains(&hit) {
+                        hits.push(hit);
+                    }
                 }
                 if hits.len() == MOST_HITS {
                     break 'tags;
