@@ -24,7 +24,7 @@ use crate::refusal::{Code, Refusal};
 /// has no schedule in this house: what it governs could never be judged. [`Code::PolSign`] for one
 /// with another retention class, which takes two: [`supersede_retention`]. [`Code::PrcRestricted`]
 /// for a successor with other objections than `from`: they are the persons' own, see
-/// [`rights`](super::rights). [`FaultKind::Conflict`](crate::FaultKind::Conflict) when another
+/// [`rights`](super::rights). [`FaultKind::Conflict`] when another
 /// class superseded one of them already; refusals of the gate; faults of the store.
 pub async fn supersede(
     house: &House,
