@@ -1,5 +1,6 @@
 //! Fresh keys for everybody, with a reader at work.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use kta_core::crypto::{Envelope, Hierarchy, IndexKey, RecordHeader, SealContext,
 use kta_core::id::{ActorId, Digest, RecordId, SubjectId, TenantId};
 use kta_core::memory::MemoryPorts;
 use kta_core::pii::{FieldName, Record, RecordKey, Schema, Sealed, SealedField};
-use kta_core::pipeline::rekey::{Stage, rekey};
+use kta_core::pipeline::rekey::{Rekeying, Stage, rekey};
 use kta_core::pipeline::{Doors, House, manage};
 use kta_core::policy::{Actor, Purpose, Role, Sealer};
 use kta_core::ports::Store as _;
@@ -43,13 +44,19 @@ pub(crate) fn measure(figures: &mut Figures) {
         let (system, done) = (system.clone(), Arc::clone(&done));
         std::thread::spawn(move || system.read_for(people, Duration::from_secs(3600), Some(&done)))
     };
+    let mut stages = BTreeMap::<_, f64>::new();
     let start = Instant::now();
     let rekeyed = runtime.block_on(async {
         let session = system
             .house
             .session(officer(), Role::Ciso, Purpose::Compliance);
         let mut branches = 0;
-        let mut told = |_: &_| branches += 1;
+        let mut last = Instant::now();
+        let mut told = |rekeying: &Rekeying| {
+            branches += 1;
+            *stages.entry(rekeying.stage.word()).or_default() += last.elapsed().as_secs_f64();
+            last = Instant::now();
+        };
         rekey(&system.house, &session, &mut told).await.unwrap();
         ports.clock.set(ports.clock.now() + Hierarchy::HELD);
         rekey(&system.house, &session, &mut told).await.unwrap();
@@ -78,6 +85,9 @@ pub(crate) fn measure(figures: &mut Figures) {
         "times",
         2.0,
     );
+    figures.remark(format!(
+        "seconds up to each telling of a stage: {stages:.1?}"
+    ));
     figures.remark(format!(
         "{} reads before, {} during; median {:.0} µs and {:.0} µs",
         quiet.len(),

@@ -430,8 +430,9 @@ fn normal(kind: FieldKind, value: &str) -> Option<Normal> {
 fn normals(kind: FieldKind, value: &str) -> Vec<Normal> {
     let mut all: Vec<Normal> = normal(kind, value).into_iter().collect();
     if kind == FieldKind::Name
-        && let Ok(forms) = NameForms::of(value)
+        && let Some(name) = all.first()
     {
+        let forms = NameForms::of_normal(name);
         all.extend(forms.entries());
     }
     all
@@ -440,10 +441,12 @@ fn normals(kind: FieldKind, value: &str) -> Vec<Normal> {
 /// Everything under which a value of this kind is looked up; nothing for one without a normal
 /// form.
 fn lookups(kind: FieldKind, value: &str) -> Vec<Normal> {
-    let exact = normal(kind, value).into_iter().collect();
-    match (kind, NameForms::of(value)) {
-        (FieldKind::Name, Ok(forms)) => forms.lookups().to_vec(),
-        _ => exact,
+    let Some(exact) = normal(kind, value) else {
+        return Vec::new();
+    };
+    match kind {
+        FieldKind::Name => NameForms::of_normal(&exact).lookups().to_vec(),
+        _ => vec![exact],
     }
 }
 

@@ -251,9 +251,12 @@ async fn what_cannot_be_read_keeps_its_key_and_stops_nobody_else() {
     assert_eq!(keys.subject_rotation(lost).await.unwrap(), None);
 }
 
+/// More records than go into one commit.
+const MANY: u64 = 2100;
+
 #[tokio::test]
 async fn many_records_and_many_branches_are_all_met() {
-    let (ports, cast) = filled_over(9, 4).await;
+    let (ports, cast) = filled_over(9, 8).await;
     let house = ports.open().await.unwrap();
     kta_core::pipeline::manage::wake(&house).await.unwrap();
     let (subject, schema) = (cast.people[1], Schema::person());
@@ -262,7 +265,7 @@ async fn many_records_and_many_branches_are_all_met() {
         .permit(Act::Store, whole(subject, &cast))
         .await
         .unwrap();
-    for number in 0..300_u64 {
+    for number in 0..MANY {
         let mut key = record_key(&house, subject);
         key.record = RecordId::derived(&[b"many", &number.to_be_bytes()]);
         let form = form(key, 1, &schema, &cast);
@@ -272,17 +275,17 @@ async fn many_records_and_many_branches_are_all_met() {
             .await;
         put(&house, record.unwrap(), Expected::Absent).await;
     }
-    let others: Vec<_> = (0..40_u8)
-        .map(|who| SubjectId::derived(&[b"other", &[who]]))
+    let others: Vec<_> = (0..300_u16)
+        .map(|who| SubjectId::derived(&[b"other", &who.to_be_bytes()]))
         .collect();
     let keys = house.sealer.keys();
     keys.enroll_all(&others).await.unwrap();
     let epoch = keys.epoch().await.unwrap();
     let done = to_the_end(&ports, &house).await;
-    assert_eq!((done.records, done.people), (305, 45));
-    // Two turns for twelve branches, and one for the index key.
+    assert_eq!((done.records, done.people), (MANY + 5, 305));
+    // Two turns for more than thirty-two branches, and one for the index key.
     assert_eq!(keys.epoch().await.unwrap(), epoch + 3);
-    for number in 0..300_u64 {
+    for number in 0..MANY {
         let mut key = record_key(&house, subject);
         key.record = RecordId::derived(&[b"many", &number.to_be_bytes()]);
         let record = house.doors.store.record(&key).await.unwrap().unwrap();

@@ -242,6 +242,60 @@ impl<'c> Firm<'c> {
         Ok(())
     }
 
+    fn insert_record(
+        &self,
+        record: &Record,
+        class: Place,
+        index: &BTreeSet<(FieldName, IndexTag)>,
+    ) -> Result<i64> {
+        self.execute(
+            "INSERT INTO record (firm, subject, record, matter, revision, schema, class, header, fields, tags)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                self.no,
+                record.key.subject.as_bytes(),
+                record.key.record.as_bytes(),
+                record.matter.as_ref().map(|id| id.as_bytes()),
+                integer(record.revision)?,
+                record.schema.as_str(),
+                class.no,
+                record.header,
+                write_fields(&record.fields),
+                write_tags(index.iter()),
+            ],
+        )?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// Writes over a row, whose class stays, and takes its tags away.
+    fn update_record(
+        &self,
+        row: &RecordRow,
+        record: &Record,
+        index: &BTreeSet<(FieldName, IndexTag)>,
+    ) -> Result<i64> {
+        self.drop_tags(row)?;
+        let matter = record.matter.map(|id| *id.as_bytes());
+        if row.matter != matter {
+            // Apart, so that what stays in its matter leaves that index alone.
+            let sql = "UPDATE record SET matter = ?2 WHERE no = ?1";
+            self.execute(sql, params![row.no, matter])?;
+        }
+        self.execute(
+            "UPDATE record SET revision = ?2, schema = ?3, header = ?4, fields = ?5, tags = ?6
+             WHERE no = ?1",
+            params![
+                row.no,
+                integer(record.revision)?,
+                record.schema.as_str(),
+                record.header,
+                write_fields(&record.fields),
+                write_tags(index.iter()),
+            ],
+        )?;
+        Ok(row.no)
+    }
+
     fn body(&self, sql: &str, key: impl rusqlite::Params) -> Result<Option<Vec<u8>>> {
         let find = || -> rusqlite::Result<_> {
             self.db
@@ -480,29 +534,10 @@ impl Rows for Firm<'_> {
         class: Place,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<()> {
-        if let Some(row) = &over {
-            self.drop_tags(row)?;
-        }
-        self.execute(
-            "INSERT INTO record (firm, subject, record, matter, revision, schema, class, header, fields, tags)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-             ON CONFLICT (firm, subject, record) DO UPDATE SET matter = excluded.matter,
-             revision = excluded.revision, schema = excluded.schema,
-             header = excluded.header, fields = excluded.fields, tags = excluded.tags",
-            params![
-                self.no,
-                record.key.subject.as_bytes(),
-                record.key.record.as_bytes(),
-                record.matter.as_ref().map(|id| id.as_bytes()),
-                integer(record.revision)?,
-                record.schema.as_str(),
-                class.no,
-                record.header,
-                write_fields(&record.fields),
-                write_tags(index.iter()),
-            ],
-        )?;
-        let no = over.map_or_else(|| self.db.last_insert_rowid(), |row| row.no);
+        let no = match over {
+            None => self.insert_record(record, class, index)?,
+            Some(row) => self.update_record(&row, record, index)?,
+        };
         for (field, tag) in index {
             self.execute(
                 "INSERT INTO tag (firm, field, tag, record) VALUES (?1, ?2, ?3, ?4)",

@@ -193,7 +193,7 @@ const READER_CACHE: i64 = -16 * 1024;
 const HOME_AT: u32 = 8192;
 
 /// To how many bytes the write-ahead log is cut back once it is written home.
-const JOURNAL_LIMIT: i64 = 64 << 20;
+const JOURNAL_LIMIT: i64 = 128 << 20;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -55,7 +55,7 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
         format!(
             "WITH page AS (SELECT r.no AS no FROM {classes} CROSS JOIN record r ON r.no IN (
                  SELECT r.no FROM record r WHERE r.firm = c.firm AND r.class = c.no AND {after}
-                 ORDER BY r.record LIMIT :limit)
+                 ORDER BY r.record, r.subject LIMIT :limit)
              WHERE {page})
              {columns} FROM page JOIN record r ON r.no = page.no ORDER BY r.record, r.subject"
         )

@@ -12,7 +12,8 @@
 //! most of what that batch took: otherwise the first to come would go alone, and each round of
 //! callers would wait for two synchronisations. Who writes alone never waits.
 //!
-//! A change set that fails goes back to its savepoint and is answered alone. A batch that holds
+//! A change set that fails goes back to its savepoint and is answered alone; one that has the
+//! transaction to itself has none, and takes the transaction back. A batch that holds
 //! a durable one is synchronised to disk before anybody in it is answered; one of bounded ones
 //! only is answered when it is in the operating system's hands, and carried to disk by the next
 //! durable batch or after [`LAG`], whatever comes first.
@@ -60,6 +61,7 @@ impl Writer {
                     waiting,
                     unsynced: None,
                     sync: Sync::Full,
+                    pace: Pace::default(),
                     failed: false,
                     journal: own,
                     taken: None,
@@ -222,6 +224,7 @@ struct Thread {
     /// Since when something is committed that is not certainly on disk.
     unsynced: Option<Instant>,
     sync: Sync,
+    pace: Pace,
     /// Whether the disk failed under a commit: nothing is written any more.
     failed: bool,
     journal: Arc<Journal>,
@@ -235,6 +238,46 @@ struct Thread {
 struct Company {
     size: usize,
     took: Duration,
+}
+
+/// How long the write-ahead log becomes before it is written home.
+///
+/// While a file grows, waiting for the disk takes twice as long as in a file that is written over:
+/// who writes little at a time fares best with a short log. Who writes much writes most pages
+/// again and again, and with a long log each goes home once for many commits.
+#[derive(Default)]
+struct Pace {
+    /// When much was written last.
+    much: Option<Instant>,
+    /// What SQLite was told, in pages.
+    home_at: u32,
+}
+
+impl Pace {
+    /// Tells SQLite what a transaction that changes so many rows, and the next ones, ask for.
+    fn keep(&mut self, db: &Connection, rows: u64) -> rusqlite::Result<()> {
+        if rows >= MUCH {
+            self.much = Some(Instant::now());
+        }
+        let much = self.much.is_some_and(|last| last.elapsed() < LAG);
+        let home_at = if much { LONG } else { SHORT };
+        if self.home_at != home_at {
+            db.pragma_update(None, "wal_autocheckpoint", home_at)?;
+            self.home_at = home_at;
+        }
+        Ok(())
+    }
+}
+
+/// What the steps of a transaction leave behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Steps {
+    /// Something to keep.
+    Keep,
+    /// Nothing; what was entered from the journal may be kept.
+    Nothing,
+    /// Half of something: all of the transaction must go.
+    Forget,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -313,27 +356,39 @@ impl Thread {
             .iter()
             .any(|(durability, ..)| *durability == Durability::Durable);
         let (size, began) = (batch.len(), Instant::now());
-        let outcome = self.transact(if durable { Sync::Full } else { Sync::Normal }, |db| {
-            let mut kept = false;
-            for (_, step, _) in &mut batch {
-                db.execute_batch("SAVEPOINT step")?;
-                let stays = step.run(db);
-                if db.is_autocommit() {
-                    // SQLite gave the whole transaction up, as it does when the disk is full.
-                    return Err(rusqlite::Error::SqliteFailure(
-                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-                        None,
-                    ));
+        let sync = if durable { Sync::Full } else { Sync::Normal };
+        let outcome = match &mut batch[..] {
+            // Alone it needs no savepoint, and SQLite no copies of the pages before it.
+            [(_, step, _)] => self.transact(sync, |db| {
+                Ok(match step.run(db) {
+                    true => Steps::Keep,
+                    false => Steps::Forget,
+                })
+            }),
+            several => self.transact(sync, |db| {
+                let mut kept = Steps::Nothing;
+                for (_, step, _) in several {
+                    db.execute_batch("SAVEPOINT step")?;
+                    let stays = step.run(db);
+                    if db.is_autocommit() {
+                        // SQLite gave the whole transaction up, as it does when the disk is full.
+                        return Err(rusqlite::Error::SqliteFailure(
+                            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                            None,
+                        ));
+                    }
+                    if stays {
+                        kept = Steps::Keep;
+                    }
+                    db.execute_batch(if stays {
+                        "RELEASE step"
+                    } else {
+                        "ROLLBACK TO step; RELEASE step"
+                    })?;
                 }
-                db.execute_batch(if stays {
-                    "RELEASE step"
-                } else {
-                    "ROLLBACK TO step; RELEASE step"
-                })?;
-                kept |= stays;
-            }
-            Ok(kept)
-        });
+                Ok(kept)
+            }),
+        };
         // Only a disk that is waited for is worth waiting for company.
         self.company = Company {
             size: if durable && size > 1 { size } else { 0 },
@@ -344,11 +399,11 @@ impl Thread {
         }
     }
 
-    /// One transaction, committed if `steps` says that there is something to keep.
+    /// One transaction, committed if `steps` says so.
     fn transact(
         &mut self,
         sync: Sync,
-        steps: impl FnOnce(&Connection) -> rusqlite::Result<bool>,
+        steps: impl FnOnce(&Connection) -> rusqlite::Result<Steps>,
     ) -> Result<(), Error> {
         if self.failed {
             return Err(down("commit", "the disk failed; open the store again"));
@@ -362,6 +417,7 @@ impl Thread {
             self.sync = sync;
         }
         self.db.execute_batch("BEGIN IMMEDIATE").map_err(&told)?;
+        let rows = self.db.total_changes();
         // What was answered before comes before, in the log too.
         self.taken = self.taken.take().or_else(|| self.journal.take());
         let mut entered = false;
@@ -373,14 +429,21 @@ impl Thread {
             entered = true;
         }
         match steps(&self.db) {
-            Ok(kept) if kept || entered => {}
-            Ok(_) => return self.db.execute_batch("ROLLBACK").map_err(told),
+            Ok(Steps::Keep) => {}
+            Ok(Steps::Nothing) if entered => {}
+            Ok(_) => {
+                // What was taken from the journal is entered by the next transaction.
+                self.roll_back();
+                return Ok(());
+            }
             Err(error) => {
                 self.roll_back();
                 return Err(told(error));
             }
         }
-        if let Err(error) = self.db.execute_batch("COMMIT") {
+        let rows = self.db.total_changes() - rows;
+        let paced = self.pace.keep(&self.db, rows);
+        if let Err(error) = paced.and_then(|()| self.db.execute_batch("COMMIT")) {
             self.roll_back();
             if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
                 // Written perhaps, synchronised perhaps: only reading the file again tells.
@@ -411,7 +474,7 @@ impl Thread {
     /// Enters what is in the journal, without waiting for the disk.
     fn carry(&mut self) {
         // Failing, it is tried again with the next transaction, at the latest after the lag.
-        drop(self.transact(Sync::Normal, |_| Ok(false)));
+        drop(self.transact(Sync::Normal, |_| Ok(Steps::Nothing)));
     }
 
     /// Carries bounded commits to disk: a synchronised commit takes all before it along.
@@ -419,7 +482,7 @@ impl Thread {
         if self.unsynced.is_some() {
             let outcome = self.transact(Sync::Full, |db| {
                 db.execute("UPDATE tick SET count = count + 1 WHERE one = 1", [])
-                    .map(|_| true)
+                    .map(|_| Steps::Keep)
             });
             if outcome.is_err() {
                 // Tried again after another lag, or by the next durable commit.
@@ -438,6 +501,13 @@ fn down(operation: &'static str, detail: &'static str) -> Error {
 fn lost(operation: &'static str) -> Error {
     Fault::new(FaultKind::OutcomeUnknown, Port::Store, operation).into()
 }
+
+/// Rows that are much for one transaction.
+const MUCH: u64 = 1024;
+
+/// Pages of a short write-ahead log, 4 MiB, and of a long one, 128 MiB.
+const SHORT: u32 = 1024;
+const LONG: u32 = 32 << 10;
 
 /// How many may wait; the next caller waits outside.
 const ROOM: usize = 1024;

@@ -64,11 +64,15 @@ impl NameForms {
     /// # Errors
     /// [`NotNormal`] as [`Normal::name`].
     pub fn of(text: &str) -> Result<Self, NotNormal> {
-        let name = Normal::name(text)?;
+        Normal::name(text).map(|name| Self::of_normal(&name))
+    }
+
+    /// The forms of a name in [normal form](Normal::name).
+    pub(crate) fn of_normal(name: &Normal) -> Self {
         let words = name.text().split(' ').take(Self::WORDS);
-        Ok(Self {
+        Self {
             words: words.map(keys).collect(),
-        })
+        }
     }
 
     /// What is indexed: every key of every word, each once.
@@ -115,24 +119,36 @@ fn keys(word: &str) -> Vec<Normal> {
     } else {
         Vec::new()
     };
-    let mut readings = vec![Zeroizing::new(String::new())];
+    // The sign keeps a key apart from the normal form of any whole name. No sound is written
+    // with more than two letters, so a reading never moves and leaves no copy of itself.
+    let room = 1 + 2 * sounds.len();
+    let read = |so_far: &str| {
+        let mut reading = Zeroizing::new(String::with_capacity(room));
+        reading.push_str(so_far);
+        reading
+    };
+    let mut readings = vec![read(KEY)];
     for sound in sounds {
         let more = readings.len() * sound.len() <= NameForms::KEYS;
         let taken = if more { sound } else { &sound[..1] };
-        readings = readings
-            .iter()
-            .flat_map(|reading| {
-                let reading = reading.as_str();
-                taken
-                    .iter()
-                    .map(move |part| Zeroizing::new(format!("{reading}{part}")))
-            })
-            .collect();
+        let [first, others @ ..] = taken else {
+            continue;
+        };
+        let before = readings.len();
+        for other in others {
+            for at in 0..before {
+                let mut reading = read(&readings[at]);
+                reading.push_str(other);
+                readings.push(reading);
+            }
+        }
+        for reading in &mut readings[..before] {
+            reading.push_str(first);
+        }
     }
     let mut keys: Vec<Normal> = Vec::new();
-    for reading in readings.iter().filter(|reading| !reading.is_empty()) {
-        // The sign keeps a key apart from the normal form of any whole name.
-        let key = Normal::of(&Zeroizing::new(format!("~{}", **reading)));
+    for reading in readings.iter().filter(|reading| reading.as_str() != KEY) {
+        let key = Normal::of(reading);
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -143,6 +159,9 @@ fn keys(word: &str) -> Vec<Normal> {
     }
     keys
 }
+
+/// What a key begins with.
+const KEY: &str = "~";
 
 /// The readings of one letter: each a class, or nothing.
 type Sound = &'static [&'static str];

@@ -1,6 +1,7 @@
 //! Normal forms: what makes two ways to write one thing equal.
 
 use core::fmt;
+use core::ops::Deref;
 
 use subtle::ConstantTimeEq as _;
 use unicode_normalization::UnicodeNormalization as _;
@@ -33,7 +34,8 @@ impl Normal {
             expected: "an e-mail address",
         };
         let text = bounded(text, wrong)?;
-        let folded = Zeroizing::new(text.nfkc().flat_map(char::to_lowercase).collect::<String>());
+        let mut folded = Zeroizing::new(String::with_capacity(text.len() * 2));
+        folded.extend(composed(text).chars().flat_map(char::to_lowercase));
         let address = folded.trim().trim_end_matches('.');
         let (local, domain) = address.split_once('@').ok_or(wrong)?;
         let plain = |part: &str| {
@@ -59,7 +61,8 @@ impl Normal {
             expected: "a phone number",
         };
         let text = bounded(text, wrong)?;
-        let folded = Zeroizing::new(text.nfkc().map(latin_digit).collect::<String>());
+        let mut folded = Zeroizing::new(String::with_capacity(text.len() * 2));
+        folded.extend(composed(text).chars().map(latin_digit));
         // `+49 (0)30 …`: the bracketed trunk digit is not dialled from abroad.
         let folded = Zeroizing::new(folded.replace("(0)", ""));
         let mut digits = Zeroizing::new(String::with_capacity(folded.len()));
@@ -134,7 +137,7 @@ impl Normal {
         let wrong = NotNormal { expected: "a name" };
         let text = bounded(text, wrong)?;
         let mut folded = Zeroizing::new(String::with_capacity(text.len() * 2));
-        for c in text.nfkd().filter(|c| !is_accent(*c)) {
+        for c in decomposed(text).chars().filter(|c| !is_accent(*c)) {
             match c {
                 '\'' | '\u{2018}' | '\u{2019}' | '\u{02BC}' | '`' | '\u{05F3}' => {}
                 '"' | '\u{201C}' | '\u{201D}' | '\u{201E}' | '\u{05F4}' => {}
@@ -147,10 +150,11 @@ impl Normal {
             }
         }
         // Lower-casing may leave a mark behind (the Turkish dotted capital I does).
-        let folded = Zeroizing::new(folded.nfkc().filter(|c| !is_accent(*c)).collect::<String>());
-        let mut words: Vec<&str> = folded.split_whitespace().collect();
+        let mut plain = Zeroizing::new(String::with_capacity(folded.len()));
+        plain.extend(composed(&folded).chars().filter(|c| !is_accent(*c)));
+        let mut words: Vec<&str> = plain.split_whitespace().collect();
         words.sort_unstable();
-        if !folded.contains(char::is_alphabetic) {
+        if !plain.contains(char::is_alphabetic) {
             return Err(wrong);
         }
         Ok(Self(Zeroizing::new(words.join(" "))))
@@ -194,11 +198,44 @@ fn bounded(text: &str, wrong: NotNormal) -> Result<&str, NotNormal> {
     }
 }
 
+/// Text in a Unicode normal form: as it was given where that is one already.
+enum Form<'t> {
+    AsGiven(&'t str),
+    Made(Zeroizing<String>),
+}
+
+impl Deref for Form<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::AsGiven(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+/// NFKC. Text in ASCII is in every normal form (UAX #15, section 1.3) and most text is ASCII.
+fn composed(text: &str) -> Form<'_> {
+    if text.is_ascii() {
+        return Form::AsGiven(text);
+    }
+    Form::Made(Zeroizing::new(text.nfkc().collect()))
+}
+
+/// NFKD.
+fn decomposed(text: &str) -> Form<'_> {
+    if text.is_ascii() {
+        return Form::AsGiven(text);
+    }
+    Form::Made(Zeroizing::new(text.nfkd().collect()))
+}
+
 /// Upper-case ASCII letters and digits, with the usual separators left out.
 pub(super) fn compact(text: &str, wrong: NotNormal) -> Result<Zeroizing<String>, NotNormal> {
     let text = bounded(text, wrong)?;
     let mut compacted = Zeroizing::new(String::with_capacity(text.len()));
-    for c in text.nfkc().map(latin_digit) {
+    for c in composed(text).chars().map(latin_digit) {
         match c {
             '0'..='9' | 'A'..='Z' => compacted.push(c),
             'a'..='z' => compacted.push(c.to_ascii_uppercase()),

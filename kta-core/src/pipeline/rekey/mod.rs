@@ -287,27 +287,37 @@ impl<'a> Work<'a> {
         self.moved(Stage::Turning { branch: branch + 1 }).await
     }
 
+    /// Seals branches until there is enough for a commit, so that a small branch costs none of
+    /// its own.
     async fn seal(&mut self, branch: u32, after: Option<SubjectId>) -> Result<()> {
         let keys = self.house.sealer.keys();
-        let Some(holders) = keys.holders_below(branch).await? else {
-            let until = self.house.gate.now() + Hierarchy::HELD;
-            return self.moved(Stage::Draining { until }).await;
-        };
         let index = keys.index_key().await?;
-        for holder in holders {
-            if after.is_some_and(|after| holder.subject <= after) {
-                continue;
+        let (mut branch, mut after) = (branch, after);
+        while let Some(holders) = keys.holders_below(branch).await? {
+            for holder in holders {
+                if after.is_some_and(|after| holder.subject <= after) {
+                    continue;
+                }
+                self.seal_person(&holder, &index).await?;
+                let after = Some(holder.subject);
+                self.filed.rekeying.stage = Stage::Sealing { branch, after };
+                if self.is_due() {
+                    self.commit().await?;
+                }
             }
-            self.seal_person(&holder, &index).await?;
-            let after = Some(holder.subject);
+            (branch, after) = (branch + 1, None);
             self.filed.rekeying.stage = Stage::Sealing { branch, after };
-            let quiet = self.house.gate.now() - self.committed;
-            if self.changes.len() >= BATCH || quiet >= UNTOLD {
-                self.commit().await?;
+            if self.changes.len() >= BATCH / 2 || self.is_due() {
+                return self.commit().await;
             }
         }
-        let (branch, after) = (branch + 1, None);
-        self.moved(Stage::Sealing { branch, after }).await
+        let until = self.house.gate.now() + Hierarchy::HELD;
+        self.moved(Stage::Draining { until }).await
+    }
+
+    /// Whether what waits for the next commit is much, or waits long.
+    fn is_due(&self) -> bool {
+        self.changes.len() >= BATCH || self.house.gate.now() - self.committed >= UNTOLD
     }
 
     /// Destroys former keys, many branches under one turn of the epoch; the index keys last.
@@ -488,9 +498,9 @@ impl Stage {
 }
 
 /// Records that are read and written together.
-const BATCH: usize = 256;
+const BATCH: usize = 2048;
 /// Branches whose people's former keys end under one turn of the epoch.
-const TOGETHER: u32 = 8;
+const TOGETHER: u32 = 32;
 /// How often a step is made again when somebody wrote meanwhile.
 const ATTEMPTS: u32 = 16;
 /// How long work may go on without a commit that says how far it is.
