@@ -20,7 +20,7 @@ use kta_core::ports::store::{
 };
 use kta_core::ports::{BlobId, Blobs};
 use kta_core::retention::Hold;
-use kta_core::{Code, Result};
+use kta_core::{Code, Fault, FaultKind, Port, Result};
 
 use crate::firm::*;
 use crate::road::{self, session};
@@ -121,7 +121,7 @@ async fn two_workers_take_turns_and_lose_nothing() {
     let (ports, cast) = filled(6).await;
     let (mut one, mut other) = (ports.open().await.unwrap(), ports.open().await.unwrap());
     for house in [&mut one, &mut other] {
-        house.doors.store = Arc::new(Yielding(Arc::clone(&house.doors.store)));
+        house.doors.store = Arc::new(Yielding(Arc::clone(&house.doors.store), usize::MAX));
         kta_core::pipeline::manage::wake(house).await.unwrap();
     }
     for _ in 0..10 {
@@ -160,6 +160,18 @@ async fn a_branch_may_take_longer_than_a_permit_lasts() {
     drop(house);
     let house = ports.open().await.unwrap();
     kta_core::pipeline::manage::wake(&house).await.unwrap();
+    everything_opens(&house, &cast).await;
+}
+
+#[tokio::test]
+async fn where_somebody_keeps_writing_less_is_written_together_and_it_ends() {
+    let (ports, cast) = filled_over(14, 8).await;
+    let mut house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    fill(&house, &cast, 300).await;
+    house.doors.store = Arc::new(Yielding(Arc::clone(&house.doors.store), 128));
+    let done = to_the_end(&ports, &house).await;
+    assert_eq!((done.records, done.exceptions.len()), (305, 0));
     everything_opens(&house, &cast).await;
 }
 
@@ -245,14 +257,20 @@ async fn a_disposal_beside_a_rotation_ends_with_proof_and_so_does_the_rotation()
     }
 }
 
-/// A store that lets somebody else go on at each call.
+/// A store that lets somebody else go on at each call, and in which somebody else writes one of
+/// them whenever more than so many records are written together.
 #[derive(Debug)]
-struct Yielding(Arc<dyn Store>);
+struct Yielding(Arc<dyn Store>, usize);
 
 #[async_trait]
 impl Store for Yielding {
     async fn commit(&self, change: ChangeSet) -> Result<Committed> {
         tokio::task::yield_now().await;
+        let records = change.changes.iter();
+        let records = records.filter(|change| matches!(change, Change::PutRecord { .. }));
+        if records.count() > self.1 {
+            return Err(Fault::new(FaultKind::Conflict, Port::Store, "commit").into());
+        }
         self.0.commit(change).await
     }
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>> {

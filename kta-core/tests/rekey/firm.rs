@@ -252,3 +252,23 @@ pub(crate) fn email(number: usize) -> String {
 }
 
 pub(crate) const PAGE: &[u8] = b"a page about somebody, invented, Qzxcanary";
+
+/// Gives one person so many records more.
+pub(crate) async fn fill(house: &House, cast: &Cast, many: u64) {
+    let (subject, schema) = (cast.people[1], Schema::person());
+    let paralegal = session(house, Role::Paralegal, Purpose::Representation);
+    let permit = paralegal
+        .permit(Act::Store, whole(subject, cast))
+        .await
+        .unwrap();
+    for number in 0..many {
+        let mut key = record_key(house, subject);
+        key.record = RecordId::derived(&[b"many", &number.to_be_bytes()]);
+        let form = form(key, 1, &schema, cast);
+        let record = house
+            .sealer
+            .seal(form, &family_name(&schema), &permit)
+            .await;
+        put(house, record.unwrap(), Expected::Absent).await;
+    }
+}

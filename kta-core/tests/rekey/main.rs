@@ -17,7 +17,7 @@ use kta_core::audit::Label;
 use kta_core::crypto::{EraseClaim, Hierarchy};
 use kta_core::id::{RecordId, SubjectId};
 use kta_core::memory::{FaultPlan, Strike};
-use kta_core::pii::{PlacementState, Schema};
+use kta_core::pii::PlacementState;
 use kta_core::pipeline::rekey::{Stage, Why, rekey, under_way};
 use kta_core::policy::{Act, Purpose, Role, Scope};
 use kta_core::ports::store::{Change, ChangeSet, Expected};
@@ -259,22 +259,8 @@ async fn many_records_and_many_branches_are_all_met() {
     let (ports, cast) = filled_over(9, 8).await;
     let house = ports.open().await.unwrap();
     kta_core::pipeline::manage::wake(&house).await.unwrap();
-    let (subject, schema) = (cast.people[1], Schema::person());
-    let paralegal = session(&house, Role::Paralegal, Purpose::Representation);
-    let permit = paralegal
-        .permit(Act::Store, whole(subject, &cast))
-        .await
-        .unwrap();
-    for number in 0..MANY {
-        let mut key = record_key(&house, subject);
-        key.record = RecordId::derived(&[b"many", &number.to_be_bytes()]);
-        let form = form(key, 1, &schema, &cast);
-        let record = house
-            .sealer
-            .seal(form, &family_name(&schema), &permit)
-            .await;
-        put(&house, record.unwrap(), Expected::Absent).await;
-    }
+    let subject = cast.people[1];
+    fill(&house, &cast, MANY).await;
     let others: Vec<_> = (0..300_u16)
         .map(|who| SubjectId::derived(&[b"other", &who.to_be_bytes()]))
         .collect();

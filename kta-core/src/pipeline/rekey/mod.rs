@@ -193,10 +193,13 @@ async fn begin(house: &House, session: &Session<'_>, last: Option<Filed>) -> Res
 
 /// One branch, or one change of stage; or what another worker made of it meanwhile.
 async fn step(house: &House, session: &Session<'_>, filed: Filed) -> Result<Filed> {
-    let mut left = ATTEMPTS;
+    let (mut left, mut together) = (ATTEMPTS, TOGETHER);
     loop {
         left -= 1;
         let mut work = Work::on(house, session, filed.clone()).await?;
+        work.together = together;
+        // The less is written together, the less somebody else can have changed of it.
+        together = (together / 2).max(LEAST_TOGETHER);
         match work.step().await {
             Ok(()) => return Ok(work.filed),
             // Somebody wrote a record, was erased, or works on the rotation too.
@@ -221,6 +224,8 @@ struct Work<'a> {
     session: &'a Session<'a>,
     permit: Permit<'a>,
     filed: Filed,
+    /// How many records are written together.
+    together: usize,
     /// What waits for the next commit.
     changes: Vec<Change>,
     events: Vec<Event>,
@@ -236,6 +241,7 @@ impl<'a> Work<'a> {
             house,
             session,
             filed,
+            together: TOGETHER,
             changes: Vec::new(),
             events: Vec::new(),
             resealed: Vec::new(),
@@ -307,7 +313,7 @@ impl<'a> Work<'a> {
             }
             (branch, after) = (branch + 1, None);
             self.filed.rekeying.stage = Stage::Sealing { branch, after };
-            if self.changes.len() >= BATCH / 2 || self.is_due() {
+            if self.changes.len() >= self.together / 2 || self.is_due() {
                 return self.commit().await;
             }
         }
@@ -317,14 +323,14 @@ impl<'a> Work<'a> {
 
     /// Whether what waits for the next commit is much, or waits long.
     fn is_due(&self) -> bool {
-        self.changes.len() >= BATCH || self.house.gate.now() - self.committed >= UNTOLD
+        self.changes.len() >= self.together || self.house.gate.now() - self.committed >= UNTOLD
     }
 
     /// Destroys former keys, many branches under one turn of the epoch; the index keys last.
     async fn end(&mut self, branch: u32, since: Timestamp, late: Option<Timestamp>) -> Result<()> {
         let keys = self.house.sealer.keys();
         let (mut people, mut late, mut next) = (Vec::new(), late, branch);
-        while next < branch.saturating_add(TOGETHER) {
+        while next < branch.saturating_add(BRANCHES) {
             let Some(holders) = keys.holders_below(next).await? else {
                 break;
             };
@@ -497,10 +503,12 @@ impl Stage {
     }
 }
 
-/// Records that are read and written together.
-const BATCH: usize = 2048;
+/// Records that are written together.
+const TOGETHER: usize = 2048;
+/// The same when somebody keeps writing some of them.
+const LEAST_TOGETHER: usize = 64;
 /// Branches whose people's former keys end under one turn of the epoch.
-const TOGETHER: u32 = 32;
+const BRANCHES: u32 = 32;
 /// How often a step is made again when somebody wrote meanwhile.
 const ATTEMPTS: u32 = 16;
 /// How long work may go on without a commit that says how far it is.

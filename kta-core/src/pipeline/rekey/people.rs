@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt as _;
 
-use super::{BATCH, Work, is_erased};
+use super::{Work, is_erased};
 use crate::audit::{Label, Outcome};
 use crate::crypto::hierarchy::SubjectRotation;
 use crate::crypto::{
@@ -42,7 +42,7 @@ impl Work<'_> {
                     self.seal_record(record, &person, index)?;
                 }
             }
-            if self.changes.len() >= BATCH {
+            if self.changes.len() >= self.together {
                 // How far it is stays as it was: should this be all, the person is done again.
                 self.commit().await?;
             }
