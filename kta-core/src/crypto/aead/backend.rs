@@ -91,9 +91,10 @@ impl fmt::Display for Backend {
     }
 }
 
-/// The settings with which the RustCrypto provider seals small fields three times as fast: the
-/// back end is then chosen by the compiler. Such a build dies with an illegal instruction on a
-/// processor that lacks one of them.
+/// The settings with which the compiler chooses the RustCrypto provider's back end, instead of the
+/// process at each call. With keys wiped, as here, the cipher over a small field gains a tenth by
+/// them (bench `sealing`). Such a build dies with an illegal instruction on a processor that lacks
+/// one of them.
 ///
 /// ```text
 /// RUSTFLAGS="-C target-feature=+aes,+ssse3,+avx512f,+vaes,+pclmulqdq"
