@@ -11,8 +11,9 @@ use std::time::Duration;
 use kta_core::audit::{Entry, Label, Log};
 use kta_core::conformance::store::Samples;
 use kta_core::id::TenantId;
-use kta_core::ports::store::{ChangeSet, Durability};
-use kta_core::ports::{Ledger as _, Store as _};
+use kta_core::ports::store::{Change, ChangeSet, Durability};
+use kta_core::ports::{Jobs as _, Ledger as _, Store as _};
+use kta_core::{Fault, FaultKind};
 use kta_storage::SqliteStore;
 
 use common::killed::{run_and_kill, tell};
@@ -166,6 +167,32 @@ async fn bounded_openings_are_in_the_log_after_the_lag_without_anybody_asking() 
         assert!(begin.elapsed() < SqliteStore::LAG * 20, "never entered");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_change_set_that_fails_alone_takes_itself_back_and_no_opening_with_it() {
+    let folder = common::folder("openings");
+    let store = SqliteStore::open(folder.join("firm.db")).unwrap();
+    let job = rows().job(1, 0);
+    let half = || {
+        let unknown = Change::ReleaseHold {
+            hold: rows().hold(1, None, None).id,
+            by: rows().actor(),
+        };
+        let set = rows().set(0).with(Change::Enqueue(job.clone()));
+        set.with(unknown).event(rows().event(Some(1)))
+    };
+    for number in 0..3 {
+        store.commit(opening(number)).await.unwrap();
+        let error = store.commit(half()).await.unwrap_err();
+        assert_eq!(error.fault().map(Fault::kind), Some(FaultKind::NotFound));
+    }
+    assert_eq!(store.jobs(rows().tenant, None).await.unwrap(), []);
+    let entries = store.entries(rows().tenant, 0, usize::MAX).await.unwrap();
+    let numbers = entries
+        .iter()
+        .map(|entry| number_in(&Entry::parse(entry).unwrap()));
+    assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2]);
 }
 
 #[tokio::test]

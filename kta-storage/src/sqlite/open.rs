@@ -189,7 +189,8 @@ const WRITER_CACHE: i64 = -64 * 1024;
 const READER_CACHE: i64 = -16 * 1024;
 
 /// At how many pages the write-ahead log is written home: each page then goes home once for many
-/// commits, and the disk is waited for that much less often.
+/// commits, and the disk is waited for that much less often. The store's writing thread sets its
+/// own pace.
 const HOME_AT: u32 = 8192;
 
 /// To how many bytes the write-ahead log is cut back once it is written home.

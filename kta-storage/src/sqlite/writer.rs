@@ -242,8 +242,7 @@ struct Company {
 
 /// How long the write-ahead log becomes before it is written home.
 ///
-/// While a file grows, waiting for the disk takes twice as long as in a file that is written over:
-/// who writes little at a time fares best with a short log. Who writes much writes most pages
+/// While a file grows, the disk is waited for longer than in a file that is written over: who writes little at a time fares best with a short log. Who writes much writes most pages
 /// again and again, and with a long log each goes home once for many commits.
 #[derive(Default)]
 struct Pace {
@@ -360,10 +359,8 @@ impl Thread {
         let outcome = match &mut batch[..] {
             // Alone it needs no savepoint, and SQLite no copies of the pages before it.
             [(_, step, _)] => self.transact(sync, |db| {
-                Ok(match step.run(db) {
-                    true => Steps::Keep,
-                    false => Steps::Forget,
-                })
+                let stays = step.run(db);
+                Ok(if stays { Steps::Keep } else { Steps::Forget })
             }),
             several => self.transact(sync, |db| {
                 let mut kept = Steps::Nothing;
@@ -399,8 +396,20 @@ impl Thread {
         }
     }
 
-    /// One transaction, committed if `steps` says so.
+    /// One transaction, committed if `steps` says so. What one before it took from the journal and
+    /// gave up goes first, in one of its own, so that what was noted since can be taken now.
     fn transact(
+        &mut self,
+        sync: Sync,
+        steps: impl FnOnce(&Connection) -> rusqlite::Result<Steps>,
+    ) -> Result<(), Error> {
+        if self.taken.is_some() {
+            self.attempt(sync, |_| Ok(Steps::Nothing))?;
+        }
+        self.attempt(sync, steps)
+    }
+
+    fn attempt(
         &mut self,
         sync: Sync,
         steps: impl FnOnce(&Connection) -> rusqlite::Result<Steps>,

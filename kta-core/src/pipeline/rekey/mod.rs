@@ -191,7 +191,7 @@ async fn begin(house: &House, session: &Session<'_>, last: Option<Filed>) -> Res
     }
 }
 
-/// One branch, or one change of stage; or what another worker made of it meanwhile.
+/// Some branches, or one change of stage; or what another worker made of it meanwhile.
 async fn step(house: &House, session: &Session<'_>, filed: Filed) -> Result<Filed> {
     let (mut left, mut together) = (ATTEMPTS, TOGETHER);
     loop {
@@ -226,8 +226,9 @@ struct Work<'a> {
     filed: Filed,
     /// How many records are written together.
     together: usize,
-    /// What waits for the next commit.
+    /// What waits for the next commit, and how many sealed bytes that is.
     changes: Vec<Change>,
+    bytes: usize,
     events: Vec<Event>,
     /// Record, revision before and revision after of each record in `changes`.
     resealed: Vec<u8>,
@@ -243,6 +244,7 @@ impl<'a> Work<'a> {
             filed,
             together: TOGETHER,
             changes: Vec::new(),
+            bytes: 0,
             events: Vec::new(),
             resealed: Vec::new(),
             committed: house.gate.now(),
@@ -323,7 +325,11 @@ impl<'a> Work<'a> {
 
     /// Whether what waits for the next commit is much, or waits long.
     fn is_due(&self) -> bool {
-        self.changes.len() >= self.together || self.house.gate.now() - self.committed >= UNTOLD
+        self.is_much() || self.house.gate.now() - self.committed >= UNTOLD
+    }
+
+    fn is_much(&self) -> bool {
+        self.changes.len() >= self.together || self.bytes >= MOST
     }
 
     /// Destroys former keys, many branches under one turn of the epoch; the index keys last.
@@ -430,6 +436,7 @@ impl<'a> Work<'a> {
         self.house.doors.store.commit(change).await?;
         self.filed.revision += 1;
         self.resealed.clear();
+        self.bytes = 0;
         self.committed = self.house.gate.now();
         Ok(())
     }
@@ -505,7 +512,9 @@ impl Stage {
 
 /// Records that are written together.
 const TOGETHER: usize = 2048;
-/// The same when somebody keeps writing some of them.
+/// Sealed bytes that are much, whatever the number of records.
+const MOST: usize = 16 << 20;
+/// Records that are written together when somebody keeps writing some of them.
 const LEAST_TOGETHER: usize = 64;
 /// Branches whose people's former keys end under one turn of the epoch.
 const BRANCHES: u32 = 32;

@@ -42,7 +42,7 @@ impl Work<'_> {
                     self.seal_record(record, &person, index)?;
                 }
             }
-            if self.changes.len() >= self.together {
+            if self.is_much() {
                 // How far it is stays as it was: should this be all, the person is done again.
                 self.commit().await?;
             }
@@ -84,6 +84,10 @@ impl Work<'_> {
         for revision in [record.revision, sealed.revision] {
             self.resealed.extend(revision.to_be_bytes());
         }
+        let fields = sealed.fields.values();
+        self.bytes += fields
+            .map(|field| field.sealed.as_bytes().len())
+            .sum::<usize>();
         self.changes.push(Change::PutRecord {
             record: sealed,
             index,
