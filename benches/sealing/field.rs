@@ -78,7 +78,7 @@ fn by(provider: Provider, figures: &mut Figures) {
     };
     let mut draw = || {
         let mut nonce = [0; 12];
-        OsEntropy.fill(&mut nonce);
+        OsEntropy.fill_public(&mut nonce);
         black_box(nonce);
     };
     let mut ten = || {

@@ -35,7 +35,7 @@ macro_rules! ids {
             /// Draws a fresh id.
             pub fn random(entropy: &dyn Entropy) -> Self {
                 let mut bytes = [0; 16];
-                entropy.fill(&mut bytes);
+                entropy.fill_public(&mut bytes);
                 Self(bytes)
             }
 

@@ -26,6 +26,13 @@ pub trait Clock: fmt::Debug + Send + Sync {
 pub trait Entropy: fmt::Debug + Send + Sync {
     /// Fills `buffer` with random bytes.
     fn fill(&self, buffer: &mut [u8]);
+
+    /// Fills `buffer` with random bytes that need not be secret but must not come twice: nonces
+    /// and ids. They may have been drawn a little beforehand, for several of them are
+    /// cheaper together; how long beforehand is for the implementation to say. Never for keys.
+    fn fill_public(&self, buffer: &mut [u8]) {
+        self.fill(buffer);
+    }
 }
 
 /// RFC 3339 in UTC with milliseconds: the one text form of an instant in our files.

@@ -41,7 +41,7 @@ pub(super) fn wrap_under(
     entropy: &dyn Entropy,
 ) -> Result<WrappedKey> {
     let mut nonce = [0; NONCE];
-    entropy.fill(&mut nonce);
+    entropy.fill_public(&mut nonce);
     let sealing = Sealing::derive(key, &WRAP, &[]);
     seal(&sealing, 0, context, secret.expose(), None, &nonce).map(WrappedKey::from_bytes)
 }
