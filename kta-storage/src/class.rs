@@ -12,9 +12,9 @@ use kta_core::{Port, Result};
 use crate::form::corrupt;
 use crate::rules::{Rows, Stored, conflict, file, missing};
 
-/// A row of the table of classes.
+/// Records that one class governs, whichever that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Cohort {
     /// By which number records name it.
     pub(crate) no: i64,
     /// The class that governs them.
@@ -34,15 +34,15 @@ pub(crate) fn intern(rows: &mut impl Rows, class: &PolicyClass) -> Result<()> {
         .try_for_each(|purpose| rows.admit(id, purpose))
 }
 
-/// Under which row a record is written: that of its class, or, over a stored record, the one in
-/// which it stays.
-pub(crate) fn place_of<R: Rows>(
+/// Where a record is written: among those that what its class means now governs, or, over a stored
+/// record, where that stands.
+pub(crate) fn cohort_of<R: Rows>(
     rows: &mut R,
     class: Digest,
     stored: Option<&R::Stored>,
-) -> Result<Place> {
-    match stored.map(Stored::class) {
-        None => place(rows, class),
+) -> Result<Cohort> {
+    match stored.map(Stored::cohort) {
+        None => cohort(rows, class),
         Some(stored) if stored.governing == means(rows, class)? => Ok(stored),
         Some(_) => Err(conflict("another class governs the record")),
     }
@@ -59,14 +59,14 @@ pub(crate) fn reclass(
     if !is_interned(rows, to)? {
         return Err(missing("no class of this name is interned"));
     }
-    if stored.class().governing != from {
+    if stored.cohort().governing != from {
         return Err(conflict("another class governs the record"));
     }
     if means(rows, to)? == from {
         return Ok(());
     }
-    let place = place(rows, to)?;
-    rows.move_record(key, stored, place)
+    let cohort = cohort(rows, to)?;
+    rows.move_record(key, stored, cohort)
 }
 
 pub(crate) fn reinstate(rows: &mut impl Rows, class: Digest, now: Timestamp) -> Result<()> {
@@ -74,7 +74,7 @@ pub(crate) fn reinstate(rows: &mut impl Rows, class: Digest, now: Timestamp) -> 
     if means(rows, class)? == class {
         return Ok(());
     }
-    rows.make_place(class)?;
+    rows.enthrone(class)?;
     note(rows, class, None, now)
 }
 
@@ -96,23 +96,28 @@ pub(crate) fn supersede(
         return Err(conflict("the class was superseded by another"));
     }
     intern(rows, to)?;
-    place(rows, from)?;
-    place(rows, by)?;
+    in_force(rows, from)?;
     rows.succeed(from, by)?;
     note(rows, from, Some(by), now)
 }
 
-/// The row for what is written under `class` now, made if there is none.
-fn place(rows: &mut impl Rows, class: Digest) -> Result<Place> {
-    match rows.place(class)? {
-        Some(place) => Ok(place),
-        None => rows.make_place(class),
+/// Where what is written under `class` now goes.
+fn cohort(rows: &mut impl Rows, class: Digest) -> Result<Cohort> {
+    let governing = in_force(rows, class)?;
+    rows.cohort(governing)
+}
+
+/// What governs what is written under `class` now: the class itself, if it was never in force.
+fn in_force(rows: &mut impl Rows, class: Digest) -> Result<Digest> {
+    match rows.governs(class)? {
+        Some(governing) => Ok(governing),
+        None => rows.enthrone(class).map(|()| class),
     }
 }
 
-/// What governs what is written under `class` now.
+/// What would govern what is written under `class` now.
 fn means(rows: &impl Rows, class: Digest) -> Result<Digest> {
-    Ok(rows.place(class)?.map_or(class, |place| place.governing))
+    Ok(rows.governs(class)?.unwrap_or(class))
 }
 
 fn is_interned(rows: &impl Rows, class: Digest) -> Result<bool> {
@@ -128,7 +133,7 @@ pub(crate) fn sheet_of(class: Digest) -> Result<(Register, Label)> {
 
 /// Refuses a class that is neither interned nor written under.
 fn in_use(rows: &impl Rows, class: Digest) -> Result<()> {
-    if rows.place(class)?.is_some() || is_interned(rows, class)? {
+    if rows.governs(class)?.is_some() || is_interned(rows, class)? {
         Ok(())
     } else {
         Err(missing("no class of this name"))

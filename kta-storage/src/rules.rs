@@ -14,7 +14,7 @@ use kta_core::retention::{Hold, Release};
 use kta_core::time::Timestamp;
 use kta_core::{Code, Error, Fault, FaultKind, Port, Refusal, Result};
 
-use crate::class::{self, Place};
+use crate::class::{self, Cohort};
 
 /// One firm's rows as a change set finds and leaves them: what a database has to offer the rules.
 pub(crate) trait Rows {
@@ -36,12 +36,14 @@ pub(crate) trait Rows {
     fn active_holds(&self) -> Result<Vec<Hold>>;
     fn put_hold(&mut self, hold: Hold) -> Result<()>;
 
-    /// The latest row of this class: under it is written what comes now.
-    fn place(&self, class: Digest) -> Result<Option<Place>>;
-    /// Makes a row of this class, which governs itself.
-    fn make_place(&mut self, class: Digest) -> Result<Place>;
+    /// What governs what is written under this class now; nothing did yet when there is none.
+    fn governs(&self, class: Digest) -> Result<Option<Digest>>;
+    /// Lets a class that governs nowhere govern what is written under it from now on.
+    fn enthrone(&mut self, class: Digest) -> Result<()>;
     /// Lets `by` govern wherever `from` does.
     fn succeed(&mut self, from: Digest, by: Digest) -> Result<()>;
+    /// A row for records that this class, which governs somewhere, is to govern.
+    fn cohort(&mut self, governing: Digest) -> Result<Cohort>;
     /// Lets records that the class governs be found by this purpose.
     fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()>;
     /// The number of the latest succession; 0 when there is none.
@@ -56,11 +58,11 @@ pub(crate) trait Rows {
         &mut self,
         over: Option<Self::Stored>,
         record: &Record,
-        class: Place,
+        cohort: Cohort,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<()>;
-    /// Moves a record to another class.
-    fn move_record(&mut self, key: &RecordKey, stored: Self::Stored, to: Place) -> Result<()>;
+    /// Lets a record be governed as another cohort is.
+    fn move_record(&mut self, key: &RecordKey, stored: Self::Stored, to: Cohort) -> Result<()>;
     /// Removes a record and its tags.
     fn remove_record(&mut self, key: &RecordKey, stored: &Self::Stored) -> Result<()>;
 }
@@ -69,7 +71,7 @@ pub(crate) trait Rows {
 pub(crate) trait Stored {
     fn revision(&self) -> u64;
     fn matter(&self) -> Option<MatterId>;
-    fn class(&self) -> Place;
+    fn cohort(&self) -> Cohort;
 }
 
 /// How far a firm's log has come.
@@ -159,8 +161,8 @@ fn apply(rows: &mut impl Rows, change: &Change, now: Timestamp) -> Result<()> {
             if Some(record.revision) < revision {
                 return Err(conflict("a later revision is stored"));
             }
-            let place = class::place_of(rows, record.class, stored.as_ref())?;
-            rows.put_record(stored, record, place, &index.iter().cloned().collect())
+            let cohort = class::cohort_of(rows, record.class, stored.as_ref())?;
+            rows.put_record(stored, record, cohort, &index.iter().cloned().collect())
         }
         Change::Reclass { key, from, to } => class::reclass(rows, key, *from, *to),
         Change::Reinstate(class) => class::reinstate(rows, *class, now),

@@ -68,6 +68,68 @@ async fn a_file_of_version_1_keeps_its_records_under_the_classes_they_had() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Version 3 had a row of its class for each time that one was in force, and in each row what
+/// governs it.
+#[tokio::test]
+async fn a_file_of_version_3_keeps_what_governs_its_records() {
+    let folder = common::folder("version 3");
+    let path = folder.join("firm.db");
+    let rows = Samples::of("version 3");
+    version_1(&path, &rows);
+    let [first, second, other] = [1, 2, 3].map(|number| rows.class_of(number).id());
+    let db = Connection::open(&path).unwrap();
+    for (version, made) in [
+        (2, include_str!("../src/sqlite/journal.sql")),
+        (3, include_str!("../src/sqlite/classes.sql")),
+    ] {
+        db.execute_batch(made).unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
+    }
+    // The second class took over from the first, and from another under which nothing was ever
+    // written; then the first was put in force again, and the third record written under it.
+    let governing = "UPDATE class SET governing = ?1 WHERE id = ?2";
+    db.execute(governing, [second, first].map(|id| *id.as_bytes()))
+        .unwrap();
+    let class = "INSERT INTO class (firm, id, governing) VALUES (3, ?1, ?2)";
+    db.execute(class, [other, second].map(|id| *id.as_bytes()))
+        .unwrap();
+    db.execute(class, [first, first].map(|id| *id.as_bytes()))
+        .unwrap();
+    let moved = "UPDATE record SET class = (SELECT max(no) FROM class) WHERE no = 43";
+    assert_eq!(db.execute(moved, []).unwrap(), 1);
+    drop(db);
+
+    let store = SqliteStore::open(&path).unwrap();
+    store.check().await.unwrap();
+    let governed = async |class| {
+        let query = RecordQuery::all(rows.tenant, RecordBy::Class(class));
+        let records = store.records(&query).await.unwrap();
+        let each = records.iter().map(|record| {
+            assert_eq!(record.class, class);
+            record.key.record.as_bytes()[0]
+        });
+        each.collect::<Vec<u8>>()
+    };
+    assert_eq!(governed(second).await, [1, 2]);
+    assert_eq!(governed(first).await, [3]);
+    assert!(governed(other).await.is_empty());
+    // What each means for what is written now.
+    let under = |number, record| {
+        let class = rows.class_of(number);
+        rows.put_under(&class, 1, record, 1, Expected::Absent)
+    };
+    let set = [under(1, 4), under(2, 5), under(3, 6)];
+    let set = set
+        .into_iter()
+        .fold(rows.set(0), kta_core::ports::store::ChangeSet::with);
+    store.commit(set).await.unwrap();
+    assert_eq!(governed(second).await, [1, 2, 5, 6]);
+    assert_eq!(governed(first).await, [3, 4]);
+    store.check().await.unwrap();
+    drop(store);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// A file as version 1 wrote it: three records of a person, two under an interned class.
 fn version_1(path: &std::path::Path, rows: &Samples) {
     let db = Connection::open(path).unwrap();

@@ -11,16 +11,16 @@ use tokio_postgres::Row;
 use super::fault::Broken;
 use super::query;
 use super::sql::{Id, Sql, column, label, maybe, number};
-use super::view::{Changes, ClassRow, RecordRow, SheetRow};
+use super::view::{Changes, RecordRow, Reign, SheetRow};
 use super::writer::Work;
-use crate::class::{Place, sheet_of};
+use crate::class::{Cohort, sheet_of};
 use crate::rules::LogEnd;
 
 /// The keys of the rows that the change sets touch.
 #[derive(Default)]
 pub(super) struct Wanted {
     active_holds: bool,
-    classes: bool,
+    classes: BTreeSet<Digest>,
     holds: BTreeSet<HoldId>,
     jobs: BTreeSet<JobId>,
     placements: BTreeSet<PlacementId>,
@@ -59,7 +59,7 @@ impl Wanted {
             Change::PutPlacement(placement) => drop(self.placements.insert(placement.id)),
             Change::PutRecord { record, .. } => {
                 let key = &record.key;
-                self.classes = true;
+                self.classes.insert(record.class);
                 self.records.insert((key.subject, key.record));
             }
             Change::Reclass { key, to, .. } => {
@@ -87,7 +87,7 @@ impl Wanted {
     }
 
     fn class(&mut self, class: Digest) {
-        self.classes = true;
+        self.classes.insert(class);
         // The name of a digest is a label; without one the rules refuse it.
         self.sheets.extend(sheet_of(class).ok());
     }
@@ -101,9 +101,10 @@ impl Wanted {
             Sql::new("SELECT size, last_at FROM kta.firm WHERE tenant = $1 FOR UPDATE").id(tenant),
             Sql::new("SELECT max(seq) FROM kta.entry WHERE tenant = $1").id(tenant),
         ];
-        if self.classes || !self.records.is_empty() {
-            let text = "SELECT no, id, governing FROM kta.class WHERE tenant = $1";
-            all.push(Sql::new(text).id(tenant));
+        if !self.classes.is_empty() {
+            let ids = self.classes.iter().map(|id| id.as_bytes().to_vec());
+            all.push(Sql::new(LAST).id(tenant));
+            all.push(Sql::new(CLASSES).id(tenant).many_bytes(ids.collect()));
         }
         if self.successions {
             let text = "SELECT max(id) FROM kta.sheet WHERE tenant = $1 AND register = $2";
@@ -177,10 +178,14 @@ impl Wanted {
             });
         }
         let mut stored = Changes::default();
-        if self.classes || !self.records.is_empty() {
+        if !self.classes.is_empty() {
+            let last = next().first().and_then(|row| {
+                let last = |at| column::<Option<i64>>(row, at).map(Option::unwrap_or_default);
+                Some((last(0)?, last(1)?))
+            });
+            (stored.last_reign, stored.last_cohort) = last.ok_or(Broken::unreadable())?;
             for row in next() {
-                let (no, class) = class_of(row).ok_or(Broken::unreadable())?;
-                stored.classes.insert(no, class);
+                class_of(row, &mut stored).ok_or(Broken::unreadable())?;
             }
         }
         if self.successions {
@@ -191,8 +196,7 @@ impl Wanted {
         if !self.records.is_empty() {
             let (records, tags) = (next(), next());
             for row in records {
-                let (key, record) = record_of(row, &stored).ok_or(Broken::unreadable())?;
-                stored.records.insert(key, Some(record));
+                record_of(row, &mut stored).ok_or(Broken::unreadable())?;
             }
             for row in tags {
                 tag_of(row, &mut stored).ok_or(Broken::unreadable())?;
@@ -244,31 +248,50 @@ fn log_end(row: &Row) -> Option<LogEnd> {
     Some(LogEnd { size, at })
 }
 
-fn class_of(row: &Row) -> Option<(i64, ClassRow)> {
-    let digest = |at| {
-        Some(Digest::from_bytes(
-            column::<&[u8]>(row, at)?.try_into().ok()?,
-        ))
-    };
-    let (id, governing) = (digest(1)?, digest(2)?);
-    Some((column(row, 0)?, ClassRow { id, governing }))
+/// A class with the reign that it is under, and a cohort of that.
+fn class_of(row: &Row, stored: &mut Changes) -> Option<()> {
+    let reign = reign_of(row, 1, stored)?;
+    stored.names.insert(digest(row, 0)?, reign);
+    let cohort: Option<i64> = column(row, 4)?;
+    stored.cohorts.extend(cohort.map(|no| (no, reign)));
+    Some(())
 }
 
-fn record_of(row: &Row, stored: &Changes) -> Option<((SubjectId, RecordId), RecordRow)> {
+/// The number of a reign, whose row stands in three columns.
+fn reign_of(row: &Row, at: usize, stored: &mut Changes) -> Option<i64> {
+    let no = column(row, at)?;
+    let reign = Reign {
+        governing: digest(row, at + 1)?,
+        weight: column(row, at + 2)?,
+    };
+    stored.reigns.insert(no, Some(reign));
+    Some(no)
+}
+
+fn digest(row: &Row, at: usize) -> Option<Digest> {
+    let bytes: &[u8] = column(row, at)?;
+    Some(Digest::from_bytes(bytes.try_into().ok()?))
+}
+
+fn record_of(row: &Row, stored: &mut Changes) -> Option<()> {
     let (Id(subject), Id(record)) = (column(row, 0)?, column(row, 1)?);
     let key = (SubjectId::from_bytes(subject), RecordId::from_bytes(record));
+    let cohort = Cohort {
+        no: column(row, 4)?,
+        governing: digest(row, 6)?,
+    };
+    let reign = reign_of(row, 5, stored)?;
+    stored.cohorts.insert(cohort.no, reign);
     let row = RecordRow {
         matter: maybe(row, 2, kta_core::id::MatterId::from_bytes)?,
         revision: number(row, 3)?,
-        class: Place {
-            no: column(row, 4)?,
-            governing: stored.classes.get(&column(row, 4)?)?.governing,
-        },
+        cohort,
         moved: false,
         tags: BTreeSet::new(),
         body: None,
     };
-    Some((key, row))
+    stored.records.insert(key, Some(row));
+    Some(())
 }
 
 fn tag_of(row: &Row, stored: &mut Changes) -> Option<()> {
@@ -281,9 +304,20 @@ fn tag_of(row: &Row, stored: &mut Changes) -> Option<()> {
     Some(())
 }
 
-const RECORDS: &str = "SELECT r.subject, r.record, r.matter, r.revision, r.class
+const LAST: &str = "SELECT (SELECT max(no) FROM kta.reign WHERE tenant = $1),
+    (SELECT max(no) FROM kta.cohort WHERE tenant = $1)";
+
+const CLASSES: &str = "SELECT c.id, g.no, g.governing, g.weight,
+    (SELECT max(h.no) FROM kta.cohort h WHERE h.tenant = $1 AND h.reign = g.no)
+    FROM kta.class c JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign
+    WHERE c.tenant = $1 AND c.id = ANY($2)";
+
+const RECORDS: &str = "SELECT r.subject, r.record, r.matter, r.revision, c.no,
+    g.no, g.governing, g.weight
     FROM unnest($2::uuid[], $3::uuid[]) AS k (subject, record)
-    JOIN kta.record r ON r.tenant = $1 AND r.subject = k.subject AND r.record = k.record";
+    JOIN kta.record r ON r.tenant = $1 AND r.subject = k.subject AND r.record = k.record
+    JOIN kta.cohort c ON c.tenant = r.tenant AND c.no = r.cohort
+    JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign";
 
 const TAGS: &str = "SELECT t.subject, t.record, t.field, t.tag
     FROM unnest($2::uuid[], $3::uuid[]) AS k (subject, record)

@@ -261,14 +261,23 @@ impl Form {
     pub(super) const STORE: Self = Self {
         schema: "kta",
         port: Port::Store,
-        migrations: &[include_str!("schema.sql"), include_str!("journal.sql")],
+        migrations: &[
+            include_str!("schema.sql"),
+            include_str!("journal.sql"),
+            include_str!("cohorts.sql"),
+        ],
         tables: &[
             ("firm", "SELECT, INSERT, UPDATE (size, last_at)"),
             ("journal", "SELECT, INSERT, UPDATE (taken)"),
             ("writer", "SELECT, INSERT, UPDATE, DELETE"),
             ("entry", "SELECT, INSERT"),
             ("trail", "SELECT, INSERT"),
-            ("class", "SELECT, INSERT, UPDATE (governing)"),
+            ("class", "SELECT, INSERT, UPDATE (reign)"),
+            ("cohort", "SELECT, INSERT, UPDATE (reign), DELETE"),
+            (
+                "reign",
+                "SELECT, INSERT, UPDATE (governing, weight), DELETE",
+            ),
             ("admits", "SELECT, INSERT"),
             ("record", "SELECT, INSERT, UPDATE, DELETE"),
             ("tag", "SELECT, INSERT, DELETE"),

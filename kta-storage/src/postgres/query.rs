@@ -23,10 +23,12 @@ pub(super) const JOB: &str =
 
 /// The columns of a record, in the order of [`record_of`].
 const RECORD: &str =
-    "r.subject, r.record, r.matter, r.revision, r.schema, c.governing, r.header, r.fields";
+    "r.subject, r.record, r.matter, r.revision, r.schema, g.governing, r.header, r.fields";
 
 /// Records with the class that governs each.
-const GOVERNED: &str = "kta.record r JOIN kta.class c ON c.tenant = r.tenant AND c.no = r.class";
+const GOVERNED: &str = "kta.record r
+    JOIN kta.cohort c ON c.tenant = r.tenant AND c.no = r.cohort
+    JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign";
 
 pub(super) async fn record(db: &Sessions, key: &RecordKey) -> Result<Option<Record>> {
     let sql = format!(
@@ -54,7 +56,7 @@ pub(super) async fn records(db: &Sessions, query: &RecordQuery) -> Result<Vec<Re
     let sql = format!("SELECT {RECORD} FROM {GOVERNED}{tags} WHERE r.tenant = $1");
     let sql = Sql::new(sql).id(query.tenant.as_bytes());
     let mut sql = match &query.by {
-        RecordBy::Class(class) => and(sql, "c.governing = ").bytes(class.as_bytes()),
+        RecordBy::Class(class) => and(sql, "g.governing = ").bytes(class.as_bytes()),
         RecordBy::Purpose(purpose) => admitted(sql, *purpose),
         RecordBy::Matter(matter) => and(sql, "r.matter = ").id(matter.as_bytes()),
         RecordBy::Subject(subject) => and(sql, "r.subject = ").id(subject.as_bytes()),
@@ -82,7 +84,7 @@ fn admitted(mut sql: Sql, purpose: Purpose) -> Sql {
     let at = sql.next();
     sql.push(&format!(
         " AND EXISTS (SELECT FROM kta.admits a
-           WHERE a.tenant = $1 AND a.purpose = ${at} AND a.class = c.governing)"
+           WHERE a.tenant = $1 AND a.purpose = ${at} AND a.class = g.governing)"
     ));
     sql.text(purpose.as_str())
 }

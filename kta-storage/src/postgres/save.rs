@@ -24,6 +24,7 @@ pub(super) fn statements(
     let mut all = Vec::new();
     classes(&mut all, tenant, left);
     records(&mut all, tenant, stored, left)?;
+    joins(&mut all, tenant, left);
     sheets(&mut all, tenant, left)?;
     placements(&mut all, tenant, left)?;
     holds(&mut all, tenant, left)?;
@@ -72,29 +73,73 @@ pub(super) fn jobs<'j>(
         .many_bytes(jobs.map(|job| job.payload.clone()).collect()))
 }
 
+/// What governs what, but for what joined, which waits until the records are written.
 fn classes(all: &mut Vec<Sql>, tenant: TenantId, left: &Changes) {
-    if !left.classes.is_empty() {
-        let rows = || left.classes.values();
+    let tenant = tenant.as_bytes();
+    let gone = left.reigns.iter().filter(|(_, reign)| reign.is_none());
+    let gone: Vec<_> = gone.map(|(no, _)| *no).collect();
+    if !gone.is_empty() {
+        all.push(Sql::new(DELETE_REIGNS).id(tenant).ints(gone));
+    }
+    let reigns = || {
+        left.reigns
+            .iter()
+            .filter_map(|(no, it)| Some((*no, (*it)?)))
+    };
+    if reigns().next().is_some() {
+        let governing = reigns().map(|(_, reign)| reign.governing.as_bytes().to_vec());
+        all.push(
+            Sql::new(REIGNS)
+                .id(tenant)
+                .ints(reigns().map(|(no, _)| no).collect())
+                .many_bytes(governing.collect())
+                .ints(reigns().map(|(_, reign)| reign.weight).collect()),
+        );
+    }
+    if !left.names.is_empty() {
+        let ids = left.names.keys().map(|id| id.as_bytes().to_vec());
         all.push(
             Sql::new(CLASSES)
-                .id(tenant.as_bytes())
-                .ints(left.classes.keys().copied().collect())
-                .many_bytes(rows().map(|row| row.id.as_bytes().to_vec()).collect())
-                .many_bytes(
-                    rows()
-                        .map(|row| row.governing.as_bytes().to_vec())
-                        .collect(),
-                ),
+                .id(tenant)
+                .many_bytes(ids.collect())
+                .ints(left.names.values().copied().collect()),
+        );
+    }
+    if !left.cohorts.is_empty() {
+        all.push(
+            Sql::new(COHORTS)
+                .id(tenant)
+                .ints(left.cohorts.keys().copied().collect())
+                .ints(left.cohorts.values().copied().collect()),
         );
     }
     if !left.admits.is_empty() {
         let rows = || left.admits.iter();
         all.push(
             Sql::new(ADMITS)
-                .id(tenant.as_bytes())
+                .id(tenant)
                 .texts(rows().map(|(purpose, _)| (*purpose).to_owned()).collect())
                 .many_bytes(rows().map(|(_, class)| class.as_bytes().to_vec()).collect()),
         );
+    }
+}
+
+/// What was under reigns that joined others. Cohorts in which nobody is are not kept.
+fn joins(all: &mut Vec<Sql>, tenant: TenantId, left: &Changes) {
+    let end = |mut no: i64| {
+        while let Some(joined) = left.joins.get(&no) {
+            no = *joined;
+        }
+        no
+    };
+    let leave = || left.joins.keys().copied().collect::<Vec<_>>();
+    if !left.joins.is_empty() {
+        all.push(Sql::new(DELETE_COHORTS).id(tenant.as_bytes()).ints(leave()));
+        for sql in [JOIN_COHORTS, JOIN_CLASSES] {
+            let stay = left.joins.values().map(|no| end(*no)).collect();
+            let sql = Sql::new(sql).id(tenant.as_bytes());
+            all.push(sql.ints(leave()).ints(stay));
+        }
     }
 }
 
@@ -158,7 +203,7 @@ fn records(all: &mut Vec<Sql>, tenant: TenantId, stored: &Changes, left: &Change
                 )
                 .ints(revisions.collect::<Result<_>>()?)
                 .texts(bodies().map(|body| body.schema.to_string()).collect())
-                .ints(written.iter().map(|(_, row)| row.class.no).collect())
+                .ints(written.iter().map(|(_, row)| row.cohort.no).collect())
                 .many_bytes(bodies().map(|body| body.header.clone()).collect())
                 .many_bytes(bodies().map(|body| body.fields.clone()).collect()),
         );
@@ -169,7 +214,7 @@ fn records(all: &mut Vec<Sql>, tenant: TenantId, stored: &Changes, left: &Change
                 .id(tenant.as_bytes())
                 .ids(moved.iter().map(|(key, _)| subject(key)).collect())
                 .ids(moved.iter().map(|(key, _)| record(key)).collect())
-                .ints(moved.iter().map(|(_, row)| row.class.no).collect()),
+                .ints(moved.iter().map(|(_, row)| row.cohort.no).collect()),
         );
     }
     if !new_tags.is_empty() {
@@ -321,20 +366,41 @@ const DELETE_RECORDS: &str = "DELETE FROM kta.record r
     WHERE r.tenant = $1 AND r.subject = k.subject AND r.record = k.record";
 
 const RECORDS: &str = "INSERT INTO kta.record
-    (tenant, subject, record, matter, revision, schema, class, header, fields)
+    (tenant, subject, record, matter, revision, schema, cohort, header, fields)
     SELECT $1, k.* FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int8[], $6::text[],
     $7::int8[], $8::bytea[], $9::bytea[]) AS k
     ON CONFLICT (tenant, subject, record) DO UPDATE SET matter = excluded.matter,
-    revision = excluded.revision, schema = excluded.schema, class = excluded.class,
+    revision = excluded.revision, schema = excluded.schema, cohort = excluded.cohort,
     header = excluded.header, fields = excluded.fields";
 
-const MOVES: &str = "UPDATE kta.record r SET class = k.class
-    FROM unnest($2::uuid[], $3::uuid[], $4::int8[]) AS k (subject, record, class)
+const MOVES: &str = "UPDATE kta.record r SET cohort = k.cohort
+    FROM unnest($2::uuid[], $3::uuid[], $4::int8[]) AS k (subject, record, cohort)
     WHERE r.tenant = $1 AND r.subject = k.subject AND r.record = k.record";
 
-const CLASSES: &str = "INSERT INTO kta.class (tenant, no, id, governing)
-    SELECT $1, k.* FROM unnest($2::int8[], $3::bytea[], $4::bytea[]) AS k
-    ON CONFLICT (tenant, no) DO UPDATE SET governing = excluded.governing";
+const DELETE_REIGNS: &str = "DELETE FROM kta.reign WHERE tenant = $1 AND no = ANY($2)";
+
+const REIGNS: &str = "INSERT INTO kta.reign (tenant, no, governing, weight)
+    SELECT $1, k.* FROM unnest($2::int8[], $3::bytea[], $4::int8[]) AS k
+    ON CONFLICT (tenant, no) DO UPDATE SET governing = excluded.governing, weight = excluded.weight";
+
+const CLASSES: &str = "INSERT INTO kta.class (tenant, id, reign)
+    SELECT $1, k.* FROM unnest($2::bytea[], $3::int8[]) AS k
+    ON CONFLICT (tenant, id) DO UPDATE SET reign = excluded.reign";
+
+const COHORTS: &str = "INSERT INTO kta.cohort (tenant, no, reign)
+    SELECT $1, k.* FROM unnest($2::int8[], $3::int8[]) AS k";
+
+const DELETE_COHORTS: &str = "DELETE FROM kta.cohort c
+    WHERE c.tenant = $1 AND c.reign = ANY($2)
+    AND NOT EXISTS (SELECT FROM kta.record r WHERE r.tenant = $1 AND r.cohort = c.no)";
+
+const JOIN_COHORTS: &str = "UPDATE kta.cohort c SET reign = k.stays
+    FROM unnest($2::int8[], $3::int8[]) AS k (leaves, stays)
+    WHERE c.tenant = $1 AND c.reign = k.leaves";
+
+const JOIN_CLASSES: &str = "UPDATE kta.class c SET reign = k.stays
+    FROM unnest($2::int8[], $3::int8[]) AS k (leaves, stays)
+    WHERE c.tenant = $1 AND c.reign = k.leaves";
 
 const ADMITS: &str = "INSERT INTO kta.admits (tenant, purpose, class)
     SELECT $1, k.* FROM unnest($2::text[], $3::bytea[]) AS k

@@ -25,29 +25,39 @@ use kta_core::{Port, Result};
 use super::fault::Broken;
 use super::openings::Frames;
 use super::sql::Id;
-use crate::class::Place;
+use crate::class::Cohort;
 use crate::journal::Payload;
 use crate::row::write_fields;
 use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
 
-/// A row of the table of classes.
+/// A row of the table of classes that govern.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ClassRow {
-    pub(super) id: Digest,
+pub(super) struct Reign {
     pub(super) governing: Digest,
+    pub(super) weight: i64,
 }
 
 /// Rows by their keys; `None` where one was removed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
     pub(super) admits: BTreeSet<(&'static str, Digest)>,
-    pub(super) classes: BTreeMap<i64, ClassRow>,
+    /// The reign of each cohort.
+    pub(super) cohorts: BTreeMap<i64, i64>,
     pub(super) entries: Vec<NewEntry>,
     pub(super) erased: BTreeMap<(SubjectId, PlacementId), Timestamp>,
     pub(super) holds: BTreeMap<HoldId, Hold>,
     pub(super) jobs: BTreeMap<JobId, Job>,
+    /// Which reigns joined which.
+    pub(super) joins: BTreeMap<i64, i64>,
+    /// The highest number of a cohort, where one is asked for.
+    pub(super) last_cohort: i64,
+    /// The highest number of a reign, where one is asked for.
+    pub(super) last_reign: i64,
+    /// Under which reign each class is.
+    pub(super) names: BTreeMap<Digest, i64>,
     pub(super) placements: BTreeMap<PlacementId, Placement>,
     pub(super) records: BTreeMap<(SubjectId, RecordId), Option<RecordRow>>,
+    pub(super) reigns: BTreeMap<i64, Option<Reign>>,
     pub(super) sheets: BTreeMap<(Register, Label), Option<SheetRow>>,
     /// The number of the latest succession, where one was asked for or entered.
     pub(super) successions: Option<u64>,
@@ -59,13 +69,18 @@ impl Changes {
     /// Takes over what a change set left.
     pub(super) fn absorb(&mut self, later: Self) {
         self.admits.extend(later.admits);
-        self.classes.extend(later.classes);
+        self.cohorts.extend(later.cohorts);
         self.entries.extend(later.entries);
         self.erased.extend(later.erased);
         self.holds.extend(later.holds);
         self.jobs.extend(later.jobs);
+        self.joins.extend(later.joins);
+        self.last_cohort = later.last_cohort.max(self.last_cohort);
+        self.last_reign = later.last_reign.max(self.last_reign);
+        self.names.extend(later.names);
         self.placements.extend(later.placements);
         self.records.extend(later.records);
+        self.reigns.extend(later.reigns);
         self.sheets.extend(later.sheets);
         self.successions = later.successions.or(self.successions);
         self.taken = later.taken.or(self.taken);
@@ -74,13 +89,16 @@ impl Changes {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.admits.is_empty()
-            && self.classes.is_empty()
+            && self.cohorts.is_empty()
             && self.entries.is_empty()
             && self.erased.is_empty()
             && self.holds.is_empty()
             && self.jobs.is_empty()
+            && self.joins.is_empty()
+            && self.names.is_empty()
             && self.placements.is_empty()
             && self.records.is_empty()
+            && self.reigns.is_empty()
             && self.sheets.is_empty()
             && self.taken.is_none()
     }
@@ -91,8 +109,8 @@ impl Changes {
 pub(super) struct RecordRow {
     pub(super) revision: u64,
     pub(super) matter: Option<MatterId>,
-    pub(super) class: Place,
-    /// Whether only the class is to be written.
+    pub(super) cohort: Cohort,
+    /// Whether only the cohort is to be written.
     pub(super) moved: bool,
     pub(super) tags: BTreeSet<(FieldName, IndexTag)>,
     /// What else is to be written; absent for a row as it is stored.
@@ -116,8 +134,8 @@ impl Stored for RecordRow {
         self.matter
     }
 
-    fn class(&self) -> Place {
-        self.class
+    fn cohort(&self) -> Cohort {
+        self.cohort
     }
 }
 
@@ -152,7 +170,6 @@ impl<'b> View<'b> {
     /// `known`.
     pub(super) fn enter(&mut self, frames: &Frames<'_>, known: u64) -> Result<()> {
         for (number, payload) in frames.list.iter().filter(|(number, _)| *number > known) {
-            let unreadable = || Broken::unreadable().in_operation(Port::Store, "commit");
             let payload = Payload::read(payload).ok_or_else(unreadable)?;
             let at = Timestamp::from_timestamp_millis(payload.millis).ok_or_else(unreadable)?;
             for event in &payload.events {
@@ -179,12 +196,29 @@ impl<'b> View<'b> {
         Ok(some)
     }
 
-    /// All classes, as this change set sees them.
-    fn classes(&self) -> BTreeMap<i64, ClassRow> {
-        let mut all = self.stored.classes.clone();
-        all.extend(&self.before.classes);
-        all.extend(&self.own.classes);
-        all
+    /// A reign, or the one that it joined.
+    fn reign(&self, mut no: i64) -> Option<(i64, Reign)> {
+        while let Some(joined) = self.find(&no, |changes| &changes.joins) {
+            no = *joined;
+        }
+        let reign = self.find(&no, |changes| &changes.reigns)?;
+        Some((no, (*reign)?))
+    }
+
+    /// Where the class governs.
+    fn reign_of(&self, governing: Digest) -> Option<(i64, Reign)> {
+        let layers = [&self.own, self.before, self.stored];
+        let mut all = layers.into_iter().flat_map(|changes| changes.reigns.keys());
+        all.find_map(|no| {
+            let found = self.reign(*no);
+            found.filter(|(_, reign)| reign.governing == governing)
+        })
+    }
+
+    /// The number after the highest of a kind.
+    fn after(&self, last: impl Fn(&Changes) -> i64) -> i64 {
+        let layers = [&self.own, self.before, self.stored];
+        layers.into_iter().map(last).max().unwrap_or_default() + 1
     }
 
     fn find<K: Ord + 'static, V: 'static>(
@@ -267,36 +301,62 @@ impl Rows for View<'_> {
         Ok(())
     }
 
-    fn place(&self, class: Digest) -> Result<Option<Place>> {
-        let layers = [&self.own, self.before, self.stored];
-        let all = layers.into_iter().flat_map(|changes| &changes.classes);
-        let last = all
-            .filter(|(_, row)| row.id == class)
-            .map(|(no, _)| *no)
-            .max();
-        let row = last.and_then(|no| self.find(&no, |changes| &changes.classes));
-        Ok(last.zip(row).map(|(no, row)| Place {
-            no,
-            governing: row.governing,
-        }))
+    fn governs(&self, class: Digest) -> Result<Option<Digest>> {
+        let Some(no) = self.find(&class, |changes| &changes.names) else {
+            return Ok(None);
+        };
+        let (_, reign) = self.reign(*no).ok_or_else(unreadable)?;
+        Ok(Some(reign.governing))
     }
 
-    fn make_place(&mut self, class: Digest) -> Result<Place> {
-        let last = self.classes().into_keys().next_back();
-        let no = last.unwrap_or(0) + 1;
-        let (id, governing) = (class, class);
-        self.own.classes.insert(no, ClassRow { id, governing });
-        Ok(Place { no, governing })
+    fn enthrone(&mut self, class: Digest) -> Result<()> {
+        let no = self.after(|changes| changes.last_reign);
+        let reign = Reign {
+            governing: class,
+            weight: 1,
+        };
+        self.own.last_reign = no;
+        self.own.reigns.insert(no, Some(reign));
+        self.own.names.insert(class, no);
+        Ok(())
     }
 
     fn succeed(&mut self, from: Digest, by: Digest) -> Result<()> {
-        for (no, row) in self.classes() {
-            if row.governing == from {
-                let governing = by;
-                self.own.classes.insert(no, ClassRow { governing, ..row });
+        let (old, of) = self.reign_of(from).ok_or_else(unreadable)?;
+        let (stays, weight) = match self.reign_of(by) {
+            None => {
+                self.own.names.insert(by, old);
+                (old, of.weight + 1)
+            }
+            Some((new, to)) => {
+                // The lighter joins the heavier, so that a row joins seldom, however often.
+                let (leaves, stays) = match of.weight <= to.weight {
+                    true => (old, new),
+                    false => (new, old),
+                };
+                self.own.joins.insert(leaves, stays);
+                self.own.reigns.insert(leaves, None);
+                (stays, of.weight + to.weight)
+            }
+        };
+        let governing = by;
+        let reign = Reign { governing, weight };
+        self.own.reigns.insert(stays, Some(reign));
+        Ok(())
+    }
+
+    fn cohort(&mut self, governing: Digest) -> Result<Cohort> {
+        let (of, _) = self.reign_of(governing).ok_or_else(unreadable)?;
+        let is_of = |reign: &i64| self.reign(*reign).is_some_and(|(no, _)| no == of);
+        for changes in [&self.own, self.before, self.stored] {
+            if let Some((no, _)) = changes.cohorts.iter().find(|(_, reign)| is_of(reign)) {
+                return Ok(Cohort { no: *no, governing });
             }
         }
-        Ok(())
+        let no = self.after(|changes| changes.last_cohort);
+        self.own.last_cohort = no;
+        self.own.cohorts.insert(no, of);
+        Ok(Cohort { no, governing })
     }
 
     fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()> {
@@ -323,10 +383,12 @@ impl Rows for View<'_> {
         let row = self.find(&(key.subject, key.record), |changes| &changes.records);
         let mut row = row.and_then(Clone::clone);
         // A change set before this one may have changed what governs it.
-        if let Some(row) = &mut row
-            && let Some(class) = self.find(&row.class.no, |changes| &changes.classes)
-        {
-            row.class.governing = class.governing;
+        if let Some(row) = &mut row {
+            let reign = self.find(&row.cohort.no, |changes| &changes.cohorts);
+            let reign = reign
+                .and_then(|no| self.reign(*no))
+                .ok_or_else(unreadable)?;
+            row.cohort.governing = reign.1.governing;
         }
         Ok(row)
     }
@@ -335,11 +397,11 @@ impl Rows for View<'_> {
         &mut self,
         _: Option<RecordRow>,
         record: &Record,
-        class: Place,
+        cohort: Cohort,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<()> {
         let row = RecordRow {
-            class,
+            cohort,
             moved: false,
             revision: record.revision,
             matter: record.matter,
@@ -355,9 +417,9 @@ impl Rows for View<'_> {
         Ok(())
     }
 
-    fn move_record(&mut self, key: &RecordKey, stored: RecordRow, to: Place) -> Result<()> {
+    fn move_record(&mut self, key: &RecordKey, stored: RecordRow, to: Cohort) -> Result<()> {
         let row = RecordRow {
-            class: to,
+            cohort: to,
             moved: true,
             ..stored
         };
@@ -370,4 +432,8 @@ impl Rows for View<'_> {
         self.own.records.insert((key.subject, key.record), None);
         Ok(())
     }
+}
+
+fn unreadable() -> kta_core::Error {
+    Broken::unreadable().in_operation(Port::Store, "commit")
 }

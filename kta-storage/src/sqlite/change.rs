@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fault::{broken, corrupt};
 use super::query;
-use crate::class::Place;
+use crate::class::Cohort;
 use crate::form::{integer, json, limit, micros, millis, state_name, to_json};
 use crate::journal::Payload;
 use crate::row::{marks_of, read_fields, read_tags, write_fields, write_tags};
@@ -245,11 +245,11 @@ impl<'c> Firm<'c> {
     fn insert_record(
         &self,
         record: &Record,
-        class: Place,
+        cohort: Cohort,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<i64> {
         self.execute(
-            "INSERT INTO record (firm, subject, record, matter, revision, schema, class, header, fields, tags)
+            "INSERT INTO record (firm, subject, record, matter, revision, schema, cohort, header, fields, tags)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 self.no,
@@ -258,7 +258,7 @@ impl<'c> Firm<'c> {
                 record.matter.as_ref().map(|id| id.as_bytes()),
                 integer(record.revision)?,
                 record.schema.as_str(),
-                class.no,
+                cohort.no,
                 record.header,
                 write_fields(&record.fields),
                 write_tags(index.iter()),
@@ -267,7 +267,7 @@ impl<'c> Firm<'c> {
         Ok(self.db.last_insert_rowid())
     }
 
-    /// Writes over a row, whose class stays, and takes its tags away.
+    /// Writes over a row, which stays in its cohort, and takes its tags away.
     fn update_record(
         &self,
         row: &RecordRow,
@@ -296,12 +296,51 @@ impl<'c> Firm<'c> {
         Ok(row.no)
     }
 
+    /// Lets what is written under a class be governed as that reign is.
+    fn name(&self, class: Digest, reign: i64) -> Result<()> {
+        let sql = "INSERT INTO class (firm, id, reign) VALUES (?1, ?2, ?3)
+            ON CONFLICT (firm, id) DO UPDATE SET reign = excluded.reign";
+        self.execute(sql, params![self.no, class.as_bytes(), reign])
+            .map(drop)
+    }
+
+    /// Where the class governs.
+    fn reign(&self, class: Digest) -> Result<Option<Reign>> {
+        let sql = "SELECT no, weight FROM reign WHERE firm = ?1 AND governing = ?2";
+        self.first(sql, params![self.no, class.as_bytes()], |row| {
+            Ok(Reign {
+                no: row.get(0)?,
+                weight: row.get(1)?,
+            })
+        })
+    }
+
+    /// Lets all of one reign join another. Cohorts in which nobody is stay behind, for others.
+    fn join(&self, leaves: i64, stays: i64) -> Result<()> {
+        for sql in [
+            "UPDATE class SET reign = ?3 WHERE firm = ?1 AND reign = ?2",
+            "UPDATE cohort SET reign = iif(
+                 EXISTS (SELECT 1 FROM record r WHERE r.firm = ?1 AND r.cohort = cohort.no), ?3, NULL)
+             WHERE firm = ?1 AND reign = ?2",
+        ] {
+            self.execute(sql, params![self.no, leaves, stays])?;
+        }
+        self.execute("DELETE FROM reign WHERE no = ?1", params![leaves])
+            .map(drop)
+    }
+
     fn body(&self, sql: &str, key: impl rusqlite::Params) -> Result<Option<Vec<u8>>> {
+        self.first(sql, key, |row| row.get(0))
+    }
+
+    fn first<T>(
+        &self,
+        sql: &str,
+        key: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
         let find = || -> rusqlite::Result<_> {
-            self.db
-                .prepare_cached(sql)?
-                .query_row(key, |row| row.get(0))
-                .optional()
+            self.db.prepare_cached(sql)?.query_row(key, read).optional()
         };
         find().map_err(told())
     }
@@ -426,35 +465,63 @@ impl Rows for Firm<'_> {
         .map(drop)
     }
 
-    fn place(&self, class: Digest) -> Result<Option<Place>> {
-        let sql =
-            "SELECT no, governing FROM class WHERE firm = ?1 AND id = ?2 ORDER BY no DESC LIMIT 1";
-        let find = || -> rusqlite::Result<_> {
-            self.db
-                .prepare_cached(sql)?
-                .query_row(params![self.no, class.as_bytes()], |row| place(row, 0))
-                .optional()
-        };
-        find().map_err(told())
+    fn governs(&self, class: Digest) -> Result<Option<Digest>> {
+        let sql = "SELECT g.governing FROM class c JOIN reign g ON g.no = c.reign
+            WHERE c.firm = ?1 AND c.id = ?2";
+        let key = params![self.no, class.as_bytes()];
+        let found = self.first(sql, key, |row| row.get(0))?;
+        Ok(found.map(Digest::from_bytes))
     }
 
-    fn make_place(&mut self, class: Digest) -> Result<Place> {
-        self.execute(
-            "INSERT INTO class (firm, id, governing) VALUES (?1, ?2, ?2)",
-            params![self.no, class.as_bytes()],
-        )?;
-        Ok(Place {
-            no: self.db.last_insert_rowid(),
-            governing: class,
-        })
+    fn enthrone(&mut self, class: Digest) -> Result<()> {
+        let sql = "INSERT INTO reign (firm, governing, weight) VALUES (?1, ?2, 1)";
+        self.execute(sql, params![self.no, class.as_bytes()])?;
+        self.name(class, self.db.last_insert_rowid())
     }
 
     fn succeed(&mut self, from: Digest, by: Digest) -> Result<()> {
-        self.execute(
-            "UPDATE class SET governing = ?3 WHERE firm = ?1 AND governing = ?2",
-            params![self.no, from.as_bytes(), by.as_bytes()],
-        )
-        .map(drop)
+        let Some(old) = self.reign(from)? else {
+            return Err(corrupt(Port::Store, "commit"));
+        };
+        let (stays, weight) = match self.reign(by)? {
+            None => {
+                self.name(by, old.no)?;
+                (old.no, old.weight + 1)
+            }
+            Some(new) => {
+                // The lighter joins the heavier, so that a row joins seldom, however often.
+                let (leaves, stays) = match old.weight <= new.weight {
+                    true => (old.no, new.no),
+                    false => (new.no, old.no),
+                };
+                self.join(leaves, stays)?;
+                (stays, old.weight + new.weight)
+            }
+        };
+        let sql = "UPDATE reign SET governing = ?2, weight = ?3 WHERE no = ?1";
+        self.execute(sql, params![stays, by.as_bytes(), weight])
+            .map(drop)
+    }
+
+    fn cohort(&mut self, governing: Digest) -> Result<Cohort> {
+        let Some(reign) = self.reign(governing)? else {
+            return Err(corrupt(Port::Store, "commit"));
+        };
+        // One that is there, or one that nobody is in, or a new one.
+        for of in [Some(reign.no), None] {
+            let sql = "SELECT no FROM cohort WHERE firm = ?1 AND reign IS ?2 LIMIT 1";
+            if let Some(no) = self.first(sql, params![self.no, of], |row| row.get(0))? {
+                if of.is_none() {
+                    let sql = "UPDATE cohort SET reign = ?2 WHERE no = ?1";
+                    self.execute(sql, params![no, reign.no])?;
+                }
+                return Ok(Cohort { no, governing });
+            }
+        }
+        let sql = "INSERT INTO cohort (firm, reign) VALUES (?1, ?2)";
+        self.execute(sql, params![self.no, reign.no])?;
+        let no = self.db.last_insert_rowid();
+        Ok(Cohort { no, governing })
     }
 
     fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()> {
@@ -505,8 +572,8 @@ impl Rows for Firm<'_> {
     fn record(&self, key: &RecordKey) -> Result<Option<RecordRow>> {
         let find = || -> rusqlite::Result<_> {
             let sql =
-                "SELECT r.no, r.matter, r.revision, r.header, r.fields, r.tags, c.no, c.governing
-                FROM record r JOIN class c ON c.no = r.class
+                "SELECT r.no, r.matter, r.revision, r.header, r.fields, r.tags, c.no, g.governing
+                FROM record r JOIN cohort c ON c.no = r.cohort JOIN reign g ON g.no = c.reign
                 WHERE r.firm = ?1 AND r.subject = ?2 AND r.record = ?3";
             let key = params![self.no, key.subject.as_bytes(), key.record.as_bytes()];
             self.db
@@ -519,7 +586,7 @@ impl Rows for Firm<'_> {
                         header: row.get(3)?,
                         fields: row.get(4)?,
                         tags: row.get(5)?,
-                        class: place(row, 6)?,
+                        cohort: cohort(row, 6)?,
                     })
                 })
                 .optional()
@@ -531,11 +598,11 @@ impl Rows for Firm<'_> {
         &mut self,
         over: Option<RecordRow>,
         record: &Record,
-        class: Place,
+        cohort: Cohort,
         index: &BTreeSet<(FieldName, IndexTag)>,
     ) -> Result<()> {
         let no = match over {
-            None => self.insert_record(record, class, index)?,
+            None => self.insert_record(record, cohort, index)?,
             Some(row) => self.update_record(&row, record, index)?,
         };
         for (field, tag) in index {
@@ -547,9 +614,9 @@ impl Rows for Firm<'_> {
         Ok(())
     }
 
-    fn move_record(&mut self, _: &RecordKey, stored: RecordRow, to: Place) -> Result<()> {
+    fn move_record(&mut self, _: &RecordKey, stored: RecordRow, to: Cohort) -> Result<()> {
         let values = params![stored.no, to.no];
-        self.execute("UPDATE record SET class = ?2 WHERE no = ?1", values)
+        self.execute("UPDATE record SET cohort = ?2 WHERE no = ?1", values)
             .map(drop)
     }
 
@@ -568,12 +635,12 @@ pub(super) struct RecordRow {
     header: Vec<u8>,
     fields: Vec<u8>,
     tags: Vec<u8>,
-    class: Place,
+    cohort: Cohort,
 }
 
 impl Stored for RecordRow {
-    fn class(&self) -> Place {
-        self.class
+    fn cohort(&self) -> Cohort {
+        self.cohort
     }
 
     fn revision(&self) -> u64 {
@@ -585,8 +652,14 @@ impl Stored for RecordRow {
     }
 }
 
-fn place(row: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
-    Ok(Place {
+/// A row of the table of classes that govern.
+struct Reign {
+    no: i64,
+    weight: i64,
+}
+
+fn cohort(row: &Row<'_>, at: usize) -> rusqlite::Result<Cohort> {
+    Ok(Cohort {
         no: row.get(at)?,
         governing: Digest::from_bytes(row.get(at + 1)?),
     })

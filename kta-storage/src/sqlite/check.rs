@@ -8,11 +8,17 @@ use rusqlite::Connection;
 use super::fault::broken;
 use super::{FORM, check_logs, query};
 
-/// Pages and indexes, then each firm's log.
+/// Pages and indexes, then each firm's log and what governs its records.
 pub(super) fn whole(db: &Connection) -> Result<()> {
     FORM.check(db)?;
     check_logs(db)?;
     let told = broken(Port::Store, "check");
+    if !db
+        .query_row(GOVERNED, [], |row| row.get(0))
+        .map_err(&told)?
+    {
+        return Err(FORM.corrupt("no class governs a record"));
+    }
     let firms = || -> rusqlite::Result<Vec<[u8; 16]>> {
         let mut firms = db.prepare("SELECT tenant FROM firm")?;
         let firms = firms.query_map([], |row| row.get(0))?;
@@ -38,6 +44,10 @@ fn entries(db: &Connection, tenant: TenantId) -> Result<()> {
         }
     }
 }
+
+const GOVERNED: &str = "SELECT NOT EXISTS (SELECT 1 FROM record r
+    LEFT JOIN cohort c ON c.no = r.cohort LEFT JOIN reign g ON g.no = c.reign AND g.firm = r.firm
+    WHERE g.no IS NULL)";
 
 /// Entries read at once.
 const PAGE: usize = 4096;

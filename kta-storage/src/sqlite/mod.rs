@@ -347,6 +347,7 @@ static FORM: Form = Form {
         include_str!("schema.sql"),
         include_str!("journal.sql"),
         include_str!("classes.sql"),
+        include_str!("cohorts.sql"),
     ],
     port: Port::Store,
 };

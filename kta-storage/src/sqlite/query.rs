@@ -18,8 +18,8 @@ use crate::form::{json, limit, millis, millis_from, state_name, state_of};
 use crate::row::read_fields;
 
 pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>> {
-    let sql = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, c.governing, r.header, r.fields
-        FROM record r JOIN class c ON c.no = r.class
+    let sql = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, g.governing, r.header, r.fields
+        FROM record r JOIN cohort c ON c.no = r.cohort JOIN reign g ON g.no = c.reign
         WHERE r.firm = (SELECT no FROM firm WHERE tenant = ?1) AND r.subject = ?2 AND r.record = ?3";
     let find = || {
         let key_of = params![
@@ -35,48 +35,46 @@ pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>>
 }
 
 pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record>> {
-    let columns = "SELECT r.subject, r.record, r.matter, r.revision, r.schema,
-        (SELECT governing FROM class WHERE no = r.class), r.header, r.fields";
+    let columns = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, g.governing,
+        r.header, r.fields";
+    let governed = "JOIN cohort c ON c.no = r.cohort JOIN reign g ON g.no = c.reign";
     let firm = "(SELECT no FROM firm WHERE tenant = :tenant)";
-    // A purpose that the law gives is admitted by every class.
-    let purpose = query.purpose.filter(|purpose| !purpose.is_legal());
-    let admitted = match purpose {
-        None => String::new(),
-        Some(_) => format!(
-            "r.class IN (SELECT c.no FROM admits a JOIN class c ON c.firm = a.firm AND c.governing = a.class
-             WHERE a.firm = {firm} AND a.purpose = :purpose) AND"
-        ),
-    };
-    let after = "(:after IS NULL OR r.record > :after)";
-    let page = format!("{admitted} {after} ORDER BY r.record, r.subject LIMIT :limit");
-    // Several classes may lead to one that governs: of each the first rows of the page, from the
-    // index, and of these the page.
-    let of_classes = |classes: &str| {
+    let admits = |purpose: &str| {
         format!(
-            "WITH page AS (SELECT r.no AS no FROM {classes} CROSS JOIN record r ON r.no IN (
-                 SELECT r.no FROM record r WHERE r.firm = c.firm AND r.class = c.no AND {after}
-                 ORDER BY r.record, r.subject LIMIT :limit)
-             WHERE {page})
-             {columns} FROM page JOIN record r ON r.no = page.no ORDER BY r.record, r.subject"
+            "EXISTS (SELECT 1 FROM admits a
+                 WHERE a.firm = g.firm AND a.purpose = {purpose} AND a.class = g.governing)"
         )
     };
+    // A purpose that the law gives is admitted by every class.
+    let purpose = query.purpose.filter(|purpose| !purpose.is_legal());
+    let admitted = purpose.map_or_else(|| "true".to_owned(), |_| admits(":purpose"));
+    let after = "(:after IS NULL OR r.record > :after)";
+    let order = "ORDER BY r.record, r.subject LIMIT :limit";
+    // Several cohorts may be under one reign: of each the first rows of the page, from the index,
+    // and of these the page.
+    let of_reigns = |reigns: &str| {
+        format!(
+            "WITH page AS MATERIALIZED (SELECT r.no AS no, g.governing AS governing FROM reign g
+                 CROSS JOIN cohort c ON c.firm = g.firm AND c.reign = g.no
+                 CROSS JOIN record r ON r.no IN (SELECT r.no FROM record r
+                     WHERE r.firm = c.firm AND r.cohort = c.no AND {after} {order})
+             WHERE g.firm = {firm} AND {reigns} AND {admitted} {order})
+             {columns} FROM page g JOIN record r ON r.no = g.no ORDER BY r.record, r.subject"
+        )
+    };
+    let of_rows = |rows: &str, which: &str| {
+        format!("{columns} FROM {rows} {governed} WHERE {which} AND {admitted} AND {after} {order}")
+    };
     let sql = match &query.by {
-        RecordBy::Class(_) => of_classes(&format!(
-            "(SELECT no, firm FROM class WHERE firm = {firm} AND governing = :by) c"
-        )),
-        RecordBy::Matter(_) => {
-            format!("{columns} FROM record r WHERE r.firm = {firm} AND r.matter = :by AND {page}")
-        }
-        RecordBy::Purpose(_) => of_classes(&format!(
-            "(SELECT c.no, c.firm FROM admits a JOIN class c ON c.firm = a.firm AND c.governing = a.class
-              WHERE a.firm = {firm} AND a.purpose = :name) c"
-        )),
+        RecordBy::Class(_) => of_reigns("g.governing = :by"),
+        RecordBy::Matter(_) => of_rows("record r", &format!("r.firm = {firm} AND r.matter = :by")),
+        RecordBy::Purpose(_) => of_reigns(&admits(":name")),
         RecordBy::Subject(_) => {
-            format!("{columns} FROM record r WHERE r.firm = {firm} AND r.subject = :by AND {page}")
+            of_rows("record r", &format!("r.firm = {firm} AND r.subject = :by"))
         }
-        RecordBy::Tag(..) => format!(
-            "{columns} FROM tag t JOIN record r ON r.no = t.record
-             WHERE t.firm = {firm} AND t.field = :name AND t.tag = :by AND {page}"
+        RecordBy::Tag(..) => of_rows(
+            "tag t JOIN record r ON r.no = t.record",
+            &format!("t.firm = {firm} AND t.field = :name AND t.tag = :by"),
         ),
     };
     let (name, by): (Option<&str>, Option<&[u8]>) = match &query.by {

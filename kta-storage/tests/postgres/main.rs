@@ -9,6 +9,7 @@ mod common;
 mod conformance;
 mod crash;
 mod faults;
+mod migration;
 mod openings;
 mod proxy;
 mod residue;

@@ -1,0 +1,105 @@
+//! Tables of earlier versions are carried over to the present one.
+
+use kta_core::conformance::store::Samples;
+use kta_core::id::Digest;
+use kta_core::ports::Store as _;
+use kta_core::ports::store::{ChangeSet, Expected, RecordBy, RecordQuery};
+use kta_storage::{PgOwner, PgStore};
+
+use crate::common::cluster::{Cluster, admin};
+
+/// Version 2 had a row of its class for each time that one was in force, and in each row what
+/// governs it. Two firms are in the tables, walled off from each other and from their owner.
+#[tokio::test]
+async fn tables_of_version_2_keep_what_governs_their_records() {
+    let cluster = Cluster::shared();
+    let base = format!("version_2_{}", std::process::id());
+    let firms = ["ours", "theirs"].map(Samples::of);
+    version_2(&cluster, &base, &firms).await;
+
+    let owner = PgOwner::new(&cluster.options("kta_owner", &base)).unwrap();
+    owner.migrate("kta_app").await.unwrap();
+    let store = PgStore::open(&cluster.options("kta_app", &base))
+        .await
+        .unwrap();
+    for rows in &firms {
+        let [first, second, other] = ids(rows);
+        let governed = async |class| {
+            let query = RecordQuery::all(rows.tenant, RecordBy::Class(class));
+            let records = store.records(&query).await.unwrap();
+            let each = records.iter().map(|record| {
+                assert_eq!((record.class, record.revision), (class, 1));
+                record.key.record.as_bytes()[0]
+            });
+            each.collect::<Vec<u8>>()
+        };
+        assert_eq!(governed(second).await, [1, 2]);
+        assert_eq!(governed(first).await, [3]);
+        assert!(governed(other).await.is_empty());
+        // What each means for what is written now.
+        let under = |number, record| {
+            let class = rows.class_of(number);
+            rows.put_under(&class, 1, record, 1, Expected::Absent)
+        };
+        let set = [under(1, 4), under(2, 5), under(3, 6)];
+        let set = set.into_iter().fold(rows.set(0), ChangeSet::with);
+        store.commit(set).await.unwrap();
+        assert_eq!(governed(second).await, [1, 2, 5, 6]);
+        assert_eq!(governed(first).await, [3, 4]);
+    }
+}
+
+fn ids(rows: &Samples) -> [Digest; 3] {
+    [1, 2, 3].map(|number| rows.class_of(number).id())
+}
+
+/// A database as version 2 left it.
+async fn version_2(cluster: &Cluster, base: &str, firms: &[Samples]) {
+    let superuser = cluster.admin("postgres").await;
+    for make in [
+        format!("CREATE DATABASE {base}"),
+        format!("GRANT CREATE ON DATABASE {base} TO kta_owner"),
+    ] {
+        superuser.batch_execute(&make).await.unwrap();
+    }
+    let owner = admin(&cluster.url("kta_owner", base)).await;
+    for made in [
+        "CREATE SCHEMA kta;
+         CREATE TABLE kta.migration (version int4 PRIMARY KEY, made_by text NOT NULL);
+         INSERT INTO kta.migration VALUES (1, 'a test'), (2, 'a test')",
+        include_str!("../../src/postgres/schema.sql"),
+        include_str!("../../src/postgres/journal.sql"),
+        "ALTER TABLE kta.class ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE kta.class FORCE ROW LEVEL SECURITY;
+         ALTER TABLE kta.record ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE kta.record FORCE ROW LEVEL SECURITY",
+    ] {
+        owner.batch_execute(made).await.unwrap();
+    }
+    let superuser = cluster.admin(base).await;
+    for rows in firms {
+        let tenant = hex(rows.tenant.as_bytes());
+        let [first, second, other] = ids(rows).map(|id| format!("'\\x{id}'"));
+        // The second class took over from the first, and from another under which nothing was
+        // ever written; then the first was put in force again, and the third record written.
+        let mut sql = format!(
+            "INSERT INTO kta.firm (tenant) VALUES ('{tenant}');
+             INSERT INTO kta.class (tenant, no, id, governing) VALUES
+                ('{tenant}', 1, {first}, {second}), ('{tenant}', 2, {second}, {second}),
+                ('{tenant}', 3, {other}, {second}), ('{tenant}', 4, {first}, {first});"
+        );
+        for (record, class) in [(1, 1), (2, 2), (3, 4)] {
+            let key = rows.key(1, record);
+            let [subject, record] = [key.subject.as_bytes(), key.record.as_bytes()].map(hex);
+            sql += &format!(
+                "INSERT INTO kta.record VALUES ('{tenant}', '{subject}', '{record}', NULL, 1,
+                 'person.v1', {class}, '\\x01', '\\x0100');"
+            );
+        }
+        superuser.batch_execute(&sql).await.unwrap();
+    }
+}
+
+fn hex(id: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*id))
+}
