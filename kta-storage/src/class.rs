@@ -9,7 +9,7 @@ use kta_core::ports::store::{Expected, Register, Sheet};
 use kta_core::time::Timestamp;
 use kta_core::{Port, Result};
 
-use crate::form::corrupt;
+use crate::form::{corrupt, purpose_bit};
 use crate::rules::{Rows, Stored, conflict, file, missing};
 
 /// Records that one class governs, whichever that is.
@@ -28,10 +28,8 @@ pub(crate) fn intern(rows: &mut impl Rows, class: &PolicyClass) -> Result<()> {
         return Ok(());
     }
     file(rows, &sheet, Expected::Absent)?;
-    let id = class.id();
-    class
-        .admitted()
-        .try_for_each(|purpose| rows.admit(id, purpose))
+    let bits = class.admitted().map(purpose_bit);
+    rows.admit(class.id(), bits.fold(0, |all, bit| all | bit))
 }
 
 /// Where a record is written: among those that what its class means now governs, or, over a stored

@@ -1,5 +1,6 @@
 //! How the values of the port stand in columns, whatever the database.
 
+use kta_core::policy::Purpose;
 use kta_core::ports::store::JobState;
 use kta_core::time::Timestamp;
 use kta_core::{Error, Fault, FaultKind, Port, Result};
@@ -39,6 +40,19 @@ pub(crate) const fn micros(at: Timestamp) -> i64 {
 pub(crate) fn millis_from(at: Timestamp) -> i64 {
     let whole = Timestamp::from_timestamp_millis(millis(at)) == Some(at);
     millis(at) + i64::from(!whole)
+}
+
+/// By which bit of a class's row a purpose is found: stored, so it stays.
+pub(crate) const fn purpose_bit(purpose: Purpose) -> i64 {
+    match purpose {
+        Purpose::Compliance => 1,
+        Purpose::Disposition => 2,
+        Purpose::Filing => 4,
+        Purpose::Marketing => 8,
+        Purpose::Representation => 16,
+        Purpose::Retention => 32,
+        Purpose::Security => 64,
+    }
 }
 
 pub(crate) const fn state_name(state: JobState) -> &'static str {

@@ -8,7 +8,6 @@ use kta_core::audit::{Entry, Event, Label};
 use kta_core::crypto::IndexTag;
 use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, SubjectId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
-use kta_core::policy::Purpose;
 use kta_core::ports::store::{Change, ChangeSet, Committed, Expected, Job, Register, Sheet};
 use kta_core::retention::{Hold, Release};
 use kta_core::time::Timestamp;
@@ -44,8 +43,9 @@ pub(crate) trait Rows {
     fn succeed(&mut self, from: Digest, by: Digest) -> Result<()>;
     /// A row for records that this class, which governs somewhere, is to govern.
     fn cohort(&mut self, governing: Digest) -> Result<Cohort>;
-    /// Lets records that the class governs be found by this purpose.
-    fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()>;
+    /// Lets records that the class governs be found by these purposes, whose
+    /// [bits](crate::form::purpose_bit) are set.
+    fn admit(&mut self, class: Digest, purposes: i64) -> Result<()>;
     /// The number of the latest succession; 0 when there is none.
     fn successions(&self) -> Result<u64>;
 

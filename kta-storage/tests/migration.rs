@@ -113,6 +113,11 @@ async fn a_file_of_version_3_keeps_what_governs_its_records() {
     assert_eq!(governed(second).await, [1, 2]);
     assert_eq!(governed(first).await, [3]);
     assert!(governed(other).await.is_empty());
+    let filing = async || {
+        let query = RecordQuery::all(rows.tenant, RecordBy::Purpose(Purpose::Filing));
+        store.records(&query).await.unwrap().len()
+    };
+    assert_eq!(filing().await, 1, "only the first class was interned");
     // What each means for what is written now.
     let under = |number, record| {
         let class = rows.class_of(number);
@@ -125,6 +130,7 @@ async fn a_file_of_version_3_keeps_what_governs_its_records() {
     store.commit(set).await.unwrap();
     assert_eq!(governed(second).await, [1, 2, 5, 6]);
     assert_eq!(governed(first).await, [3, 4]);
+    assert_eq!(filing().await, 2);
     store.check().await.unwrap();
     drop(store);
     std::fs::remove_dir_all(folder).unwrap();

@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use super::fault::Broken;
 use super::query;
 use super::sql::{Id, Sql, column, label, maybe, number};
-use super::view::{Changes, RecordRow, Reign, SheetRow};
+use super::view::{Changes, Name, RecordRow, Reign, SheetRow};
 use super::writer::Work;
 use crate::class::{Cohort, sheet_of};
 use crate::rules::LogEnd;
@@ -53,6 +53,7 @@ impl Wanted {
             }
             Change::Intern(class) => {
                 let sheet = Sheet::of_class(class);
+                self.classes.insert(class.id());
                 self.sheets.insert((sheet.register, sheet.id));
             }
             Change::PlaceHold(hold) => drop(self.holds.insert(hold.id)),
@@ -248,12 +249,18 @@ fn log_end(row: &Row) -> Option<LogEnd> {
     Some(LogEnd { size, at })
 }
 
-/// A class with the reign that it is under, and a cohort of that.
+/// A class, with the reign that it is under, if it is under one, and a cohort of that.
 fn class_of(row: &Row, stored: &mut Changes) -> Option<()> {
-    let reign = reign_of(row, 1, stored)?;
-    stored.names.insert(digest(row, 0)?, reign);
-    let cohort: Option<i64> = column(row, 4)?;
-    stored.cohorts.extend(cohort.map(|no| (no, reign)));
+    let name = Name {
+        admits: column(row, 1)?,
+        reign: column(row, 2)?,
+    };
+    stored.names.insert(digest(row, 0)?, name);
+    if let Some(reign) = name.reign {
+        reign_of(row, 2, stored)?;
+        let cohort: Option<i64> = column(row, 5)?;
+        stored.cohorts.extend(cohort.map(|no| (no, reign)));
+    }
     Some(())
 }
 
@@ -307,9 +314,9 @@ fn tag_of(row: &Row, stored: &mut Changes) -> Option<()> {
 const LAST: &str = "SELECT (SELECT max(no) FROM kta.reign WHERE tenant = $1),
     (SELECT max(no) FROM kta.cohort WHERE tenant = $1)";
 
-const CLASSES: &str = "SELECT c.id, g.no, g.governing, g.weight,
+const CLASSES: &str = "SELECT c.id, c.admits, g.no, g.governing, g.weight,
     (SELECT max(h.no) FROM kta.cohort h WHERE h.tenant = $1 AND h.reign = g.no)
-    FROM kta.class c JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign
+    FROM kta.class c LEFT JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign
     WHERE c.tenant = $1 AND c.id = ANY($2)";
 
 const RECORDS: &str = "SELECT r.subject, r.record, r.matter, r.revision, c.no,

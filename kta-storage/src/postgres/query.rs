@@ -14,7 +14,9 @@ use tokio_postgres::Row;
 use super::fault::Broken;
 use super::session::Sessions;
 use super::sql::{Id, Sql, column, label, maybe, number};
-use crate::form::{integer, json, limit, micros, millis, millis_from, state_name, state_of};
+use crate::form::{
+    integer, json, limit, micros, millis, millis_from, purpose_bit, state_name, state_of,
+};
 use crate::row::read_fields;
 
 /// The columns of a job, in the order of [`job`].
@@ -83,10 +85,10 @@ pub(super) async fn records(db: &Sessions, query: &RecordQuery) -> Result<Vec<Re
 fn admitted(mut sql: Sql, purpose: Purpose) -> Sql {
     let at = sql.next();
     sql.push(&format!(
-        " AND EXISTS (SELECT FROM kta.admits a
-           WHERE a.tenant = $1 AND a.purpose = ${at} AND a.class = g.governing)"
+        " AND EXISTS (SELECT FROM kta.class k
+           WHERE k.tenant = $1 AND k.id = g.governing AND k.admits & ${at} <> 0)"
     ));
-    sql.text(purpose.as_str())
+    sql.int(purpose_bit(purpose))
 }
 
 pub(super) async fn placements(db: &Sessions, query: &PlacementQuery) -> Result<Vec<Placement>> {

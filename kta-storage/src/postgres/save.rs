@@ -102,7 +102,8 @@ fn classes(all: &mut Vec<Sql>, tenant: TenantId, left: &Changes) {
             Sql::new(CLASSES)
                 .id(tenant)
                 .many_bytes(ids.collect())
-                .ints(left.names.values().copied().collect()),
+                .maybe_ints(left.names.values().map(|name| name.reign).collect())
+                .ints(left.names.values().map(|name| name.admits).collect()),
         );
     }
     if !left.cohorts.is_empty() {
@@ -111,15 +112,6 @@ fn classes(all: &mut Vec<Sql>, tenant: TenantId, left: &Changes) {
                 .id(tenant)
                 .ints(left.cohorts.keys().copied().collect())
                 .ints(left.cohorts.values().copied().collect()),
-        );
-    }
-    if !left.admits.is_empty() {
-        let rows = || left.admits.iter();
-        all.push(
-            Sql::new(ADMITS)
-                .id(tenant)
-                .texts(rows().map(|(purpose, _)| (*purpose).to_owned()).collect())
-                .many_bytes(rows().map(|(_, class)| class.as_bytes().to_vec()).collect()),
         );
     }
 }
@@ -383,9 +375,9 @@ const REIGNS: &str = "INSERT INTO kta.reign (tenant, no, governing, weight)
     SELECT $1, k.* FROM unnest($2::int8[], $3::bytea[], $4::int8[]) AS k
     ON CONFLICT (tenant, no) DO UPDATE SET governing = excluded.governing, weight = excluded.weight";
 
-const CLASSES: &str = "INSERT INTO kta.class (tenant, id, reign)
-    SELECT $1, k.* FROM unnest($2::bytea[], $3::int8[]) AS k
-    ON CONFLICT (tenant, id) DO UPDATE SET reign = excluded.reign";
+const CLASSES: &str = "INSERT INTO kta.class (tenant, id, reign, admits)
+    SELECT $1, k.* FROM unnest($2::bytea[], $3::int8[], $4::int8[]) AS k
+    ON CONFLICT (tenant, id) DO UPDATE SET reign = excluded.reign, admits = excluded.admits";
 
 const COHORTS: &str = "INSERT INTO kta.cohort (tenant, no, reign)
     SELECT $1, k.* FROM unnest($2::int8[], $3::int8[]) AS k";
@@ -401,10 +393,6 @@ const JOIN_COHORTS: &str = "UPDATE kta.cohort c SET reign = k.stays
 const JOIN_CLASSES: &str = "UPDATE kta.class c SET reign = k.stays
     FROM unnest($2::int8[], $3::int8[]) AS k (leaves, stays)
     WHERE c.tenant = $1 AND c.reign = k.leaves";
-
-const ADMITS: &str = "INSERT INTO kta.admits (tenant, purpose, class)
-    SELECT $1, k.* FROM unnest($2::text[], $3::bytea[]) AS k
-    ON CONFLICT (tenant, purpose, class) DO NOTHING";
 
 const TAGS: &str = "INSERT INTO kta.tag (tenant, field, tag, subject, record)
     SELECT $1, k.* FROM unnest($2::text[], $3::bytea[], $4::uuid[], $5::uuid[]) AS k";

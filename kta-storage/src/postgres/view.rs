@@ -16,7 +16,6 @@ use kta_core::audit::Label;
 use kta_core::crypto::IndexTag;
 use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, RecordId, SubjectId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
-use kta_core::policy::Purpose;
 use kta_core::ports::store::{Job, Register, Sheet};
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
@@ -30,6 +29,15 @@ use crate::journal::Payload;
 use crate::row::write_fields;
 use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
 
+/// A row of the table of classes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Name {
+    /// Under which reign it is.
+    pub(super) reign: Option<i64>,
+    /// The bits of its purposes.
+    pub(super) admits: i64,
+}
+
 /// A row of the table of classes that govern.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reign {
@@ -40,7 +48,6 @@ pub(super) struct Reign {
 /// Rows by their keys; `None` where one was removed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
-    pub(super) admits: BTreeSet<(&'static str, Digest)>,
     /// The reign of each cohort.
     pub(super) cohorts: BTreeMap<i64, i64>,
     pub(super) entries: Vec<NewEntry>,
@@ -53,8 +60,7 @@ pub(super) struct Changes {
     pub(super) last_cohort: i64,
     /// The highest number of a reign, where one is asked for.
     pub(super) last_reign: i64,
-    /// Under which reign each class is.
-    pub(super) names: BTreeMap<Digest, i64>,
+    pub(super) names: BTreeMap<Digest, Name>,
     pub(super) placements: BTreeMap<PlacementId, Placement>,
     pub(super) records: BTreeMap<(SubjectId, RecordId), Option<RecordRow>>,
     pub(super) reigns: BTreeMap<i64, Option<Reign>>,
@@ -68,7 +74,6 @@ pub(super) struct Changes {
 impl Changes {
     /// Takes over what a change set left.
     pub(super) fn absorb(&mut self, later: Self) {
-        self.admits.extend(later.admits);
         self.cohorts.extend(later.cohorts);
         self.entries.extend(later.entries);
         self.erased.extend(later.erased);
@@ -88,8 +93,7 @@ impl Changes {
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.admits.is_empty()
-            && self.cohorts.is_empty()
+        self.cohorts.is_empty()
             && self.entries.is_empty()
             && self.erased.is_empty()
             && self.holds.is_empty()
@@ -194,6 +198,19 @@ impl<'b> View<'b> {
             .records
             .insert((key.subject, key.record), Some(row));
         Ok(some)
+    }
+
+    fn name(&self, class: Digest) -> Name {
+        let found = self.find(&class, |changes| &changes.names);
+        found.copied().unwrap_or_default()
+    }
+
+    fn put_under(&mut self, class: Digest, reign: i64) {
+        let name = Name {
+            reign: Some(reign),
+            ..self.name(class)
+        };
+        self.own.names.insert(class, name);
     }
 
     /// A reign, or the one that it joined.
@@ -302,10 +319,10 @@ impl Rows for View<'_> {
     }
 
     fn governs(&self, class: Digest) -> Result<Option<Digest>> {
-        let Some(no) = self.find(&class, |changes| &changes.names) else {
+        let Some(no) = self.name(class).reign else {
             return Ok(None);
         };
-        let (_, reign) = self.reign(*no).ok_or_else(unreadable)?;
+        let (_, reign) = self.reign(no).ok_or_else(unreadable)?;
         Ok(Some(reign.governing))
     }
 
@@ -317,7 +334,7 @@ impl Rows for View<'_> {
         };
         self.own.last_reign = no;
         self.own.reigns.insert(no, Some(reign));
-        self.own.names.insert(class, no);
+        self.put_under(class, no);
         Ok(())
     }
 
@@ -325,7 +342,7 @@ impl Rows for View<'_> {
         let (old, of) = self.reign_of(from).ok_or_else(unreadable)?;
         let (stays, weight) = match self.reign_of(by) {
             None => {
-                self.own.names.insert(by, old);
+                self.put_under(by, old);
                 (old, of.weight + 1)
             }
             Some((new, to)) => {
@@ -359,8 +376,12 @@ impl Rows for View<'_> {
         Ok(Cohort { no, governing })
     }
 
-    fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()> {
-        self.own.admits.insert((purpose.as_str(), class));
+    fn admit(&mut self, class: Digest, purposes: i64) -> Result<()> {
+        let name = Name {
+            admits: purposes,
+            ..self.name(class)
+        };
+        self.own.names.insert(class, name);
         Ok(())
     }
 

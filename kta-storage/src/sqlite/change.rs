@@ -6,7 +6,6 @@ use kta_core::audit::Label;
 use kta_core::crypto::IndexTag;
 use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, TenantId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
-use kta_core::policy::Purpose;
 use kta_core::ports::store::{ChangeSet, Committed, Job, Register, Sheet};
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
@@ -298,7 +297,7 @@ impl<'c> Firm<'c> {
 
     /// Lets what is written under a class be governed as that reign is.
     fn name(&self, class: Digest, reign: i64) -> Result<()> {
-        let sql = "INSERT INTO class (firm, id, reign) VALUES (?1, ?2, ?3)
+        let sql = "INSERT INTO class (firm, id, reign, admits) VALUES (?1, ?2, ?3, 0)
             ON CONFLICT (firm, id) DO UPDATE SET reign = excluded.reign";
         self.execute(sql, params![self.no, class.as_bytes(), reign])
             .map(drop)
@@ -316,10 +315,11 @@ impl<'c> Firm<'c> {
     }
 
     /// Lets all of one reign join another. Cohorts in which nobody is stay behind, for others.
+    /// The indexes are named because the planner takes a firm for small, and would read all of it.
     fn join(&self, leaves: i64, stays: i64) -> Result<()> {
         for sql in [
-            "UPDATE class SET reign = ?3 WHERE firm = ?1 AND reign = ?2",
-            "UPDATE cohort SET reign = iif(
+            "UPDATE class INDEXED BY class_by_reign SET reign = ?3 WHERE firm = ?1 AND reign = ?2",
+            "UPDATE cohort INDEXED BY cohort_by_reign SET reign = iif(
                  EXISTS (SELECT 1 FROM record r WHERE r.firm = ?1 AND r.cohort = cohort.no), ?3, NULL)
              WHERE firm = ?1 AND reign = ?2",
         ] {
@@ -524,10 +524,11 @@ impl Rows for Firm<'_> {
         Ok(Cohort { no, governing })
     }
 
-    fn admit(&mut self, class: Digest, purpose: Purpose) -> Result<()> {
+    fn admit(&mut self, class: Digest, purposes: i64) -> Result<()> {
         self.execute(
-            "INSERT INTO admits (firm, purpose, class) VALUES (?1, ?2, ?3)",
-            params![self.no, purpose.as_str(), class.as_bytes()],
+            "INSERT INTO class (firm, id, admits) VALUES (?1, ?2, ?3)
+             ON CONFLICT (firm, id) DO UPDATE SET admits = excluded.admits",
+            params![self.no, class.as_bytes(), purposes],
         )
         .map(drop)
     }

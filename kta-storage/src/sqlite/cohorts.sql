@@ -16,17 +16,27 @@ CREATE TABLE reign (
 INSERT INTO reign (firm, governing, weight)
     SELECT firm, governing, count(*) FROM class GROUP BY firm, governing;
 
--- What governs what is written under each class now.
+-- Each class that was interned or written under: what governs what is written under it now, if
+-- anything was ever to be, and the purposes that it has and nobody objected to, a bit each.
 CREATE TABLE named (
-    firm  INTEGER NOT NULL REFERENCES firm,
-    id    BLOB NOT NULL CHECK (length(id) = 32),
-    reign INTEGER NOT NULL,
+    firm   INTEGER NOT NULL REFERENCES firm,
+    id     BLOB NOT NULL CHECK (length(id) = 32),
+    reign  INTEGER,
+    admits INTEGER NOT NULL,
     PRIMARY KEY (firm, id)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO named
-    SELECT c.firm, c.id, g.no FROM class c
+    SELECT c.firm, c.id, g.no, 0 FROM class c
     JOIN reign g ON g.firm = c.firm AND g.governing = c.governing
     WHERE c.no = (SELECT max(no) FROM class WHERE firm = c.firm AND id = c.id);
+INSERT INTO named
+    SELECT a.firm, a.class, NULL, sum(CASE a.purpose
+            WHEN 'compliance' THEN 1 WHEN 'disposition' THEN 2 WHEN 'filing' THEN 4
+            WHEN 'marketing' THEN 8 WHEN 'representation' THEN 16 WHEN 'retention' THEN 32
+            WHEN 'security' THEN 64 END)
+    FROM admits a WHERE true GROUP BY a.firm, a.class
+    ON CONFLICT (firm, id) DO UPDATE SET admits = excluded.admits;
+DROP TABLE admits;
 
 -- Records that one class governs, whichever that is; without a reign when there are none, until
 -- some are written again.
@@ -42,7 +52,7 @@ ALTER TABLE cohort DROP COLUMN governing;
 CREATE INDEX cohort_by_reign ON cohort (firm, reign);
 
 ALTER TABLE named RENAME TO class;
-CREATE INDEX class_by_reign ON class (firm, reign);
+CREATE INDEX class_by_reign ON class (firm, reign) WHERE reign IS NOT NULL;
 
 DROP INDEX record_by_class;
 ALTER TABLE record RENAME COLUMN class TO cohort;

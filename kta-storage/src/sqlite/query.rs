@@ -3,7 +3,6 @@
 use kta_core::audit::Label;
 use kta_core::id::{Digest, JobId, MatterId, RecordId, SubjectId, TenantId};
 use kta_core::pii::{Placement, Record, RecordKey};
-use kta_core::policy::Purpose;
 use kta_core::ports::store::{
     HoldQuery, Job, JobState, PlacementQuery, RecordBy, RecordQuery, Sheet, SheetQuery,
 };
@@ -14,7 +13,7 @@ use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, named_params, params};
 
 use super::fault::broken;
-use crate::form::{json, limit, millis, millis_from, state_name, state_of};
+use crate::form::{json, limit, millis, millis_from, purpose_bit, state_name, state_of};
 use crate::row::read_fields;
 
 pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>> {
@@ -41,8 +40,7 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
     let firm = "(SELECT no FROM firm WHERE tenant = :tenant)";
     let admits = |purpose: &str| {
         format!(
-            "EXISTS (SELECT 1 FROM admits a
-                 WHERE a.firm = g.firm AND a.purpose = {purpose} AND a.class = g.governing)"
+            "(SELECT k.admits & {purpose} FROM class k WHERE k.firm = g.firm AND k.id = g.governing)"
         )
     };
     // A purpose that the law gives is admitted by every class.
@@ -68,7 +66,7 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
     let sql = match &query.by {
         RecordBy::Class(_) => of_reigns("g.governing = :by"),
         RecordBy::Matter(_) => of_rows("record r", &format!("r.firm = {firm} AND r.matter = :by")),
-        RecordBy::Purpose(_) => of_reigns(&admits(":name")),
+        RecordBy::Purpose(_) => of_reigns(&admits(":of")),
         RecordBy::Subject(_) => {
             of_rows("record r", &format!("r.firm = {firm} AND r.subject = :by"))
         }
@@ -80,13 +78,17 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
     let (name, by): (Option<&str>, Option<&[u8]>) = match &query.by {
         RecordBy::Class(class) => (None, Some(class.as_bytes())),
         RecordBy::Matter(matter) => (None, Some(matter.as_bytes())),
-        RecordBy::Purpose(purpose) => (Some(purpose.as_str()), None),
+        RecordBy::Purpose(_) => (None, None),
         RecordBy::Subject(subject) => (None, Some(subject.as_bytes())),
         RecordBy::Tag(field, tag) => (Some(field.as_str()), Some(tag.as_bytes())),
     };
+    let of = match &query.by {
+        RecordBy::Purpose(purpose) => Some(purpose_bit(*purpose)),
+        _ => None,
+    };
     let after = query.after.as_ref().map(|id| id.as_bytes());
     let most = limit(query.limit);
-    let purpose = purpose.map(Purpose::as_str);
+    let purpose = purpose.map(purpose_bit);
     let mut values = vec![
         (":tenant", query.tenant.as_bytes() as &dyn ToSql),
         (":after", &after),
@@ -95,6 +97,7 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
     for (key, value) in [
         (":name", &name as &dyn ToSql),
         (":by", &by),
+        (":of", &of),
         (":purpose", &purpose),
     ] {
         if sql.contains(key) {

@@ -514,8 +514,8 @@ fn lost(operation: &'static str) -> Error {
 /// Rows that are much for one transaction.
 const MUCH: u64 = 1024;
 
-/// Pages of a short write-ahead log, 4 MiB, and of a long one, 128 MiB.
-const SHORT: u32 = 1024;
+/// Pages of a short write-ahead log, 32 MiB, and of a long one, 128 MiB.
+const SHORT: u32 = 8192;
 const LONG: u32 = 32 << 10;
 
 /// How many may wait; the next caller waits outside.

@@ -2,6 +2,7 @@
 
 use kta_core::conformance::store::Samples;
 use kta_core::id::Digest;
+use kta_core::policy::Purpose;
 use kta_core::ports::Store as _;
 use kta_core::ports::store::{ChangeSet, Expected, RecordBy, RecordQuery};
 use kta_storage::{PgOwner, PgStore};
@@ -36,6 +37,11 @@ async fn tables_of_version_2_keep_what_governs_their_records() {
         assert_eq!(governed(second).await, [1, 2]);
         assert_eq!(governed(first).await, [3]);
         assert!(governed(other).await.is_empty());
+        let filing = async || {
+            let query = RecordQuery::all(rows.tenant, RecordBy::Purpose(Purpose::Filing));
+            store.records(&query).await.unwrap().len()
+        };
+        assert_eq!(filing().await, 1, "only the first class has it");
         // What each means for what is written now.
         let under = |number, record| {
             let class = rows.class_of(number);
@@ -46,6 +52,7 @@ async fn tables_of_version_2_keep_what_governs_their_records() {
         store.commit(set).await.unwrap();
         assert_eq!(governed(second).await, [1, 2, 5, 6]);
         assert_eq!(governed(first).await, [3, 4]);
+        assert_eq!(filing().await, 2);
     }
 }
 
@@ -86,7 +93,9 @@ async fn version_2(cluster: &Cluster, base: &str, firms: &[Samples]) {
             "INSERT INTO kta.firm (tenant) VALUES ('{tenant}');
              INSERT INTO kta.class (tenant, no, id, governing) VALUES
                 ('{tenant}', 1, {first}, {second}), ('{tenant}', 2, {second}, {second}),
-                ('{tenant}', 3, {other}, {second}), ('{tenant}', 4, {first}, {first});"
+                ('{tenant}', 3, {other}, {second}), ('{tenant}', 4, {first}, {first});
+             INSERT INTO kta.admits VALUES ('{tenant}', 'filing', {first}),
+                ('{tenant}', 'representation', {first});"
         );
         for (record, class) in [(1, 1), (2, 2), (3, 4)] {
             let key = rows.key(1, record);
