@@ -68,9 +68,11 @@ pub(crate) fn reclass(
 }
 
 pub(crate) fn reinstate(rows: &mut impl Rows, class: Digest, now: Timestamp) -> Result<()> {
-    in_use(rows, class)?;
-    if means(rows, class)? == class {
-        return Ok(());
+    match rows.governs(class)? {
+        Some(governs) if governs == class => return Ok(()),
+        None if is_interned(rows, class)? => return Ok(()),
+        None => return Err(missing("no class of this name")),
+        Some(_) => {}
     }
     rows.enthrone(class)?;
     note(rows, class, None, now)
@@ -82,19 +84,25 @@ pub(crate) fn supersede(
     to: &PolicyClass,
     now: Timestamp,
 ) -> Result<()> {
-    in_use(rows, from)?;
-    let (by, governs) = (means(rows, to.id())?, means(rows, from)?);
+    let governs = rows.governs(from)?;
+    if governs.is_none() && !is_interned(rows, from)? {
+        return Err(missing("no class of this name"));
+    }
+    let by = means(rows, to.id())?;
     if by == from {
         return Err(conflict("a class cannot supersede itself"));
     }
-    if governs == by {
-        return Ok(());
-    }
-    if governs != from {
-        return Err(conflict("the class was superseded by another"));
+    match governs {
+        Some(governs) if governs == by => return Ok(()),
+        Some(governs) if governs != from => {
+            return Err(conflict("the class was superseded by another"));
+        }
+        _ => {}
     }
     intern(rows, to)?;
-    in_force(rows, from)?;
+    if governs.is_none() {
+        rows.enthrone(from)?;
+    }
     rows.succeed(from, by)?;
     note(rows, from, Some(by), now)
 }
@@ -129,18 +137,10 @@ pub(crate) fn sheet_of(class: Digest) -> Result<(Register, Label)> {
     Ok((Register::Classes, name))
 }
 
-/// Refuses a class that is neither interned nor written under.
-fn in_use(rows: &impl Rows, class: Digest) -> Result<()> {
-    if rows.governs(class)?.is_some() || is_interned(rows, class)? {
-        Ok(())
-    } else {
-        Err(missing("no class of this name"))
-    }
-}
-
 /// Enters a succession into its register.
 fn note(rows: &mut impl Rows, class: Digest, by: Option<Digest>, at: Timestamp) -> Result<()> {
+    // A number that nobody had: there is no sheet of it to look for.
     let number = rows.successions()? + 1;
     let sheet = Sheet::of_succession(number, &Succession { class, by, at });
-    file(rows, &sheet, Expected::Absent)
+    rows.put_sheet(&sheet, 1)
 }

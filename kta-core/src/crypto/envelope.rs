@@ -17,10 +17,10 @@
 //! commitment = HKDF-Expand(record key, "kta1 field commitment", 32)
 //! ```
 //!
-//! Each sealing draws its nonce from the entropy source, which may have asked the operating system
-//! for several at once, a millisecond ago at most ([`Entropy::fill_public`]). No counter is kept
-//! anywhere, and none can be set back: restoring a snapshot and writing on repeats nothing, as far
-//! as 96 random bits do not. That far GCM-SIV was built to go (RFC 8452 section 9): an attacker's advantage stays below
+//! Each sealing draws its nonce from the entropy source ([`Entropy::fill_public`]), which says for
+//! how long it may have drawn it before. No counter is kept anywhere, and none can be set back:
+//! restoring a snapshot and writing on repeats nothing, as far as 96 random bits do not. That far
+//! GCM-SIV was built to go (RFC 8452 section 9): an attacker's advantage stays below
 //! 2^-32 for 2^61 values of up to 16 KiB under one key, and one key is one record's; a nonce that
 //! did repeat would tell that one value was sealed twice at one place and revision, and nothing
 //! else. A key for each value would cost two more derivations, more than the cipher itself.

@@ -14,6 +14,7 @@ mod purpose;
 mod request;
 mod scope;
 mod sealer;
+mod session;
 mod sight;
 
 pub use actor::{Actor, Role};
@@ -21,7 +22,7 @@ pub use budget::{Budget, Budgets};
 pub use class::{Origin, PolicyClass, Succession};
 pub use decision::{Decision, Obligation, Reason, Verdict};
 pub use directory::Directory;
-pub use gate::{Gate, Session};
+pub use gate::Gate;
 pub use glass::{Glass, GlassFinding, GlassReview};
 pub use permit::Permit;
 pub use purpose::{LawfulBasis, Purpose, SpecialGround};
@@ -30,6 +31,7 @@ pub use request::{
 };
 pub use scope::Scope;
 pub use sealer::{ContentPlace, Form, Sealer};
+pub use session::Session;
 pub use sight::Sight;
 
 use crate::id::Digest;

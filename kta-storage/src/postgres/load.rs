@@ -323,8 +323,8 @@ const RECORDS: &str = "SELECT r.subject, r.record, r.matter, r.revision, c.no,
     g.no, g.governing, g.weight
     FROM unnest($2::uuid[], $3::uuid[]) AS k (subject, record)
     JOIN kta.record r ON r.tenant = $1 AND r.subject = k.subject AND r.record = k.record
-    JOIN kta.cohort c ON c.tenant = r.tenant AND c.no = r.cohort
-    JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign";
+    LEFT JOIN kta.cohort c ON c.tenant = r.tenant AND c.no = r.cohort
+    LEFT JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign";
 
 const TAGS: &str = "SELECT t.subject, t.record, t.field, t.tag
     FROM unnest($2::uuid[], $3::uuid[]) AS k (subject, record)

@@ -25,6 +25,8 @@ pub(super) struct Firm<'c> {
     db: &'c Connection,
     no: i64,
     end: LogEnd,
+    /// The number of the latest succession, once one was entered.
+    succession: Option<u64>,
 }
 
 /// Applies a checked change set.
@@ -100,6 +102,7 @@ impl<'c> Firm<'c> {
             db,
             no: db.last_insert_rowid(),
             end: LogEnd::default(),
+            succession: None,
         })
     }
 
@@ -126,7 +129,13 @@ impl<'c> Firm<'c> {
         };
         let size = u64::try_from(size).map_err(|_| unreadable())?;
         let end = LogEnd { size, at: last_at };
-        Ok(Some(Self { db, no, end }))
+        let succession = None;
+        Ok(Some(Self {
+            db,
+            no,
+            end,
+            succession,
+        }))
     }
 
     /// Enters events of a journal, and notes whom they name.
@@ -425,8 +434,11 @@ impl Rows for Firm<'_> {
                 integer(revision)?,
                 sheet.body,
             ],
-        )
-        .map(drop)
+        )?;
+        if sheet.register == Register::Successions {
+            self.succession = sheet.id.as_str().parse().ok();
+        }
+        Ok(())
     }
 
     fn remove_sheet(&mut self, register: Register, id: &Label) -> Result<()> {
@@ -534,6 +546,9 @@ impl Rows for Firm<'_> {
     }
 
     fn successions(&self) -> Result<u64> {
+        if let Some(number) = self.succession {
+            return Ok(number);
+        }
         let find = || -> rusqlite::Result<Option<String>> {
             let sql = "SELECT max(id) FROM sheet WHERE firm = ?1 AND register = ?2";
             let key = params![self.no, Register::Successions.as_str()];

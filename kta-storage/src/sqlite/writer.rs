@@ -242,10 +242,13 @@ struct Company {
 
 /// How long the write-ahead log becomes before it is written home.
 ///
-/// While a file grows, the disk is waited for longer than in a file that is written over: who writes little at a time fares best with a short log. Who writes much writes most pages
-/// again and again, and with a long log each goes home once for many commits.
+/// While a file grows, the disk is waited for longer than in a file that is written over: who
+/// waits for it fares best with a short log. Who does not, and above all who writes much, writes
+/// most pages again and again, and with a longer log each goes home once for many commits.
 #[derive(Default)]
 struct Pace {
+    /// When somebody waited for the disk last.
+    awaited: Option<Instant>,
     /// When much was written last.
     much: Option<Instant>,
     /// What SQLite was told, in pages.
@@ -258,8 +261,12 @@ impl Pace {
         if rows >= MUCH {
             self.much = Some(Instant::now());
         }
-        let much = self.much.is_some_and(|last| last.elapsed() < LAG);
-        let home_at = if much { LONG } else { SHORT };
+        let lately = |last: Option<Instant>| last.is_some_and(|last| last.elapsed() < LAG);
+        let home_at = match (lately(self.much), lately(self.awaited)) {
+            (true, _) => LONG,
+            (false, true) => SHORT,
+            (false, false) => USUAL,
+        };
         if self.home_at != home_at {
             db.pragma_update(None, "wal_autocheckpoint", home_at)?;
             self.home_at = home_at;
@@ -356,6 +363,9 @@ impl Thread {
             .any(|(durability, ..)| *durability == Durability::Durable);
         let (size, began) = (batch.len(), Instant::now());
         let sync = if durable { Sync::Full } else { Sync::Normal };
+        if durable {
+            self.pace.awaited = Some(began);
+        }
         let outcome = match &mut batch[..] {
             // Alone it needs no savepoint, and SQLite no copies of the pages before it.
             [(_, step, _)] => self.transact(sync, |db| {
@@ -514,8 +524,9 @@ fn lost(operation: &'static str) -> Error {
 /// Rows that are much for one transaction.
 const MUCH: u64 = 1024;
 
-/// Pages of a short write-ahead log, 32 MiB, and of a long one, 128 MiB.
-const SHORT: u32 = 8192;
+/// Pages of a short write-ahead log, 4 MiB, of a usual one, 32 MiB, and of a long one, 128 MiB.
+const SHORT: u32 = 1024;
+const USUAL: u32 = 8192;
 const LONG: u32 = 32 << 10;
 
 /// How many may wait; the next caller waits outside.
