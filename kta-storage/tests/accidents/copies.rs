@@ -8,7 +8,7 @@ use kta_core::audit::{Entry, Log};
 use kta_core::conformance::Desk;
 use kta_core::id::IdempotencyKey;
 use kta_core::pii::placement::CopyOf;
-use kta_core::pii::{Placement, PlacementKind, Record};
+use kta_core::pii::{Placement, PlacementKind};
 use kta_core::policy::{Act, Role};
 use kta_core::ports::{Erase as _, Ledger as _, Store as _};
 use kta_core::{Code, FaultKind};
@@ -16,7 +16,7 @@ use kta_storage::{AnchorFile, SqliteStore};
 use rusqlite::Connection;
 
 use crate::common;
-use crate::tools::{PAGE, append, clear, code, fault, fill, names, put, record, rows};
+use crate::tools::{PAGE, clear, code, fault, fill, names, put, record, rows};
 
 #[tokio::test]
 async fn a_clock_that_was_set_back_dates_no_entry_back() {

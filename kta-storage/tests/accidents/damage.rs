@@ -1,13 +1,12 @@
 //! Other bytes than those that were written.
 
 use kta_core::audit::Log;
-use kta_core::pii::Sealed;
 use kta_core::ports::{Ledger as _, Store as _};
 use kta_core::{Code, FaultKind};
 use kta_storage::{AnchorFile, SqliteStore};
 
 use crate::common;
-use crate::tools::{PAGE, append, clear, code, fault, fill, record, rows};
+use crate::tools::{PAGE, clear, code, fault, fill, record, rows};
 
 #[tokio::test]
 async fn damage_to_any_page_is_found_at_opening_or_by_the_check() {
