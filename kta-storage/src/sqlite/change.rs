@@ -22,8 +22,8 @@ use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
 
 /// One firm's rows, within the writer's transaction.
 pub(super) struct Firm<'c> {
-    db: &'c Connection,
-    no: i64,
+    pub(super) db: &'c Connection,
+    pub(super) no: i64,
     end: LogEnd,
     /// The number of the latest succession, once one was entered.
     succession: Option<u64>,
@@ -304,45 +304,11 @@ impl<'c> Firm<'c> {
         Ok(row.no)
     }
 
-    /// Lets what is written under a class be governed as that reign is.
-    fn name(&self, class: Digest, reign: i64) -> Result<()> {
-        let sql = "INSERT INTO class (firm, id, reign, admits) VALUES (?1, ?2, ?3, 0)
-            ON CONFLICT (firm, id) DO UPDATE SET reign = excluded.reign";
-        self.execute(sql, params![self.no, class.as_bytes(), reign])
-            .map(drop)
-    }
-
-    /// Where the class governs.
-    fn reign(&self, class: Digest) -> Result<Option<Reign>> {
-        let sql = "SELECT no, weight FROM reign WHERE firm = ?1 AND governing = ?2";
-        self.first(sql, params![self.no, class.as_bytes()], |row| {
-            Ok(Reign {
-                no: row.get(0)?,
-                weight: row.get(1)?,
-            })
-        })
-    }
-
-    /// Lets all of one reign join another. Cohorts in which nobody is stay behind, for others.
-    /// The indexes are named because the planner takes a firm for small, and would read all of it.
-    fn join(&self, leaves: i64, stays: i64) -> Result<()> {
-        for sql in [
-            "UPDATE class INDEXED BY class_by_reign SET reign = ?3 WHERE firm = ?1 AND reign = ?2",
-            "UPDATE cohort INDEXED BY cohort_by_reign SET reign = iif(
-                 EXISTS (SELECT 1 FROM record r WHERE r.firm = ?1 AND r.cohort = cohort.no), ?3, NULL)
-             WHERE firm = ?1 AND reign = ?2",
-        ] {
-            self.execute(sql, params![self.no, leaves, stays])?;
-        }
-        self.execute("DELETE FROM reign WHERE no = ?1", params![leaves])
-            .map(drop)
-    }
-
     fn body(&self, sql: &str, key: impl rusqlite::Params) -> Result<Option<Vec<u8>>> {
         self.first(sql, key, |row| row.get(0))
     }
 
-    fn first<T>(
+    pub(super) fn first<T>(
         &self,
         sql: &str,
         key: impl rusqlite::Params,
@@ -354,7 +320,7 @@ impl<'c> Firm<'c> {
         find().map_err(told())
     }
 
-    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
+    pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
         self.db
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(values))
@@ -478,71 +444,23 @@ impl Rows for Firm<'_> {
     }
 
     fn governs(&self, class: Digest) -> Result<Option<Digest>> {
-        let sql = "SELECT g.governing FROM class c JOIN reign g ON g.no = c.reign
-            WHERE c.firm = ?1 AND c.id = ?2";
-        let key = params![self.no, class.as_bytes()];
-        let found = self.first(sql, key, |row| row.get(0))?;
-        Ok(found.map(Digest::from_bytes))
+        self.governing(class)
     }
 
     fn enthrone(&mut self, class: Digest) -> Result<()> {
-        let sql = "INSERT INTO reign (firm, governing, weight) VALUES (?1, ?2, 1)";
-        self.execute(sql, params![self.no, class.as_bytes()])?;
-        self.name(class, self.db.last_insert_rowid())
+        self.make_reign(class)
     }
 
     fn succeed(&mut self, from: Digest, by: Digest) -> Result<()> {
-        let Some(old) = self.reign(from)? else {
-            return Err(corrupt(Port::Store, "commit"));
-        };
-        let (stays, weight) = match self.reign(by)? {
-            None => {
-                self.name(by, old.no)?;
-                (old.no, old.weight + 1)
-            }
-            Some(new) => {
-                // The lighter joins the heavier, so that a row joins seldom, however often.
-                let (leaves, stays) = match old.weight <= new.weight {
-                    true => (old.no, new.no),
-                    false => (new.no, old.no),
-                };
-                self.join(leaves, stays)?;
-                (stays, old.weight + new.weight)
-            }
-        };
-        let sql = "UPDATE reign SET governing = ?2, weight = ?3 WHERE no = ?1";
-        self.execute(sql, params![stays, by.as_bytes(), weight])
-            .map(drop)
+        self.hand_over(from, by)
     }
 
     fn cohort(&mut self, governing: Digest) -> Result<Cohort> {
-        let Some(reign) = self.reign(governing)? else {
-            return Err(corrupt(Port::Store, "commit"));
-        };
-        // One that is there, or one that nobody is in, or a new one.
-        for of in [Some(reign.no), None] {
-            let sql = "SELECT no FROM cohort WHERE firm = ?1 AND reign IS ?2 LIMIT 1";
-            if let Some(no) = self.first(sql, params![self.no, of], |row| row.get(0))? {
-                if of.is_none() {
-                    let sql = "UPDATE cohort SET reign = ?2 WHERE no = ?1";
-                    self.execute(sql, params![no, reign.no])?;
-                }
-                return Ok(Cohort { no, governing });
-            }
-        }
-        let sql = "INSERT INTO cohort (firm, reign) VALUES (?1, ?2)";
-        self.execute(sql, params![self.no, reign.no])?;
-        let no = self.db.last_insert_rowid();
-        Ok(Cohort { no, governing })
+        self.cohort_under(governing)
     }
 
     fn admit(&mut self, class: Digest, purposes: i64) -> Result<()> {
-        self.execute(
-            "INSERT INTO class (firm, id, admits) VALUES (?1, ?2, ?3)
-             ON CONFLICT (firm, id) DO UPDATE SET admits = excluded.admits",
-            params![self.no, class.as_bytes(), purposes],
-        )
-        .map(drop)
+        self.set_purposes(class, purposes)
     }
 
     fn successions(&self) -> Result<u64> {
@@ -666,12 +584,6 @@ impl Stored for RecordRow {
     fn matter(&self) -> Option<MatterId> {
         self.matter.map(MatterId::from_bytes)
     }
-}
-
-/// A row of the table of classes that govern.
-struct Reign {
-    no: i64,
-    weight: i64,
 }
 
 fn cohort(row: &Row<'_>, at: usize) -> rusqlite::Result<Cohort> {

@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod erase;
 pub(crate) mod fault;
+mod govern;
 pub(crate) mod open;
 mod query;
 pub(crate) mod readers;

@@ -261,8 +261,8 @@ impl Pace {
         if rows >= MUCH {
             self.much = Some(Instant::now());
         }
-        let lately = |last: Option<Instant>| last.is_some_and(|last| last.elapsed() < LAG);
-        let home_at = match (lately(self.much), lately(self.awaited)) {
+        let within = |time, last: Option<Instant>| last.is_some_and(|last| last.elapsed() < time);
+        let home_at = match (within(LAG, self.much), within(BRIEF, self.awaited)) {
             (true, _) => LONG,
             (false, true) => SHORT,
             (false, false) => USUAL,
@@ -523,6 +523,9 @@ fn lost(operation: &'static str) -> Error {
 
 /// Rows that are much for one transaction.
 const MUCH: u64 = 1024;
+
+/// How long after somebody waited for the disk somebody else may be about to.
+const BRIEF: Duration = Duration::from_millis(100);
 
 /// Pages of a short write-ahead log, 4 MiB, of a usual one, 32 MiB, and of a long one, 128 MiB.
 const SHORT: u32 = 1024;
