@@ -101,36 +101,7 @@ async fn a_file_of_version_3_keeps_what_governs_its_records() {
 
     let store = SqliteStore::open(&path).unwrap();
     store.check().await.unwrap();
-    let governed = async |class| {
-        let query = RecordQuery::all(rows.tenant, RecordBy::Class(class));
-        let records = store.records(&query).await.unwrap();
-        let each = records.iter().map(|record| {
-            assert_eq!(record.class, class);
-            record.key.record.as_bytes()[0]
-        });
-        each.collect::<Vec<u8>>()
-    };
-    assert_eq!(governed(second).await, [1, 2]);
-    assert_eq!(governed(first).await, [3]);
-    assert!(governed(other).await.is_empty());
-    let filing = async || {
-        let query = RecordQuery::all(rows.tenant, RecordBy::Purpose(Purpose::Filing));
-        store.records(&query).await.unwrap().len()
-    };
-    assert_eq!(filing().await, 1, "only the first class was interned");
-    // What each means for what is written now.
-    let under = |number, record| {
-        let class = rows.class_of(number);
-        rows.put_under(&class, 1, record, 1, Expected::Absent)
-    };
-    let set = [under(1, 4), under(2, 5), under(3, 6)];
-    let set = set
-        .into_iter()
-        .fold(rows.set(0), kta_core::ports::store::ChangeSet::with);
-    store.commit(set).await.unwrap();
-    assert_eq!(governed(second).await, [1, 2, 5, 6]);
-    assert_eq!(governed(first).await, [3, 4]);
-    assert_eq!(filing().await, 2);
+    common::classes::are_as_they_were(&store, &rows).await;
     store.check().await.unwrap();
     drop(store);
     std::fs::remove_dir_all(folder).unwrap();
