@@ -13,6 +13,7 @@ mod key_table;
 mod object;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod posting;
 mod router;
 mod row;
 mod rules;

@@ -107,6 +107,64 @@ async fn a_file_of_version_3_keeps_what_governs_its_records() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Version 4 had a row for each posting of the trail; they move into runs as the log grows.
+#[tokio::test]
+async fn a_file_of_version_4_keeps_its_trail() {
+    let folder = common::folder("version 4");
+    let path = folder.join("firm.db");
+    let rows = Samples::of("version 4");
+    version_1(&path, &rows);
+    let db = Connection::open(&path).unwrap();
+    for (version, made) in [
+        (2, include_str!("../src/sqlite/journal.sql")),
+        (3, include_str!("../src/sqlite/classes.sql")),
+        (4, include_str!("../src/sqlite/cohorts.sql")),
+    ] {
+        db.execute_batch(made).unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
+    }
+    // More than are moved at once; who is named stands behind the entry's number.
+    let (people, many) = ([4, 5, 6].map(|number| rows.subject(number)), 70_000_u64);
+    db.execute("DELETE FROM trail", []).unwrap();
+    db.execute_batch("BEGIN").unwrap();
+    for seq in 0..many {
+        let subject = people[(seq % 3) as usize];
+        db.prepare_cached("INSERT INTO trail SELECT no, ?1, ?2, ?3 FROM firm")
+            .unwrap()
+            .execute(params![
+                subject.as_bytes(),
+                seq as i64,
+                rows.set(0).at.timestamp_millis()
+            ])
+            .unwrap();
+    }
+    db.execute_batch("COMMIT").unwrap();
+    drop(db);
+
+    let store = SqliteStore::open(&path).unwrap();
+    let trail = async |number: u8| {
+        let (subject, day) = (rows.subject(number), chrono::TimeDelta::days(1));
+        let (from, to) = (rows.set(0).at, rows.set(0).at + day);
+        store.trail(rows.tenant, subject, from, to).await.unwrap()
+    };
+    let before: Vec<u64> = (0..many).filter(|seq| seq % 3 == 1).collect();
+    assert_eq!(trail(5).await, before);
+    for left in [4_464_i64 + 1, 0] {
+        store
+            .commit(rows.set(0).event(rows.event(Some(9))))
+            .await
+            .unwrap();
+        assert_eq!(trail(5).await, before);
+        let db = Connection::open(&path).unwrap();
+        let young = db.query_row("SELECT count(*) FROM trail", [], |row| row.get::<_, i64>(0));
+        assert_eq!(young.unwrap(), left);
+        store.check().await.unwrap();
+    }
+    assert_eq!(trail(9).await, [1, 2]);
+    drop(store);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// A file as version 1 wrote it: three records of a person, two under an interned class.
 fn version_1(path: &std::path::Path, rows: &Samples) {
     let db = Connection::open(path).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kta_core::audit::Label;
 use kta_core::crypto::IndexTag;
-use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, TenantId};
+use kta_core::id::{Digest, HoldId, JobId, MatterId, PlacementId, SubjectId, TenantId};
 use kta_core::pii::{FieldName, Placement, Record, RecordKey};
 use kta_core::ports::store::{ChangeSet, Committed, Job, Register, Sheet};
 use kta_core::retention::Hold;
@@ -17,6 +17,7 @@ use super::query;
 use crate::class::Cohort;
 use crate::form::{integer, json, limit, micros, millis, state_name, to_json};
 use crate::journal::Payload;
+use crate::posting::Posting;
 use crate::row::{marks_of, read_fields, read_tags, write_fields, write_tags};
 use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
 
@@ -25,6 +26,10 @@ pub(super) struct Firm<'c> {
     pub(super) db: &'c Connection,
     pub(super) no: i64,
     end: LogEnd,
+    /// Whom the entries of this transaction name; and how many postings its trail has in rows of
+    /// their own.
+    pub(super) named: Vec<Posting>,
+    pub(super) young: u64,
     /// The number of the latest succession, once one was entered.
     succession: Option<u64>,
 }
@@ -52,40 +57,29 @@ pub(super) fn enter<'f>(
     };
     let known = known().map_err(told())?.map_or(0, i64::cast_unsigned);
     let (mut last, mut current) = (known, None);
-    let mut trail = Vec::new();
     for (number, payload) in frames.filter(|(number, _)| *number > known) {
         let payload = Payload::read(payload).ok_or_else(|| corrupt(Port::Store, "commit"))?;
         let tenant = TenantId::from_bytes(payload.tenant);
         let mut firm = match current.take() {
             Some((of, firm)) if of == tenant => firm,
             other => {
-                other.map_or(Ok(()), |(_, firm): (_, Firm<'_>)| firm.keep_log())?;
+                other.map_or(Ok(()), |(_, mut firm): (_, Firm<'_>)| firm.keep_log())?;
                 Firm::of(db, tenant)?
             }
         };
-        firm.take_in(&payload, &mut trail)?;
+        firm.take_in(&payload)?;
         current = Some((tenant, firm));
         last = number;
     }
-    let Some((_, firm)) = current else {
+    let Some((_, mut firm)) = current else {
         return Ok(());
     };
     firm.keep_log()?;
-    // In the order of the index: neighbours stand on one page.
-    trail.sort_unstable();
-    for (no, subject, seq, at) in trail {
-        firm.execute(TRAIL, params![no, subject, seq, at])?;
-    }
     let sql = "INSERT INTO journal (id, taken) VALUES (?1, ?2)
         ON CONFLICT (id) DO UPDATE SET taken = excluded.taken";
     firm.execute(sql, params![journal, integer(last)?])
         .map(drop)
 }
-
-/// A row of the trail: firm, person, number and time of the entry.
-type TrailRow = (i64, [u8; 16], i64, i64);
-
-const TRAIL: &str = "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)";
 
 impl<'c> Firm<'c> {
     /// The firm of this tenant, entered if it is new.
@@ -102,6 +96,8 @@ impl<'c> Firm<'c> {
             db,
             no: db.last_insert_rowid(),
             end: LogEnd::default(),
+            named: Vec::new(),
+            young: 0,
             succession: None,
         })
     }
@@ -109,17 +105,18 @@ impl<'c> Firm<'c> {
     /// The firm of this tenant, if it ever wrote anything.
     pub(super) fn known(db: &'c Connection, tenant: TenantId) -> Result<Option<Self>> {
         let find = || -> rusqlite::Result<_> {
-            db.prepare_cached("SELECT no, size, last_at FROM firm WHERE tenant = ?1")?
+            db.prepare_cached("SELECT no, size, last_at, young FROM firm WHERE tenant = ?1")?
                 .query_row([tenant.as_bytes()], |row| {
                     Ok((
                         row.get(0)?,
                         row.get::<_, i64>(1)?,
                         row.get::<_, Option<i64>>(2)?,
+                        row.get::<_, i64>(3)?.cast_unsigned(),
                     ))
                 })
                 .optional()
         };
-        let Some((no, size, last_at)) = find().map_err(told())? else {
+        let Some((no, size, last_at, young)) = find().map_err(told())? else {
             return Ok(None);
         };
         let unreadable = || corrupt(Port::Store, "commit");
@@ -128,37 +125,36 @@ impl<'c> Firm<'c> {
             Some(at) => Some(Timestamp::from_timestamp_millis(at).ok_or_else(unreadable)?),
         };
         let size = u64::try_from(size).map_err(|_| unreadable())?;
-        let end = LogEnd { size, at: last_at };
-        let succession = None;
         Ok(Some(Self {
             db,
             no,
-            end,
-            succession,
+            end: LogEnd { size, at: last_at },
+            named: Vec::new(),
+            young,
+            succession: None,
         }))
     }
 
-    /// Enters events of a journal, and notes whom they name.
-    fn take_in(&mut self, payload: &Payload<'_>, trail: &mut Vec<TrailRow>) -> Result<()> {
+    /// Enters events of a journal.
+    fn take_in(&mut self, payload: &Payload<'_>) -> Result<()> {
         let at = Timestamp::from_timestamp_millis(payload.millis);
         let at = at.ok_or_else(|| corrupt(Port::Store, "commit"))?;
         let now = self.end.at.map_or(at, |last| last.max(at));
         for event in &payload.events {
-            let names = BTreeSet::new();
-            let entry = rules::noticed(event.body, names, self.end.size, now)?;
-            let (seq, at) = (integer(entry.seq)?, millis(entry.at));
-            let named = event.names.iter();
-            trail.extend(named.map(|subject| (self.no, *subject, seq, at)));
+            let names = event.names.iter().copied().map(SubjectId::from_bytes);
+            let entry = rules::noticed(event.body, names.collect(), self.end.size, now)?;
             self.append(entry)?;
         }
         Ok(())
     }
 
-    fn keep_log(&self) -> Result<()> {
+    fn keep_log(&mut self) -> Result<()> {
+        self.keep_trail()?;
         let LogEnd { size, at } = self.end;
+        let (size, young) = (integer(size)?, integer(self.young)?);
         self.execute(
-            "UPDATE firm SET size = ?2, last_at = ?3 WHERE no = ?1",
-            params![self.no, integer(size)?, at.map(millis)],
+            "UPDATE firm SET size = ?2, last_at = ?3, young = ?4 WHERE no = ?1",
+            params![self.no, size, at.map(millis), young],
         )
         .map(drop)
     }
@@ -320,6 +316,18 @@ impl<'c> Firm<'c> {
         find().map_err(told())
     }
 
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        key: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let find = || -> rusqlite::Result<_> {
+            self.db.prepare_cached(sql)?.query_map(key, read)?.collect()
+        };
+        find().map_err(told())
+    }
+
     pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
         self.db
             .prepare_cached(sql)
@@ -344,10 +352,11 @@ impl Rows for Firm<'_> {
             "INSERT INTO entry (place, bytes) VALUES (?1, ?2)",
             params![query::place(self.no, seq), entry.bytes],
         )?;
-        for subject in entry.names {
-            let at = millis(entry.at);
-            self.execute(TRAIL, params![self.no, subject.as_bytes(), seq, at])?;
-        }
+        self.named.extend(entry.names.iter().map(|subject| Posting {
+            subject: *subject.as_bytes(),
+            seq: entry.seq,
+            at: millis(entry.at),
+        }));
         self.end = LogEnd {
             size: entry.seq + 1,
             at: Some(entry.at),

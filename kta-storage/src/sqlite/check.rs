@@ -6,9 +6,9 @@ use kta_core::{Port, Result};
 use rusqlite::Connection;
 
 use super::fault::broken;
-use super::{FORM, check_logs, query};
+use super::{FORM, check_logs, query, trail};
 
-/// Pages and indexes, then each firm's log and what governs its records.
+/// Pages and indexes, then what governs each firm's records, its trail and its log.
 pub(super) fn whole(db: &Connection) -> Result<()> {
     FORM.check(db)?;
     check_logs(db)?;
@@ -19,6 +19,7 @@ pub(super) fn whole(db: &Connection) -> Result<()> {
     {
         return Err(FORM.corrupt("no class governs a record"));
     }
+    trail::check(db)?;
     let firms = || -> rusqlite::Result<Vec<[u8; 16]>> {
         let mut firms = db.prepare("SELECT tenant FROM firm")?;
         let firms = firms.query_map([], |row| row.get(0))?;

@@ -10,6 +10,7 @@ pub(crate) mod open;
 mod query;
 pub(crate) mod readers;
 pub(crate) mod scrub;
+mod trail;
 mod writer;
 
 use core::fmt;
@@ -297,7 +298,7 @@ impl Ledger for SqliteStore {
     ) -> Result<Vec<u64>> {
         self.inner.writer.settle("trail").await?;
         self.read_aside("trail", move |db| {
-            query::trail(db, tenant, subject, from, to)
+            trail::find(db, tenant, subject, from, to)
         })
         .await
     }
@@ -349,6 +350,7 @@ static FORM: Form = Form {
         include_str!("journal.sql"),
         include_str!("classes.sql"),
         include_str!("cohorts.sql"),
+        include_str!("trail.sql"),
     ],
     port: Port::Store,
 };

@@ -13,7 +13,7 @@ use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, named_params, params};
 
 use super::fault::broken;
-use crate::form::{json, limit, millis, millis_from, purpose_bit, state_name, state_of};
+use crate::form::{json, limit, purpose_bit, state_name, state_of};
 use crate::row::read_fields;
 
 pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>> {
@@ -275,26 +275,6 @@ pub(super) fn entries(
     find().map_err(broken(Port::Ledger, "entries"))
 }
 
-pub(super) fn trail(
-    db: &Connection,
-    tenant: TenantId,
-    subject: SubjectId,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<Vec<u64>> {
-    let sql = "SELECT seq FROM trail WHERE firm = (SELECT no FROM firm WHERE tenant = ?1)
-        AND subject = ?2 AND at >= ?3 AND at <= ?4 ORDER BY seq";
-    let find = || -> rusqlite::Result<Vec<u64>> {
-        let mut statement = db.prepare_cached(sql)?;
-        let (from, to) = (millis_from(from), millis(to));
-        let wanted = params![tenant.as_bytes(), subject.as_bytes(), from, to];
-        statement
-            .query_map(wanted, |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?
-            .collect()
-    };
-    find().map_err(broken(Port::Ledger, "trail"))
-}
-
 /// Whether a record is there and how many index entries lead to it or, when it was removed for
 /// this placement, still lead to where it was; and by what to recognise its bytes.
 pub(super) fn traces(db: &Connection, placement: &Placement, key: &RecordKey) -> Result<Traces> {
@@ -430,7 +410,7 @@ fn label(row: &Row<'_>, column: usize) -> rusqlite::Result<Label> {
         .map_err(|_| unreadable(column, FromSqlError::InvalidType))
 }
 
-fn unreadable(column: usize, error: FromSqlError) -> rusqlite::Error {
+pub(super) fn unreadable(column: usize, error: FromSqlError) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
 }
 

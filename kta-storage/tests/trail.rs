@@ -1,0 +1,157 @@
+//! The trail of a store whose postings moved through every kind of run.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kta_core::FaultKind;
+use kta_core::conformance::store::Samples;
+use kta_core::ports::store::{Ledger as _, Store as _};
+use kta_core::time::Timestamp;
+use kta_storage::SqliteStore;
+use rusqlite::Connection;
+
+/// Who is named by which entry, and when that was.
+type Model = BTreeMap<u8, Vec<(u64, i64)>>;
+
+const PEOPLE: u8 = 60;
+
+/// Commits so many events, one of them in ten naming two people.
+async fn name(store: &SqliteStore, rows: &Samples, model: &mut Model, many: u64, now: i64) {
+    let first = store.size(rows.tenant).await.unwrap();
+    let mut set = rows.set(now);
+    for seq in first..first + many {
+        // One person in many entries, others in few.
+        let spread = (seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8 % PEOPLE;
+        let person = if seq % 3 == 0 { 0 } else { spread };
+        let mut event = rows.event(Some(person));
+        model.entry(person).or_default().push((seq, now));
+        if seq % 10 == 0 && person != 1 {
+            event = event.with("guardian", rows.subject(1));
+            model.entry(1).or_default().push((seq, now));
+        }
+        set = set.event(event);
+    }
+    store.commit(set).await.unwrap();
+}
+
+async fn agrees(store: &SqliteStore, rows: &Samples, model: &Model, from: i64, to: i64) {
+    for person in (0..8).chain(PEOPLE - 2..=PEOPLE) {
+        let (first, last) = (at(rows, from), at(rows, to));
+        let subject = rows.subject(person);
+        let trail = store.trail(rows.tenant, subject, first, last).await;
+        let known = model.get(&person).into_iter().flatten();
+        let expected = known.filter(|(_, at)| (from..=to).contains(at));
+        let expected: Vec<u64> = expected.map(|(seq, _)| *seq).collect();
+        assert_eq!(trail.unwrap(), expected, "{person} from {from} to {to}");
+    }
+}
+
+fn at(rows: &Samples, milliseconds: i64) -> Timestamp {
+    rows.set(milliseconds).at
+}
+
+/// How many rows a firm's trail has of each kind: new ones, and runs of each tier.
+fn kinds(path: &Path) -> (i64, Vec<(i64, i64)>) {
+    let db = Connection::open(path).unwrap();
+    let young = db.query_row("SELECT count(*) FROM trail", [], |row| row.get(0));
+    let sql = "SELECT tier, count(*) FROM trail_run GROUP BY tier ORDER BY tier";
+    let mut tiers = db.prepare(sql).unwrap();
+    let tiers = tiers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    (
+        young.unwrap(),
+        tiers.unwrap().collect::<Result<_, _>>().unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn every_entry_that_names_a_person_is_found_whatever_became_of_its_posting() {
+    let folder = common::folder("trail");
+    let path = folder.join("firm.db");
+    let rows = Samples::of("trail");
+    let store = SqliteStore::open(&path).unwrap();
+    let (mut model, mut now) = (Model::new(), 0);
+    let mut seen = Vec::new();
+    for round in 0..30 {
+        // Alone, a few, just enough for a run, many.
+        for many in [1, 200, 256, 700] {
+            now += 10;
+            name(&store, &rows, &mut model, many, now).await;
+        }
+        let (young, tiers) = kinds(&path);
+        assert!(young < 4096, "{young} rows of its own");
+        assert!(
+            tiers.iter().all(|(_, runs)| *runs <= 8),
+            "{round}: {tiers:?}"
+        );
+        seen.extend(tiers.iter().map(|(tier, _)| *tier));
+        if round % 6 == 5 {
+            agrees(&store, &rows, &model, 0, now).await;
+            agrees(&store, &rows, &model, now / 3, now / 2).await;
+            agrees(&store, &rows, &model, now, now).await;
+            agrees(&store, &rows, &model, now + 1, now + 9).await;
+            store.check().await.unwrap();
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, [0, 1, 2]);
+    let stranger = store.trail(
+        another_firm(),
+        rows.subject(0),
+        at(&rows, 0),
+        at(&rows, now),
+    );
+    assert!(stranger.await.unwrap().is_empty());
+    drop(store);
+
+    let store = SqliteStore::open(&path).unwrap();
+    agrees(&store, &rows, &model, 0, now).await;
+    let copy = folder.join("copy.db");
+    store.back_up(&copy).await.unwrap();
+    let copy = SqliteStore::open(&copy).unwrap();
+    agrees(&copy, &rows, &model, 0, now).await;
+    copy.check().await.unwrap();
+    drop((store, copy));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn another_firm() -> kta_core::id::TenantId {
+    Samples::of("somebody else's trail").tenant
+}
+
+#[tokio::test]
+async fn a_trail_that_lost_something_is_found_out() {
+    for (damage, answered) in [
+        ("UPDATE trail_page SET bytes = x'0101'", false),
+        ("UPDATE trail_run SET postings = postings + 1", true),
+        ("UPDATE firm SET young = young + 1", true),
+        ("DELETE FROM trail_page WHERE no = 1", true),
+        ("DELETE FROM trail WHERE seq = 500", true),
+    ] {
+        let folder = common::folder("trail damaged");
+        let path = folder.join("firm.db");
+        let rows = Samples::of("trail damaged");
+        let store = SqliteStore::open(&path).unwrap();
+        let mut model = Model::new();
+        name(&store, &rows, &mut model, 500, 10).await;
+        name(&store, &rows, &mut model, 5, 20).await;
+        store.check().await.unwrap();
+        drop(store);
+        let db = Connection::open(&path).unwrap();
+        assert!(db.execute(damage, []).unwrap() > 0, "{damage}");
+        drop(db);
+
+        let store = SqliteStore::open(&path).unwrap();
+        let error = store.check().await.unwrap_err();
+        let kind = error.fault().map(kta_core::Fault::kind);
+        assert_eq!(kind, Some(FaultKind::Corrupt), "{damage}");
+        let everybody = store.trail(rows.tenant, rows.subject(0), at(&rows, 0), at(&rows, 99));
+        assert_eq!(everybody.await.is_ok(), answered, "{damage}");
+        drop(store);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
