@@ -199,7 +199,7 @@ impl Engine for House {
         };
         let all = ["store.db", "keys.db", "keys.db-wal", "keyring"];
         let db = Connection::open(self.firm.folder.join("store.db")).unwrap();
-        let log = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name IN ('entry', 'trail')";
+        let log = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name = 'entry' OR name GLOB 'trail*' OR name GLOB '*_trail_page_*'";
         let log: i64 = db.query_row(log, [], |row| row.get(0)).unwrap();
         [all.into_iter().map(size).sum(), log.cast_unsigned()]
     }
