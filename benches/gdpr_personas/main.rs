@@ -37,6 +37,7 @@ mod engine;
 #[path = "../figures/mod.rs"]
 #[allow(dead_code, reason = "other benches use the rest")]
 mod figures;
+mod firm;
 mod generate;
 mod house;
 mod model;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use kta_core::pii::Category;
 use kta_core::policy::{Act, Permit, Purpose, Role, Scope, Session};
 
+use crate::firm::{Firm, actor};
 use crate::generate::{Op, USES};
-use crate::house::{Firm, actor};
 
 pub(crate) struct Sessions<'f> {
     attorney: Session<'f>,

@@ -38,8 +38,8 @@ impl Base {
     }
 }
 
-/// Cuts sorted postings into pages; each with its first posting. `None` for postings that are not
-/// sorted, or before the base.
+/// Cuts sorted postings into pages, each with its first posting. `None` for a number or a time that
+/// is less than what it is told from.
 pub(crate) fn write_pages(postings: &[Posting], base: Base) -> Option<Vec<(Posting, Vec<u8>)>> {
     let mut pages: Vec<(Posting, Vec<u8>)> = Vec::new();
     let mut before: Option<Posting> = None;
@@ -65,7 +65,7 @@ pub(crate) fn write_pages(postings: &[Posting], base: Base) -> Option<Vec<(Posti
     Some(pages)
 }
 
-/// Reads a page; `None` for anything that [`write_pages`] does not write.
+/// Reads a page; `None` for one that is cut short, or whose postings are out of order.
 pub(crate) fn read_page(mut rest: &[u8], base: Base) -> Option<Vec<Posting>> {
     let mut postings: Vec<Posting> = Vec::with_capacity(rest.len() / 20);
     while !rest.is_empty() {
@@ -96,8 +96,6 @@ const LONGEST: usize = 10 + 16 + 10;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -160,14 +158,13 @@ mod tests {
         }
 
         #[test]
-        fn what_is_cut_or_turned_is_refused_or_something_else(
+        fn what_is_cut_or_turned_is_never_read_as_it_was(
             seqs in prop::collection::btree_set(0_u64..1 << 20, 2..60),
             at in 0_usize..4000,
             bit in 0_u8..8,
         ) {
-            let seqs: BTreeSet<u64> = seqs;
-            let postings: Vec<Posting> = seqs.iter().map(|seq| posting((*seq % 3) as u8, *seq, 0)).collect();
-            let mut postings = postings;
+            let named = |seq: &u64| posting((*seq % 3) as u8, *seq, 0);
+            let mut postings: Vec<Posting> = seqs.iter().map(named).collect();
             postings.sort_unstable();
             let base = Base::of(&postings).unwrap();
             let (_, page) = write_pages(&postings, base).unwrap().remove(0);

@@ -75,16 +75,8 @@ async fn a_file_of_version_3_keeps_what_governs_its_records() {
     let folder = common::folder("version 3");
     let path = folder.join("firm.db");
     let rows = Samples::of("version 3");
-    version_1(&path, &rows);
+    let db = as_of(3, &path, &rows);
     let [first, second, other] = [1, 2, 3].map(|number| rows.class_of(number).id());
-    let db = Connection::open(&path).unwrap();
-    for (version, made) in [
-        (2, include_str!("../src/sqlite/journal.sql")),
-        (3, include_str!("../src/sqlite/classes.sql")),
-    ] {
-        db.execute_batch(made).unwrap();
-        db.pragma_update(None, "user_version", version).unwrap();
-    }
     // The second class took over from the first, and from another under which nothing was ever
     // written; then the first was put in force again, and the third record written under it.
     let governing = "UPDATE class SET governing = ?1 WHERE id = ?2";
@@ -113,16 +105,7 @@ async fn a_file_of_version_4_keeps_its_trail() {
     let folder = common::folder("version 4");
     let path = folder.join("firm.db");
     let rows = Samples::of("version 4");
-    version_1(&path, &rows);
-    let db = Connection::open(&path).unwrap();
-    for (version, made) in [
-        (2, include_str!("../src/sqlite/journal.sql")),
-        (3, include_str!("../src/sqlite/classes.sql")),
-        (4, include_str!("../src/sqlite/cohorts.sql")),
-    ] {
-        db.execute_batch(made).unwrap();
-        db.pragma_update(None, "user_version", version).unwrap();
-    }
+    let db = as_of(4, &path, &rows);
     // More than are moved at once; who is named stands behind the entry's number.
     let (people, many) = ([4, 5, 6].map(|number| rows.subject(number)), 70_000_u64);
     db.execute("DELETE FROM trail", []).unwrap();
@@ -163,6 +146,22 @@ async fn a_file_of_version_4_keeps_its_trail() {
     assert_eq!(trail(9).await, [1, 2]);
     drop(store);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The file that [`version_1`] makes, as a later version carried it over.
+fn as_of(last: u32, path: &std::path::Path, rows: &Samples) -> Connection {
+    version_1(path, rows);
+    let db = Connection::open(path).unwrap();
+    let made = [
+        include_str!("../src/sqlite/journal.sql"),
+        include_str!("../src/sqlite/classes.sql"),
+        include_str!("../src/sqlite/cohorts.sql"),
+    ];
+    for (version, made) in (2..=last).zip(made) {
+        db.execute_batch(made).unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
+    }
+    db
 }
 
 /// A file as version 1 wrote it: three records of a person, two under an interned class.

@@ -26,9 +26,9 @@ pub(super) struct Firm<'c> {
     pub(super) db: &'c Connection,
     pub(super) no: i64,
     end: LogEnd,
-    /// Whom the entries of this transaction name; and how many postings its trail has in rows of
-    /// their own.
+    /// Whom the entries of this transaction name.
     pub(super) named: Vec<Posting>,
+    /// How many postings of the firm's have a row of their own.
     pub(super) young: u64,
     /// The number of the latest succession, once one was entered.
     succession: Option<u64>,

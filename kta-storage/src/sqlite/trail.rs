@@ -13,8 +13,11 @@
 //! A run is sorted by person, cut into pages (see posting.rs) and never changed. A log-structured
 //! merge tree in the manner of O'Neil and others (1996), tiered: each posting is written four
 //! times at most, always beside others, where an index of rows touches a page for each. A question
-//! about a person looks into every run that has entries of the time it asks about: some ten, and
-//! one more for each 131,072 postings or more of the firm.
+//! about a person looks into every run that has entries of the time it asks about: twenty-one at
+//! most, and one more for each 131,072 postings or more of the firm.
+//!
+//! What was lost of a run, or of the newest, is found out by whoever merges it, and not forgotten
+//! with it.
 
 use kta_core::id::{SubjectId, TenantId};
 use kta_core::time::Timestamp;
@@ -60,11 +63,15 @@ impl Firm<'_> {
             })
         };
         // A file of an earlier version may hold all there ever were.
-        let taken: Vec<Posting> = self.all(YOUNG, params![self.no, limit(MOST)], read)?;
+        let many = self.young.min(MOST);
+        let taken: Vec<Posting> = self.all(YOUNG, params![self.no, integer(many)?], read)?;
+        if taken.len() as u64 != many {
+            return Err(damaged());
+        }
         if let Some(Posting { subject, seq, .. }) = taken.last() {
             self.execute(TAKEN, params![self.no, subject, integer(*seq)?])?;
         }
-        self.young = self.young.saturating_sub(taken.len() as u64);
+        self.young -= many;
         Ok(taken)
     }
 
@@ -89,7 +96,8 @@ impl Firm<'_> {
     fn merge(&self, tier: u32) -> Result<()> {
         let of_tier = params![self.no, tier];
         let many = self.first(IN_TIER, of_tier, |row| row.get::<_, i64>(0))?;
-        if many.is_none_or(|many| tier_of(many.cast_unsigned()) == tier) {
+        let many = many.unwrap_or_default().cast_unsigned();
+        if tier_of(many) <= tier {
             return Ok(());
         }
         let pages = self.all(PAGES, of_tier, |row| Ok((base_of(row)?, row.get(2)?)))?;
@@ -97,6 +105,9 @@ impl Firm<'_> {
         for (base, page) in pages {
             let page: Vec<u8> = page;
             postings.extend(read_page(&page, base).ok_or_else(damaged)?);
+        }
+        if postings.len() as u64 != many {
+            return Err(damaged());
         }
         // Sorted piece by piece as they are: this puts the pieces together.
         postings.sort();
@@ -206,7 +217,7 @@ const FEW: usize = 256;
 
 /// How many new postings of a firm become a run, and how many at most.
 const MANY: u64 = 4096;
-const MOST: usize = 1 << 16;
+const MOST: u64 = 1 << 16;
 
 const KEEP: &str = "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)";
 
