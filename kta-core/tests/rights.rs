@@ -12,7 +12,7 @@ use kta_core::audit::Label;
 use kta_core::id::SubjectId;
 use kta_core::memory::MemoryPorts;
 use kta_core::pii::{Category, Record};
-use kta_core::pipeline::{House, govern, manage, retain, rights};
+use kta_core::pipeline::{House, collaborate, govern, manage, retain, rights, store};
 use kta_core::policy::{Act, PolicyClass, Purpose, Role, Scope};
 use kta_core::ports::store::{RecordBy, RecordQuery};
 use kta_core::retention::Outcome;
@@ -51,6 +51,65 @@ async fn an_objection_closes_every_record_of_the_person_and_of_nobody_else() {
     let back = rights::withdraw(&house, &dpo, person, purpose).await;
     assert_eq!(back.unwrap(), many);
     open(&house, &cast, person, purpose).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_objection_closes_the_documents_of_who_has_a_record_and_of_who_has_none() {
+    for who in [0, 4] {
+        let (ports, cast) = ports(43).await;
+        let house = ports.open().await.unwrap();
+        let processed = road::until_processed(&ports, &house, &cast).await.unwrap();
+        let person = cast.people[who];
+        let has_record = !records(&house, person).await.is_empty();
+        assert_eq!(has_record, who == 0);
+        let dpo = session(&house, Role::Dpo, Purpose::Compliance);
+        let purpose = Purpose::Representation;
+        rights::object(&house, &dpo, person, purpose).await.unwrap();
+
+        let paralegal = session(&house, Role::Paralegal, purpose);
+        let outcome = store::store(&house, &paralegal, processed).await;
+        assert_eq!(refused(outcome), Code::PrcRestricted);
+        let log = log(&ports, &house).await;
+        let said = ["PRC-RESTRICTED", "\"document\"", &person.to_string()];
+        let noted = |entry: &&String| said.iter().all(|word| entry.contains(word));
+        assert_eq!(log.iter().filter(noted).count(), 1);
+
+        rights::withdraw(&house, &dpo, person, purpose)
+            .await
+            .unwrap();
+        road::until_transmitted(&ports, &house, &cast)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_new_law_governs_the_documents_of_who_has_no_record() {
+    let (ports, cast) = ports(44).await;
+    let house = ports.open().await.unwrap();
+    let processed = road::until_processed(&ports, &house, &cast).await.unwrap();
+    let paralegal = session(&house, Role::Paralegal, Purpose::Representation);
+    let attorney = session(&house, Role::Attorney, Purpose::Representation);
+    let stored = store::store(&house, &paralegal, processed).await.unwrap();
+    let mut shared = collaborate::collaborate(&house, stored).await.unwrap();
+    let dpo = session(&house, Role::Dpo, Purpose::Compliance);
+    let before = reviewed(&house, cast.people[0]).await.class;
+    let class = house.gate.class(before).await.unwrap().unwrap();
+    let narrow = without(&class, Purpose::Representation);
+    let mut wide = (*class).clone();
+    wide.sharing.insert(Label::fixed("employer"));
+    for (from, to, admitted) in [(before, &narrow, false), (narrow.id(), &wide, true)] {
+        govern::supersede(&house, &dpo, from, to.clone())
+            .await
+            .unwrap();
+        let wish = road::letter_to_employer(&shared).unwrap();
+        let outcome = collaborate::share(&house, &attorney, &mut shared, wish).await;
+        if admitted {
+            outcome.unwrap();
+        } else {
+            assert_eq!(refused(outcome), Code::PrcPurpose);
+        }
+    }
 }
 
 #[tokio::test]

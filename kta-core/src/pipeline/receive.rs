@@ -200,7 +200,7 @@ impl Received {
         }
     }
 
-    /// One attachment, opened from quarantine.
+    /// One attachment, opened from quarantine under the class of its message.
     ///
     /// # Errors
     /// The refusal under which it was not let in; as opening any content.
@@ -214,13 +214,19 @@ impl Received {
         if let Some(code) = part.refused {
             return Err(Refusal::new(code).about("document", part.document).into());
         }
+        let envelope = house
+            .doors
+            .store
+            .record(&envelope_key(house, &self.0))
+            .await?;
+        let class = envelope.map(|record| record.class);
         let id = blob(house, &self.0, part.document);
         let sealed = house.doors.blobs.stream(&id, permit).await?;
         let place = quarantine_place(&self.0, part.document);
         let expected = (part.length, part.digest, part.media.clone());
         house
             .sealer
-            .open_content(&place, expected, sealed, permit)
+            .open_content(&place, class, expected, sealed, permit)
             .await
     }
 }

@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{Entry, Label, Outcome};
 use crate::error::Result;
-use crate::id::{MatterId, RecordId, SubjectId};
-use crate::pii::{Category, Matter, MatterState, Party, RecordKey};
+use crate::id::{MatterId, SubjectId};
+use crate::pii::{Category, Matter, MatterState, Party};
 use crate::pipeline::dispose::elsewhere::Elsewhere;
 use crate::pipeline::house::{House, file, label};
 use crate::pipeline::process::require_state;
 use crate::pipeline::receipt::Receipt;
 use crate::pipeline::rights;
 use crate::pipeline::transmit::Transmitted;
+use crate::pipeline::verify::reviewed;
 use crate::pipeline::{govern, manage};
 use crate::policy::{Act, Scope, Session};
 use crate::ports::store::{ChangeSet, HoldQuery, Register};
@@ -302,7 +303,7 @@ async fn retention_class(house: &House, matter: &Matter, subject: SubjectId) -> 
     let Some(record) = house
         .doors
         .store
-        .record(&reviewed(house, matter, subject))
+        .record(&reviewed(house, matter.id, subject))
         .await?
     else {
         return Ok(Label::fixed("CASE.FILE"));
@@ -312,14 +313,6 @@ async fn retention_class(house: &House, matter: &Matter, subject: SubjectId) -> 
         None => Err(Refusal::new(Code::RetUnclassed)
             .about("record", record.key.record)
             .into()),
-    }
-}
-
-fn reviewed(house: &House, matter: &Matter, subject: SubjectId) -> RecordKey {
-    RecordKey {
-        tenant: house.tenant(),
-        subject,
-        record: RecordId::derived(&[b"reviewed", matter.id.as_bytes(), subject.as_bytes()]),
     }
 }
 
@@ -370,7 +363,7 @@ async fn majority(
     let Some(record) = house
         .doors
         .store
-        .record(&reviewed(house, matter, subject))
+        .record(&reviewed(house, matter.id, subject))
         .await?
     else {
         return Ok(None);

@@ -278,12 +278,8 @@ async fn release(
     let (mut records, mut marks) = (BTreeMap::new(), BTreeMap::new());
     for (subject, fields) in &case.persons {
         marks.insert(*subject, suppress::marks(house, fields).await?);
-        let record = RecordId::derived(&[b"reviewed", matter.id.as_bytes(), subject.as_bytes()]);
-        let key = RecordKey {
-            tenant: house.tenant(),
-            subject: *subject,
-            record,
-        };
+        let key = reviewed(house, matter.id, *subject);
+        let record = key.record;
         let minor = matter.parties.get(subject) == Some(&crate::pii::Party::Child);
         let (class, with) = rights::class_for(house, &class, *subject).await?;
         change = with.into_iter().fold(change, ChangeSet::with);
@@ -420,7 +416,7 @@ pub(crate) async fn put_blob(
     .map(drop)
 }
 
-/// Opens a document's content from the firm's sealed blobs.
+/// Opens a document's content from the firm's sealed blobs, under the class that governs it now.
 pub(crate) async fn open_blob(
     house: &House,
     document: &Document,
@@ -431,12 +427,42 @@ pub(crate) async fn open_blob(
         subject: document.subject,
         document: document.id,
     };
+    let class = class_of(house, document).await?;
     let sealed = house.doors.blobs.stream(&id, permit).await?;
     let expected = (document.length, document.digest, document.media.clone());
     house
         .sealer
-        .open_content(&place_of(document), expected, sealed, permit)
+        .open_content(&place_of(document), class, expected, sealed, permit)
         .await
+}
+
+/// What governs a document now: the class of its person's reviewed record in the matter or, of
+/// who has documents there and no record, what has become of the class under which the matter was
+/// released. `None` when it never was.
+async fn class_of(house: &House, document: &Document) -> Result<Option<Digest>> {
+    let key = reviewed(house, document.matter, document.subject);
+    if let Some(record) = house.doors.store.record(&key).await? {
+        return Ok(Some(record.class));
+    }
+    let id = label(format_args!("verified:{}", document.matter));
+    let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? else {
+        return Ok(None);
+    };
+    let Some(class) = house.gate.class(data.class).await? else {
+        return Ok(None);
+    };
+    rights::class_now(house, &class, document.subject)
+        .await
+        .map(Some)
+}
+
+/// The record of what was reviewed of a person in a matter.
+pub(crate) fn reviewed(house: &House, matter: MatterId, subject: SubjectId) -> RecordKey {
+    RecordKey {
+        tenant: house.tenant(),
+        subject,
+        record: RecordId::derived(&[b"reviewed", matter.as_bytes(), subject.as_bytes()]),
+    }
 }
 
 fn place_of(document: &Document) -> ContentPlace {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::audit::{Event, Outcome};
 use crate::error::Result;
-use crate::id::{ActorId, MatterId, PermitId, SubjectId, TenantId};
-use crate::pii::{Category, Record};
+use crate::id::{ActorId, Digest, MatterId, PermitId, SubjectId, TenantId};
+use crate::pii::Category;
 use crate::policy::request::Act;
 use crate::policy::session::Session;
 use crate::policy::{LawfulBasis, Role, Scope};
@@ -139,29 +139,36 @@ impl Permit<'_> {
         }
     }
 
-    /// Whether what governs a record of this person admits the purpose of the session; a no is
-    /// logged.
+    /// Whether the class that governs some data admits the purpose of the session; a no is logged,
+    /// with what `name` says of the data.
     ///
     /// # Errors
-    /// [`Code::PrcPurpose`] when the class does not have the purpose, or is not known;
-    /// [`Code::PrcRestricted`] when the person objected to it; faults of the store.
-    pub(crate) async fn require_purpose(&self, record: &Record) -> Result<()> {
+    /// [`Code::PrcPurpose`] when the class does not have the purpose, is not known, or there is
+    /// none; [`Code::PrcRestricted`] when the person objected to it; faults of the store.
+    pub(crate) async fn require_purpose(
+        &self,
+        class: Option<Digest>,
+        name: impl FnOnce(Event) -> Event,
+    ) -> Result<()> {
         let session = self.session;
         if session.purpose.is_legal() {
             return Ok(());
         }
-        let class = session.gate.class(record.class).await?;
-        let verdict = class.map_or(Err(Code::PrcPurpose), |class| class.admits(session.purpose));
+        let known = match class {
+            Some(class) => session.gate.class(class).await?,
+            None => None,
+        };
+        let verdict = known.map_or(Err(Code::PrcPurpose), |class| class.admits(session.purpose));
         let Err(code) = verdict else { return Ok(()) };
-        let event = self
-            .event(self.act, Outcome::Refused)
-            .of_subject(record.key.subject)
-            .refused(code)
-            .with("record", record.key.record)
-            .with("class", record.class);
+        let mut event = name(self.event(self.act, Outcome::Refused).refused(code));
+        let mut refusal = Refusal::new(code);
+        if let Some(class) = class {
+            event = event.with("class", class);
+            refusal = refusal.about("class", class);
+        }
         // As durable as an opening would be: nothing was seen.
         self.log_opening(vec![event]).await?;
-        Err(Refusal::new(code).about("class", record.class).into())
+        Err(refusal.into())
     }
 
     /// An event under this permit, for the log.

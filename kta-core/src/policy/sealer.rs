@@ -167,7 +167,7 @@ impl Sealer {
         for category in counts.keys() {
             covers(permit, subject, *category)?;
         }
-        permit.require_purpose(record).await?;
+        require_purpose(record, permit).await?;
         let person = self.keys.kept_key(subject).await?;
         let key = person.record_key(record.key.record);
         let listed = stored
@@ -176,7 +176,8 @@ impl Sealer {
         RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
         let event = |(category, count): (&Category, &usize)| {
             let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
-            opened(event, *category)
+            event
+                .with("category", category.as_str())
                 .with("record", record.key.record)
                 .with("revision", record.revision)
                 .with("fields", *count)
@@ -305,7 +306,9 @@ impl Sealer {
         Ok(Box::pin(sealed))
     }
 
-    /// Opens sealed content. The opening is logged before the first byte comes out.
+    /// Opens sealed content. The opening is logged before the first byte comes out. `class` is
+    /// that of the record which governs the content now; content without one opens for the law's
+    /// own purposes alone.
     ///
     /// # Errors
     /// As [`open`](Self::open); the stream itself ends with [`Code::CrySwap`] where a segment is
@@ -313,17 +316,23 @@ impl Sealer {
     pub async fn open_content(
         &self,
         place: &ContentPlace,
+        class: Option<Digest>,
         expected: (u64, Digest, MediaType),
         sealed: ContentStream,
         permit: &Permit<'_>,
     ) -> Result<Content> {
         covers(permit, place.subject, place.category)?;
+        let name = |event: Event| {
+            event
+                .of_subject(place.subject)
+                .with("document", place.document)
+        };
+        permit.require_purpose(class, name).await?;
         let person = self.keys.kept_key(place.subject).await?;
         let event = permit
             .event(Act::Open, Outcome::Done)
-            .of_subject(place.subject);
-        let event = opened(event, place.category).with("document", place.document);
-        permit.log_opening(vec![event]).await?;
+            .with("category", place.category.as_str());
+        permit.log_opening(vec![name(event)]).await?;
         let key = person.record_key(place.record());
         let (length, digest, media) = expected;
         let stream = crypto::segments::open(key, place.context(permit), sealed)?;
@@ -407,8 +416,11 @@ fn covers(permit: &Permit<'_>, subject: SubjectId, category: Category) -> Result
     permit.require(OPENING, subject, category)
 }
 
-fn opened(event: Event, category: Category) -> Event {
-    event.with("category", category.as_str())
+/// Whether what governs a record admits the purpose of the session.
+async fn require_purpose(record: &Record, permit: &Permit<'_>) -> Result<()> {
+    let key = &record.key;
+    let name = |event: Event| event.of_subject(key.subject).with("record", key.record);
+    permit.require_purpose(Some(record.class), name).await
 }
 
 /// The normal form under which a value of this kind is indexed.

@@ -110,7 +110,9 @@ async fn what_a_late_writer_sealed_under_a_former_key_is_sealed_anew_before_that
     house.sealer.open(&record, &permit).await.unwrap();
     let sealed = house.doors.blobs.stream(&id, &permit).await.unwrap();
     let expected = (PAGE.len() as u64, Digest::of(PAGE), MediaType::text());
-    let page = house.sealer.open_content(&place, expected, sealed, &permit);
+    let page = house
+        .sealer
+        .open_content(&place, Some(class().id()), expected, sealed, &permit);
     let page = page.await.unwrap().collect(1 << 20, &permit).await.unwrap();
     assert_eq!(page.expose(&permit), PAGE);
     everything_opens(&house, &cast).await;

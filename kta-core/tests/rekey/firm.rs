@@ -174,7 +174,7 @@ pub(crate) async fn everything_opens(house: &House, cast: &Cast) {
         let place = place(subject, cast);
         let page = house
             .sealer
-            .open_content(&place, expected, sealed, &permit)
+            .open_content(&place, Some(class().id()), expected, sealed, &permit)
             .await
             .unwrap();
         let page = page.collect(1 << 20, &permit).await.unwrap();

@@ -253,11 +253,11 @@ pub(crate) async fn execute(house: &House, _cast: &Cast, approved: Approved) -> 
 }
 
 /// The road to the agency.
-pub(crate) async fn until_transmitted(
+pub(crate) async fn until_processed(
     ports: &MemoryPorts,
     house: &House,
     cast: &Cast,
-) -> Result<transmit::Transmitted> {
+) -> Result<process::Processed> {
     found(house, cast).await?;
     let clerk = session(house, Role::Intake, Purpose::Representation);
     // The intake port of the house is among its erasers; the letters come through the same one.
@@ -281,19 +281,20 @@ pub(crate) async fn until_transmitted(
     let sync = session(house, Role::ServiceSync, Purpose::Representation);
     let transferred = transfer::transfer(house, &sync, entered).await?;
     let attorney = session(house, Role::Attorney, Purpose::Representation);
-    let processed = process::process(house, &attorney, transferred, &draft).await?;
+    process::process(house, &attorney, transferred, &draft).await
+}
+
+pub(crate) async fn until_transmitted(
+    ports: &MemoryPorts,
+    house: &House,
+    cast: &Cast,
+) -> Result<transmit::Transmitted> {
+    let processed = until_processed(ports, house, cast).await?;
+    let paralegal = session(house, Role::Paralegal, Purpose::Representation);
+    let attorney = session(house, Role::Attorney, Purpose::Representation);
     let stored = store::store(house, &paralegal, processed).await?;
     let mut shared = collaborate::collaborate(house, stored).await?;
-    let letter = shared
-        .stored()
-        .documents()
-        .find(|d| d.kind == DocumentKind::EmployerLetter)
-        .map(|d| d.id);
-    let wish = collaborate::Wish {
-        document: letter.expect("the employer's letter came in"),
-        recipient: Recipient::new("hr@example.com".to_owned())?,
-        expires: Some("2026-12-06T09:00:00Z".parse().unwrap()),
-    };
+    let wish = letter_to_employer(&shared)?;
     if house.gate.now() < "2027-01-01T00:00:00Z".parse::<Timestamp>().unwrap() {
         collaborate::share(house, &attorney, &mut shared, wish).await?;
     }
@@ -319,6 +320,16 @@ pub(crate) async fn until_transmitted(
     };
     let filer = session(house, Role::Attorney, Purpose::Filing);
     transmit::transmit(house, &filer, shared, filing).await
+}
+
+pub(crate) fn letter_to_employer(shared: &collaborate::Shared) -> Result<collaborate::Wish> {
+    let mut documents = shared.stored().documents();
+    let letter = documents.find(|d| d.kind == DocumentKind::EmployerLetter);
+    Ok(collaborate::Wish {
+        document: letter.expect("the employer's letter came in").id,
+        recipient: Recipient::new("hr@example.com".to_owned())?,
+        expires: Some("2026-12-06T09:00:00Z".parse().unwrap()),
+    })
 }
 
 pub(crate) async fn finalise(house: &House, disposed: Disposed) -> Result<Disposed> {

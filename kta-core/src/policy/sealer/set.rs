@@ -1,6 +1,6 @@
 //! Opening a declared set at once.
 
-use super::{Sealer, covers, listed};
+use super::{Sealer, covers, listed, require_purpose};
 use crate::audit::Outcome;
 use crate::crypto::{Envelope, RecordHeader, RecordKey, SealContext};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ impl Sealer {
             for field in record.fields.values() {
                 covers(permit, record.key.subject, field.classification.category)?;
             }
-            permit.require_purpose(record).await?;
+            require_purpose(record, permit).await?;
             set.extend_from_slice(record.key.record.as_bytes());
             set.extend_from_slice(&record.revision.to_be_bytes());
         }
