@@ -2,15 +2,13 @@
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use kta_core::audit::{Label, Outcome};
 use kta_core::pii::{Category, FieldName, Pii, Record, Schema};
-use kta_core::policy::{Act, Actor, Directory, Form, Gate, Purpose, Role, Scope, Sealer, Session};
-use kta_core::ports::store::{
-    Change, ChangeSet, Expected, Job, RecordBy, RecordQuery, Register, Settled, SheetQuery,
-};
+use kta_core::policy::{Act, Directory, Form, Gate, Purpose, Role, Scope, Sealer, Session};
+use kta_core::ports::store::{Change, ChangeSet, Expected, Job, RecordBy, RecordQuery, Settled};
 use kta_core::ports::{Jobs as _, Store as _};
 use kta_core::{Error, Fault, FaultKind, Port};
 use kta_keys::OsEntropy;
@@ -55,33 +53,35 @@ impl Worker {
         );
         // Here one actor opens everybody, to load the store.
         let gate = gate.with_budgets(kta_core::policy::Budgets::unlimited());
-        let mut directory = Directory::default();
-        for register in [Register::Actors, Register::Matters] {
-            for sheet in store
-                .sheets(&SheetQuery::all(task.tenant, register))
-                .await?
-            {
-                match register {
-                    Register::Actors => {
-                        directory.list(serde_json::from_slice::<Actor>(&sheet.body)?);
-                    }
-                    _ => directory.file(serde_json::from_slice(&sheet.body)?),
-                }
-            }
-        }
-        gate.amend_directory(|it| *it = directory);
         let keys = Arc::new(task.keys().await?);
-        Ok(Self {
+        let worker = Self {
             sealer: Sealer::new(keys, Arc::new(OsEntropy)),
             schema: Schema::person(),
             task,
             store,
             gate,
-        })
+        };
+        worker.look().await?;
+        Ok(worker)
+    }
+
+    /// Reads who is who and what is walled: others may have changed it.
+    async fn look(&self) -> kta_core::Result<()> {
+        let directory = Directory::filed(&self.store, self.task.tenant).await?;
+        self.gate.amend_directory(|it| *it = directory);
+        Ok(())
     }
 
     async fn go_on(&self) -> Result<(), Failure> {
+        let mut looked = Instant::now();
         loop {
+            if looked.elapsed() > LOOKING {
+                match self.look().await {
+                    Ok(()) => looked = Instant::now(),
+                    Err(error) if may_pass(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             match self.batch().await {
                 Ok(0) => tokio::time::sleep(Duration::from_millis(50)).await,
                 Ok(_) => {}
@@ -262,3 +262,5 @@ pub(super) const AT_WORK: &str = "at work";
 
 /// How many jobs are leased at a time.
 const BATCH: usize = 32;
+/// For how long a wall that was built elsewhere may not be known here.
+const LOOKING: Duration = Duration::from_secs(5);

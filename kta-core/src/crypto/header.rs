@@ -166,7 +166,7 @@ mod tests {
             revision,
             ..place()
         };
-        // A seed of its own for each value, so that two sealings never share a salt.
+        // A seed of its own for each value, so that two sealings never share a nonce.
         let seed = value.iter().map(|byte| u64::from(*byte)).sum::<u64>() + revision;
         key.seal(&context, value, &Counted::new(seed)).unwrap()
     }

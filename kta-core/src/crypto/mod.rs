@@ -9,7 +9,7 @@
 //!                  └─ subject key   256 random bits a person
 //!                       └─ record key   HKDF-SHA256(subject key, record)
 //!                            ├─ field     AES-256-GCM-SIV, under one key of the record, fresh nonces
-//!                            ├─ header    HMAC-SHA256 over fields, revisions, tags
+//!                            ├─ header    HMAC-SHA256 over fields, revisions, classifications, tags
 //!                            └─ content   STREAM in segments of 64 KiB
 //! ```
 //!

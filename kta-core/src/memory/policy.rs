@@ -39,9 +39,9 @@ use crate::policy::{
 use crate::refusal::Code;
 
 use Act::{
-    Amend, Approve, Archive, Certify, Close, Destroy, Enter, Export, Hold, Improve, Manage, Open,
-    Probe, Process, Propose, Receive, Rekey, Release, Report, Retain, Review, Revoke, Scan, Search,
-    Share, Store, Train, Transfer, Transmit, Unhold, Verify,
+    Amend, Approve, Archive, Certify, Close, Destroy, Enlist, Enter, Export, Hold, Improve, Manage,
+    Open, Probe, Process, Propose, Receive, Rekey, Release, Report, Retain, Review, Revoke, Scan,
+    Search, Share, Store, Train, Transfer, Transmit, Unhold, Verify,
 };
 
 /// What each role may do: on the firm's own affairs, on ordinary and on special personal data
@@ -66,7 +66,7 @@ pub const GRANTS: &[Grants] = &[
     Grants {
         role: Role::Ciso,
         firm: &[
-            Certify, Improve, Manage, Open, Probe, Rekey, Report, Review, Search, Train,
+            Certify, Enlist, Improve, Manage, Open, Probe, Rekey, Report, Review, Search, Train,
         ],
         personal: &[Report],
         special: &[Report],

@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use crate::audit::{Label, Outcome};
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::id::Digest;
-use crate::pipeline::house::{House, file, file_over, read};
+use crate::pipeline::house::{House, file_new, file_over, read};
 use crate::policy::{Act, PolicyClass, Scope, Session, Succession};
-use crate::ports::store::{Change, ChangeSet, Expected, Register, Sheet, SheetQuery};
+use crate::ports::store::{Change, ChangeSet, Register, Sheet, SheetQuery};
 use crate::refusal::{Code, Refusal};
 
 /// Lets `to` govern all that the class `from` governs, and what is yet to be written under it;
@@ -175,14 +175,7 @@ async fn in_force(house: &House) -> Result<Option<Sheet>> {
 
 /// Names the first schedules in force.
 fn first(schedules: Digest) -> Result<Change> {
-    let change = file(Register::Receipts, SCHEDULES, None, None, &schedules)?;
-    Ok(match change {
-        Change::File { sheet, .. } => Change::File {
-            sheet,
-            expected: Expected::Absent,
-        },
-        other => other,
-    })
+    file_new(Register::Receipts, SCHEDULES, None, None, &schedules)
 }
 
 /// SHA-256 of the schedules of a house.

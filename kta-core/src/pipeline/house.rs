@@ -65,7 +65,8 @@ pub struct House {
 }
 
 impl House {
-    /// A house for `tenant` with these doors.
+    /// A house for `tenant` with these doors. It knows nobody yet: [`wake`](super::manage::wake) reads
+    /// the directory back, and [`found`](super::manage::found) lists the first people of a new firm.
     #[must_use]
     pub fn new(tenant: TenantId, doors: Doors, sealer: Sealer) -> Self {
         let gate = Gate::new(
@@ -181,6 +182,21 @@ pub(crate) fn file<T: Serialize>(
         sheet,
         expected: Expected::Any,
     })
+}
+
+/// As [`file`], where there is no such sheet yet.
+pub(crate) fn file_new<T: Serialize>(
+    register: Register,
+    id: Label,
+    subject: Option<SubjectId>,
+    matter: Option<MatterId>,
+    what: &T,
+) -> Result<Change> {
+    let mut change = file(register, id, subject, matter, what)?;
+    if let Change::File { expected, .. } = &mut change {
+        *expected = Expected::Absent;
+    }
+    Ok(change)
 }
 
 /// As [`file`], over a sheet as it was read.

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 
 use crate::audit::{Label, Outcome};
-use crate::error::Result;
+use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{ActorId, HoldId, MatterId, SubjectId};
 use crate::pii::{Category, Matter, MatterState, Party, Subject};
-use crate::pipeline::house::{House, file, file_over, label, read};
+use crate::pipeline::house::{House, file_new, file_over, label, read};
 use crate::pipeline::look;
 use crate::policy::{Act, Actor, Directory, Scope, Session};
-use crate::ports::store::{Change, ChangeSet, HoldQuery, Register, SheetQuery};
+use crate::ports::store::{Change, ChangeSet, HoldQuery, Register, Sheet, SheetQuery};
 use crate::refusal::{Code, Refusal};
 use crate::retention::Hold;
 
@@ -37,11 +37,17 @@ pub async fn found(house: &House, by: ActorId, actors: Vec<Actor>) -> Result<()>
             house.tenant(),
             by,
             component.clone(),
-            Act::Manage,
+            Act::Enlist,
             Outcome::Done,
         );
         change = change
-            .with(file(Register::Actors, label(actor.id), None, None, actor)?)
+            .with(file_new(
+                Register::Actors,
+                label(actor.id),
+                None,
+                None,
+                actor,
+            )?)
             .event(
                 event
                     .with("listed", actor.id)
@@ -56,70 +62,76 @@ pub async fn found(house: &House, by: ActorId, actors: Vec<Actor>) -> Result<()>
 }
 
 /// Reads the directory back from the registers, for a house that starts again, and from the log
-/// what was spent of the budgets: everything on it since their longest window began.
+/// what was spent of the budgets: everything on it since their longest window began. A house that
+/// did not wake knows nobody, and lets nobody in.
 ///
 /// # Errors
-/// Faults of the store; [`Code::AudChain`] for what is no log.
+/// As [`refresh`]; [`Code::AudChain`] for what is no log.
 pub async fn wake(house: &House) -> Result<()> {
-    let mut directory = Directory::default();
-    for sheet in house
-        .doors
-        .store
-        .sheets(&SheetQuery::all(house.tenant(), Register::Actors))
-        .await?
-    {
-        if let Some(actor) = house.filed::<Actor>(Register::Actors, &sheet.id).await? {
-            directory.list(actor);
-        }
-    }
-    for sheet in house
-        .doors
-        .store
-        .sheets(&SheetQuery::all(house.tenant(), Register::Matters))
-        .await?
-    {
-        if let Some(matter) = house.filed::<Matter>(Register::Matters, &sheet.id).await? {
-            directory.file(matter);
-        }
-    }
-    for sheet in house
-        .doors
-        .store
-        .sheets(&SheetQuery::all(house.tenant(), Register::Subjects))
-        .await?
-    {
-        if let Some(subject) = house
-            .filed::<Subject>(Register::Subjects, &sheet.id)
-            .await?
-        {
-            if subject.restricted {
-                directory.restricted.insert(subject.id);
-            }
-            if !subject.aliases.is_empty() {
-                directory.aliases.insert(subject.id, subject.aliases);
-            }
-        }
-    }
-    house.gate.amend_directory(|current| *current = directory);
+    refresh(house).await?;
     let budgets = house.gate.budgets();
     let since = house.gate.now() - budgets.reach();
-    look::since(house, since, |entries| budgets.recall(entries)).await?;
-    house.gate.read_holds().await
+    look::since(house, since, |entries| budgets.recall(entries)).await
 }
 
-/// Puts an actor on the access list, or replaces what it says.
+/// Reads the directory again, with the active holds: what other processes of the firm changed
+/// since (an actor revoked, a wall, a restriction, an alias) binds this house from then on.
+///
+/// Each house decides by the directory that it read last. Where a firm has several at work, each
+/// calls this on a timer, and the time between two calls is how long a wall that was built in one
+/// may not be known to another.
 ///
 /// # Errors
-/// Refusals of the gate, faults of the store.
+/// Faults of the store; [`FaultKind::Conflict`] when this house changes the directory so often that
+/// it cannot be read in between: call again.
+pub async fn refresh(house: &House) -> Result<()> {
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        // What this house itself changes while the registers are read must not be undone by them.
+        let revision = house.gate.directory_revision();
+        let filed = Directory::filed(&*house.doors.store, house.tenant()).await?;
+        let replace = |directory: &mut Directory| *directory = filed;
+        if house.gate.amend_directory_at(revision, replace).is_some() {
+            return house.gate.read_holds().await;
+        }
+        if left == 0 {
+            let fault = Fault::new(FaultKind::Conflict, Port::Store, "refresh");
+            return Err(fault
+                .because("the directory is changed all the time")
+                .into());
+        }
+    }
+}
+
+/// What a register has under this name.
+async fn named(house: &House, register: Register, id: Label) -> Result<Option<Sheet>> {
+    let query = SheetQuery::named(house.tenant(), register, id);
+    Ok(house.doors.store.sheets(&query).await?.pop())
+}
+
+/// Puts an actor on the access list, or replaces what it says. Nobody lists themselves.
+///
+/// # Errors
+/// [`Code::AclDeny`] for one's own entry; refusals of the gate, faults of the store:
+/// [`FaultKind::Conflict`] when somebody else changes the entry at the same time.
 pub async fn list_actor(house: &House, session: &Session<'_>, actor: Actor) -> Result<()> {
-    let permit = session
-        .permit(Act::Manage, Scope::firm().about("listed", actor.id))
-        .await?;
+    let scope = Scope::firm().about("listed", actor.id);
+    let permit = session.permit(Act::Enlist, scope.clone()).await?;
+    if actor.id == session.actor() {
+        let refusal = Refusal::new(Code::AclDeny).about("listed", actor.id);
+        session.log_refusal(Act::Enlist, &scope, &refusal).await?;
+        return Err(refusal.into());
+    }
     let event = permit
-        .event(Act::Manage, Outcome::Done)
+        .event(Act::Enlist, Outcome::Done)
         .with("listed", actor.id);
+    let filed = match named(house, Register::Actors, label(actor.id)).await? {
+        Some(sheet) => file_over(&sheet, &actor)?,
+        None => file_new(Register::Actors, label(actor.id), None, None, &actor)?,
+    };
     let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(file(Register::Actors, label(actor.id), None, None, &actor)?)
+        .with(filed)
         .event(event);
     house.doors.store.commit(change).await?;
     house
@@ -128,26 +140,34 @@ pub async fn list_actor(house: &House, session: &Session<'_>, actor: Actor) -> R
     Ok(())
 }
 
-/// Opens a matter, with a person's key for every party.
+/// Opens a matter, with a person's key for every party. Opening it again, exactly as it is on file,
+/// changes nothing.
 ///
 /// # Errors
-/// Refusals of the gate, faults of the store; [`Code::SupListed`] when a party was erased.
+/// [`Code::AclDeny`] for a matter that is there and says something else: it is changed by
+/// [`amend_matter`] alone, and whoever may not know of it learns no more than that. Refusals of the
+/// gate, faults of the store; [`Code::SupListed`] when a party was erased.
 pub async fn open_matter(
     house: &House,
     session: &Session<'_>,
     matter: Matter,
     minors: &[SubjectId],
 ) -> Result<()> {
-    let permit = session
-        .permit(Act::Manage, Scope::firm().about("matter", matter.id))
-        .await?;
-    let mut change = ChangeSet::new(house.tenant(), house.gate.now()).with(file(
-        Register::Matters,
-        label(matter.id),
-        None,
-        Some(matter.id),
-        &matter,
-    )?);
+    let scope = Scope::firm().about("matter", matter.id);
+    let permit = session.permit(Act::Manage, scope.clone()).await?;
+    let mut change = ChangeSet::new(house.tenant(), house.gate.now());
+    match named(house, Register::Matters, label(matter.id)).await? {
+        None => {
+            let (register, id) = (Register::Matters, matter.id);
+            change = change.with(file_new(register, label(id), None, Some(id), &matter)?);
+        }
+        Some(sheet) if read::<Matter>(&sheet)? == matter => {}
+        Some(_) => {
+            let refusal = Refusal::new(Code::AclDeny).about("matter", matter.id);
+            session.log_refusal(Act::Manage, &scope, &refusal).await?;
+            return Err(refusal.into());
+        }
+    }
     for id in matter.parties.keys() {
         house
             .sealer
@@ -181,10 +201,9 @@ async fn enter_person(
     matter: &Matter,
     minor: bool,
 ) -> Result<Change> {
-    let query = SheetQuery::named(house.tenant(), Register::Subjects, label(id));
-    if let Some(sheet) = house.doors.store.sheets(&query).await?.first() {
-        let known: Subject = read(sheet)?;
-        return file_over(sheet, &Subject { minor, ..known });
+    if let Some(sheet) = named(house, Register::Subjects, label(id)).await? {
+        let known: Subject = read(&sheet)?;
+        return file_over(&sheet, &Subject { minor, ..known });
     }
     let person = Subject {
         tenant: house.tenant(),
@@ -195,10 +214,11 @@ async fn enter_person(
         aliases: known_as(house, id),
     };
     let (register, matter) = (Register::Subjects, Some(matter.id));
-    file(register, label(id), Some(id), matter, &person)
+    file_new(register, label(id), Some(id), matter, &person)
 }
 
-/// Changes a matter: moves it on, notes a trigger, builds a wall.
+/// Changes a matter: moves it on, notes a trigger, builds a wall. `amend` is called on the matter as
+/// it is on file, and again when somebody else changed it meanwhile, so that no change is lost.
 ///
 /// # Errors
 /// Refusals of the gate and of `amend`; [`Code::AclDeny`] for a matter that is not there.
@@ -207,29 +227,58 @@ pub async fn amend_matter(
     session: &Session<'_>,
     id: MatterId,
     what: &'static str,
-    amend: impl FnOnce(&mut Matter) -> Result<()>,
+    amend: impl Fn(&mut Matter) -> Result<()>,
 ) -> Result<Matter> {
     let scope = Scope::firm().in_matter(id).about("change", what);
     let permit = session.permit(Act::Manage, scope.clone()).await?;
-    let mut matter = matter(house, id)?;
-    if let Err(error) = amend(&mut matter) {
-        if let Some(refusal) = error.refusal() {
-            session.log_refusal(Act::Manage, &scope, refusal).await?;
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        let (sheet, mut matter) = matter_on_file(house, id).await?;
+        if let Err(error) = amend(&mut matter) {
+            if let Some(refusal) = error.refusal() {
+                session.log_refusal(Act::Manage, &scope, refusal).await?;
+            }
+            return Err(error);
         }
-        return Err(error);
+        let event = permit
+            .event(Act::Manage, Outcome::Done)
+            .with("change", what)
+            .with("state", matter.state.as_str());
+        let change = ChangeSet::new(house.tenant(), house.gate.now())
+            .with(file_over(&sheet, &matter)?)
+            .event(event);
+        match house.doors.store.commit(change).await {
+            Err(Error::Broken(fault)) if fault.kind() == FaultKind::Conflict && left > 0 => {}
+            outcome => {
+                outcome?;
+                know(house, id).await?;
+                return Ok(matter);
+            }
+        }
     }
-    let event = permit
-        .event(Act::Manage, Outcome::Done)
-        .with("change", what)
-        .with("state", matter.state.as_str());
-    let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(file(Register::Matters, label(id), None, Some(id), &matter)?)
-        .event(event);
-    house.doors.store.commit(change).await?;
-    house
-        .gate
-        .amend_directory(|directory| directory.file(matter.clone()));
-    Ok(matter)
+}
+
+/// A matter with its sheet, as it is on file.
+pub(crate) async fn matter_on_file(house: &House, id: MatterId) -> Result<(Sheet, Matter)> {
+    let sheet = named(house, Register::Matters, label(id)).await?;
+    let sheet = sheet.ok_or_else(|| Refusal::new(Code::AclDeny).about("matter", id))?;
+    let matter = read(&sheet)?;
+    Ok((sheet, matter))
+}
+
+/// Brings a matter into the directory as it is on file by now: of two changes at once the later
+/// one may be told of first.
+pub(crate) async fn know(house: &House, id: MatterId) -> Result<()> {
+    loop {
+        let revision = house.gate.directory_revision();
+        let (_, matter) = matter_on_file(house, id).await?;
+        let file = |directory: &mut Directory| directory.file(matter);
+        // Every turn that fails is another change that was told of.
+        if house.gate.amend_directory_at(revision, file).is_some() {
+            return Ok(());
+        }
+    }
 }
 
 /// Closes a matter: the trigger from which retention periods run.
@@ -265,7 +314,8 @@ pub async fn close_matter(
 /// which is released for itself. There is no way back: a mistake is mended by people.
 ///
 /// # Errors
-/// [`Code::AclDeny`] for an id that nobody has; refusals of the gate, faults of the store.
+/// [`Code::AclDeny`] for an id that nobody has; refusals of the gate, faults of the store:
+/// [`FaultKind::Conflict`] when something else is noted of one of them at the same time.
 pub async fn same_person(
     house: &House,
     session: &Session<'_>,
@@ -284,23 +334,12 @@ pub async fn same_person(
     ids.extend([one, other]);
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     for id in &ids {
-        let query = SheetQuery::named(house.tenant(), Register::Subjects, label(id));
-        let sheets = house.doors.store.sheets(&query).await?;
-        let filed = house
-            .filed::<Subject>(Register::Subjects, &label(id))
-            .await?;
-        let (Some(sheet), Some(mut subject)) = (sheets.first(), filed) else {
+        let Some(sheet) = named(house, Register::Subjects, label(id)).await? else {
             return Err(Code::AclDeny.into());
         };
+        let mut subject: Subject = read(&sheet)?;
         subject.aliases = ids.iter().copied().filter(|alias| alias != id).collect();
-        let matter = sheet.matter;
-        change = change.with(file(
-            Register::Subjects,
-            label(id),
-            Some(*id),
-            matter,
-            &subject,
-        )?);
+        change = change.with(file_over(&sheet, &subject)?);
     }
     let mut event = permit
         .event(Act::Manage, Outcome::Done)
@@ -453,6 +492,9 @@ pub(crate) fn party(matter: &Matter, subject: SubjectId) -> Result<Party, Refusa
             .about("matter", matter.id)
     })
 }
+
+/// How often something that somebody else changes is read again.
+const ATTEMPTS: u32 = 16;
 
 /// The categories of ordinary case work, special ones aside.
 pub(crate) const ORDINARY: [Category; 4] = [

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ActorId, MatterId, SubjectId};
-use crate::pii::Matter;
+use crate::error::{Fault, FaultKind, Port, Result};
+use crate::id::{ActorId, MatterId, SubjectId, TenantId};
+use crate::pii::{Matter, Subject};
 use crate::policy::actor::Actor;
+use crate::ports::Store;
+use crate::ports::store::{Register, Sheet, SheetQuery};
 
 /// Who is who, as the access list and the matter register say. Plain data; the gate reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,31 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// The directory of a firm as its registers have it now.
+    ///
+    /// # Errors
+    /// Faults of the store; [`FaultKind::Corrupt`] for a sheet that cannot be read.
+    pub async fn filed(store: &dyn Store, tenant: TenantId) -> Result<Self> {
+        let all = async |register| store.sheets(&SheetQuery::all(tenant, register)).await;
+        let mut directory = Self::default();
+        for sheet in all(Register::Actors).await? {
+            directory.list(read(&sheet)?);
+        }
+        for sheet in all(Register::Matters).await? {
+            directory.file(read(&sheet)?);
+        }
+        for sheet in all(Register::Subjects).await? {
+            let subject: Subject = read(&sheet)?;
+            if subject.restricted {
+                directory.restricted.insert(subject.id);
+            }
+            if !subject.aliases.is_empty() {
+                directory.aliases.insert(subject.id, subject.aliases);
+            }
+        }
+        Ok(directory)
+    }
+
     /// Puts an actor on the access list, or replaces what it says of that actor.
     pub fn list(&mut self, actor: Actor) {
         self.actors.insert(actor.id, actor);
@@ -48,4 +77,9 @@ impl Directory {
         let stands = move |matter: &&Matter| ids.iter().any(|id| matter.parties.contains_key(id));
         self.matters.values().filter(stands).map(|matter| matter.id)
     }
+}
+
+fn read<T: DeserializeOwned>(sheet: &Sheet) -> Result<T> {
+    serde_json::from_slice(&sheet.body)
+        .map_err(|_| Fault::new(FaultKind::Corrupt, Port::Store, "read a register").into())
 }

@@ -128,13 +128,36 @@ impl Gate {
     /// Changes the directory. Whoever calls this has recorded the change first; the pipeline
     /// does so through [`manage`](crate::pipeline::manage).
     pub fn amend_directory<R>(&self, amend: impl FnOnce(&mut Directory) -> R) -> R {
-        let mut kept = self
-            .directory
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut kept = self.kept();
         // First: what panics half way has changed something, too.
         kept.revision += 1;
         amend(&mut kept.directory)
+    }
+
+    /// A number that every change of the directory raises.
+    pub(crate) fn directory_revision(&self) -> u64 {
+        self.revised(|kept| kept.revision)
+    }
+
+    /// As [`amend_directory`](Self::amend_directory), unless the directory was changed since it had
+    /// this revision.
+    pub(crate) fn amend_directory_at<R>(
+        &self,
+        revision: u64,
+        amend: impl FnOnce(&mut Directory) -> R,
+    ) -> Option<R> {
+        let mut kept = self.kept();
+        if kept.revision != revision {
+            return None;
+        }
+        kept.revision += 1;
+        Some(amend(&mut kept.directory))
+    }
+
+    fn kept(&self) -> std::sync::RwLockWriteGuard<'_, Revised> {
+        self.directory
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The interned policy class of this name; `None` when there is none, or when what is stored

@@ -186,6 +186,8 @@ acts! {
     Close = "close";
     /// Erase copies and keys.
     Destroy = "destroy";
+    /// Put somebody on the access list, or change what it says of somebody.
+    Enlist = "enlist";
     /// Enter into the CRM.
     Enter = "enter";
     /// Carry data out of the house in bulk, such as a disclosure list.

@@ -80,13 +80,18 @@ impl Kept {
     }
 
     /// Wipes what is of an earlier revision.
-    fn only(&self, revision: u64) {
+    pub(super) fn only(&self, revision: u64) {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
         kept.follow(revision);
     }
 
     pub(super) fn forget(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = OfRevision::default();
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // The revision stays: what a call under way read before it is not kept again.
+        *kept = OfRevision {
+            revision: kept.revision,
+            ..OfRevision::default()
+        };
     }
 }
 
@@ -218,6 +223,9 @@ mod tests {
         assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), (1, 1));
         kept.keep(6, &one);
         kept.forget();
+        assert_eq!(Arc::strong_count(&one), 1);
+        // A call that read it before the change comes late.
+        kept.keep(5, &one);
         assert_eq!(Arc::strong_count(&one), 1);
     }
 }

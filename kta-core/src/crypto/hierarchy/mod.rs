@@ -100,7 +100,9 @@ pub struct Hierarchy {
 
 impl Hierarchy {
     /// Opens the tenant's keys, making the first epoch if there is none, and finishes the
-    /// destruction of keys that a crash or an unreachable custodian left owed.
+    /// destruction of keys that a crash or an unreachable custodian left owed. What the custodian
+    /// still does not destroy stays [owed](Self::owed) and keeps nobody from the keys that are
+    /// there.
     ///
     /// # Errors
     /// `Corrupt` when the table's epoch is already destroyed, so that the table must be an old
@@ -153,8 +155,17 @@ impl Hierarchy {
                     .into());
             }
         }
-        keys.settle(now).await?;
+        keys.settle_some(now).await?;
         Ok(keys)
+    }
+
+    /// How many KEKs of former epochs the custodian has not destroyed yet, though it was asked to.
+    /// As long as it is not 0, no erasure gives evidence: watch it.
+    ///
+    /// # Errors
+    /// Faults of the ports.
+    pub async fn owed(&self) -> Result<usize> {
+        self.head().await.map(|head| head.retired.len())
     }
 
     /// The firm.
@@ -308,8 +319,15 @@ impl Hierarchy {
     /// Drops every cached key. Call it on a timer: a custodian's administrator who disables a
     /// key takes effect here at the latest then.
     pub fn forget(&self) {
-        *self.cached() = Cache::default();
+        self.cached().wipe();
         self.kept.forget();
+    }
+
+    /// Drops every cached key that was read before the table was as `head` has it, and sees to it
+    /// that none comes back from a call that is still under way.
+    fn forget_before(&self, head: &KeyHead) {
+        self.cached().only(head.epoch.number);
+        self.kept.only(head.revision);
     }
 
     async fn head(&self) -> Result<KeyHead> {

@@ -99,8 +99,50 @@ impl Place {
 /// wrapped bytes it came from; dropping it wipes it.
 #[derive(Default)]
 pub(super) struct Cache {
+    /// No key of an epoch before this one is kept.
+    first: u64,
     epoch: Option<(EpochRow, Arc<Prk>)>,
     nodes: HashMap<NodeId, (WrappedKey, Arc<Prk>)>,
+}
+
+impl Cache {
+    pub(super) fn wipe(&mut self) {
+        *self = Self {
+            first: self.first,
+            ..Self::default()
+        };
+    }
+
+    /// Wipes what is of an epoch before this one, and keeps nothing of one any more.
+    pub(super) fn only(&mut self, epoch: u64) {
+        if self.first < epoch {
+            self.first = epoch;
+            self.wipe();
+        }
+    }
+
+    /// Keeps the key of an epoch; whatever was kept is of another, or of another copy of this one.
+    pub(super) fn keep(&mut self, epoch: &EpochRow, key: &Arc<Prk>) {
+        if self.first <= epoch.number {
+            *self = Self {
+                first: self.first,
+                epoch: Some((epoch.clone(), Arc::clone(key))),
+                nodes: HashMap::new(),
+            };
+        }
+    }
+
+    /// Keeps the key of a branch beside that of its epoch.
+    pub(super) fn keep_node(&mut self, epoch: &EpochRow, row: &NodeRow, key: &Arc<Prk>) {
+        if self.epoch.as_ref().is_none_or(|(kept, _)| kept != epoch) {
+            return;
+        }
+        if self.nodes.len() >= CACHED_NODES {
+            self.nodes.clear();
+        }
+        self.nodes
+            .insert(row.node, (row.wrapped.clone(), Arc::clone(key)));
+    }
 }
 
 /// What new people need, and their keys.
@@ -122,11 +164,7 @@ impl Hierarchy {
         let context = Place::Epoch(epoch.number).context(self.tenant);
         let secret = self.kms.unwrap(&epoch.kek, &epoch.wrapped, &context).await;
         let key = Arc::new(Prk::extract(&secret.map_err(custodian)?));
-        // Whatever was cached is of another epoch, or of another copy of this one.
-        *self.cached() = Cache {
-            epoch: Some((epoch.clone(), Arc::clone(&key))),
-            nodes: HashMap::new(),
-        };
+        self.cached().keep(epoch, &key);
         Ok(key)
     }
 
@@ -140,25 +178,19 @@ impl Hierarchy {
         let mut key = self.epoch_key(&head.epoch).await?;
         for node in NodeId::above(slot, head.fan_out) {
             let row = rows.nodes.get(&node).ok_or_else(|| corrupt("read"))?;
-            key = self.node_key(&key, row)?;
+            key = self.node_key(&head.epoch, &key, row)?;
         }
         Ok(key)
     }
 
-    fn node_key(&self, parent: &Prk, row: &NodeRow) -> Result<Arc<Prk>> {
+    fn node_key(&self, epoch: &EpochRow, parent: &Prk, row: &NodeRow) -> Result<Arc<Prk>> {
         if let Some((wrapped, key)) = self.cached().nodes.get(&row.node)
             && *wrapped == row.wrapped
         {
             return Ok(Arc::clone(key));
         }
         let key = Arc::new(Prk::extract(&open_node(self.tenant, parent, row)?));
-        let mut cache = self.cached();
-        if cache.nodes.len() >= CACHED_NODES {
-            cache.nodes.clear();
-        }
-        cache
-            .nodes
-            .insert(row.node, (row.wrapped.clone(), Arc::clone(&key)));
+        self.cached().keep_node(epoch, row, &key);
         Ok(key)
     }
 
@@ -178,7 +210,7 @@ impl Hierarchy {
                 if !keys.contains_key(&node) {
                     let above = &keys[&parent];
                     let key = if let Some(row) = rows.nodes.get(&node) {
-                        self.node_key(above, row)?
+                        self.node_key(&head.epoch, above, row)?
                     } else {
                         let secret = SecretKey::random(&*self.entropy);
                         let row = self.wrap_node(above, node, head.epoch.number, &secret)?;

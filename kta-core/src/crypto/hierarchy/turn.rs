@@ -41,8 +41,10 @@ impl Hierarchy {
     /// [`copies_destroyed`](Self::copies_destroyed) says that they are gone.
     pub const CUSTODIAN: Label = Label::fixed("custodian");
 
-    /// Destroys the keys of these people and answers the evidence, in their order. Everything
-    /// sealed under them, in whatever copy, is unreadable when this returns.
+    /// Destroys the keys of these people and answers the evidence, in their order. From when on
+    /// everything sealed under them is unreadable, in whatever copy, is what each
+    /// [claim](KeyErased::claim) says: at once, after a custodian's waiting period, or not as long
+    /// as a declared copy of a key stands.
     ///
     /// The people share one turn of the epoch: erase many together. The cost is three times the
     /// fan-out for one person, and does not depend on how many others there are. Erasing again
@@ -80,17 +82,30 @@ impl Hierarchy {
     /// # Errors
     /// Faults of the ports; what is still owed stays owed.
     pub async fn settle(&self, now: Timestamp) -> Result<()> {
+        match self.settle_some(now).await? {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Settles up to the first KEK that the custodian does not destroy, and gives its reason.
+    pub(super) async fn settle_some(&self, now: Timestamp) -> Result<Option<Error>> {
         retried!({
             let mut head = self.head().await?;
-            if head.retired.is_empty() {
-                return Ok(());
-            }
-            let retired = core::mem::take(&mut head.retired);
-            // One a turn, and all are settled together: they are the last epochs.
-            let oldest = head.epoch.number.saturating_sub(retired.len() as u64);
-            let (mut destroyed, mut copies) = (Vec::with_capacity(retired.len()), Vec::new());
-            for (epoch, kek) in (oldest..).zip(retired) {
-                let answer = self.kms.destroy(&kek, now).await?;
+            // Whoever turned the epoch, here or elsewhere.
+            self.forget_before(&head);
+            // One a turn, and the oldest are settled first: they are the last epochs.
+            let oldest = head.epoch.number.saturating_sub(head.retired.len() as u64);
+            let (mut destroyed, mut copies) = (Vec::new(), Vec::new());
+            let mut failed = None;
+            for (epoch, kek) in (oldest..).zip(head.retired.clone()) {
+                let answer = match self.kms.destroy(&kek, now).await {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                };
                 outlast(&mut head.waiting, epoch, &answer);
                 if answer.copies > 0 {
                     copies.push(KeyCopy {
@@ -103,9 +118,13 @@ impl Hierarchy {
                 }
                 destroyed.push(answer);
             }
-            let mut change = KeyChange::of(self.tenant, Some(head.revision), head);
-            (change.destroyed, change.copies) = (destroyed, copies);
-            self.table.commit(change).await.map(|_| ())
+            if !destroyed.is_empty() {
+                head.retired.drain(..destroyed.len());
+                let mut change = KeyChange::of(self.tenant, Some(head.revision), head);
+                (change.destroyed, change.copies) = (destroyed, copies);
+                self.table.commit(change).await?;
+            }
+            Ok(failed)
         })
     }
 

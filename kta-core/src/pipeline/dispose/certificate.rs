@@ -13,7 +13,7 @@ use crate::crypto::{EraseClaim, KeyErased};
 use crate::error::Result;
 use crate::id::{ActorId, CertificateId, SubjectId};
 use crate::pii::{MatterState, PlacementKind};
-use crate::pipeline::house::{House, file, label};
+use crate::pipeline::house::{House, file, file_over, label};
 use crate::pipeline::{manage, suppress, verify};
 use crate::policy::{Act, Session};
 use crate::ports::store::{ChangeSet, Register};
@@ -161,24 +161,15 @@ pub(super) async fn certify(
             .event(event);
         certificates.push(issued);
     }
-    let mut matter = matter;
-    if matter.state != MatterState::Destroyed {
-        matter.advance(MatterState::Destroyed)?;
+    let (sheet, mut now_on_file) = manage::matter_on_file(house, matter.id).await?;
+    if now_on_file.state != MatterState::Destroyed {
+        now_on_file.advance(MatterState::Destroyed)?;
+        change = change.with(file_over(&sheet, &now_on_file)?);
     }
-    change = change.with(file(
-        Register::Matters,
-        label(matter.id),
-        None,
-        Some(matter.id),
-        &matter,
-    )?);
     house.doors.store.commit(change).await?;
-    let id = matter.id;
-    house
-        .gate
-        .amend_directory(|directory| directory.file(matter));
+    manage::know(house, matter.id).await?;
     Ok(Disposed {
-        matter: id,
+        matter: matter.id,
         certificates,
     })
 }

@@ -22,6 +22,8 @@ struct Manner {
     copies: u32,
     days: Option<u64>,
     away: bool,
+    /// Goes away after so many destructions.
+    left: Option<u32>,
 }
 
 impl Wary {
@@ -38,12 +40,17 @@ impl Wary {
         *self.manner.lock().unwrap() = Manner {
             copies,
             days,
-            away: false,
+            ..Manner::default()
         };
     }
 
     fn goes_away(&self) {
         self.manner.lock().unwrap().away = true;
+    }
+
+    fn destroys_only(&self, many: u32) {
+        self.destroys(0, None);
+        self.manner.lock().unwrap().left = Some(many);
     }
 }
 
@@ -62,7 +69,15 @@ impl Kms for Wary {
     }
 
     async fn destroy(&self, kek: &KekId, at: Timestamp) -> Result<KekDestroyed> {
-        let manner = *self.manner.lock().unwrap();
+        let manner = {
+            let mut manner = self.manner.lock().unwrap();
+            match &mut manner.left {
+                Some(0) => manner.away = true,
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            *manner
+        };
         if manner.away {
             return Err(Fault::new(FaultKind::Unavailable, Port::Kms, "destroy").into());
         }
@@ -226,6 +241,56 @@ async fn keks_that_are_settled_together_are_told_apart() {
     assert_eq!((evidence[1].kek.copies, evidence[1].copies), (0, 1));
     let until = evidence[1].earlier.as_ref().map(|kek| kek.until);
     assert_eq!(until, Some(day(30)));
+}
+
+#[tokio::test]
+async fn a_kek_that_cannot_be_destroyed_stops_evidence_and_nobody_who_reads() {
+    let firm = Firm::new(56);
+    let custodian = Wary::of(&firm);
+    let open = async || {
+        let table = Arc::new(firm.table.clone());
+        firm.open_on(Arc::new(custodian.clone()), table).await
+    };
+    let keys = open().await.unwrap();
+    keys.enroll_all(&people(4)).await.unwrap();
+    assert_eq!(keys.owed().await, Ok(0));
+    custodian.goes_away();
+    let erased = keys.erase(&[person(1)], now()).await;
+    assert_eq!(kind(erased), Some(FaultKind::Unavailable));
+    drop(keys);
+
+    let keys = open().await.unwrap();
+    assert_eq!(keys.owed().await, Ok(1));
+    assert!(keys.subject_key(person(2)).await.is_ok());
+    assert_eq!(
+        code(keys.subject_key(person(1)).await),
+        Some(Code::CryErased)
+    );
+    let again = keys.erase(&[person(1)], now()).await;
+    assert_eq!(kind(again), Some(FaultKind::Unavailable), "no evidence yet");
+    custodian.destroys(0, None);
+    assert!(keys.erase(&[person(1)], now()).await.is_ok());
+    assert_eq!(keys.owed().await, Ok(0));
+}
+
+#[tokio::test]
+async fn what_is_destroyed_before_the_custodian_fails_is_settled() {
+    let (keys, custodian) = scene(57).await;
+    custodian.goes_away();
+    for number in [1, 2, 3] {
+        let erased = keys.erase(&[person(number)], now()).await;
+        assert_eq!(kind(erased), Some(FaultKind::Unavailable));
+    }
+    assert_eq!(keys.owed().await, Ok(3));
+    custodian.destroys_only(2);
+    let settled = keys.settle(now()).await;
+    assert_eq!(kind(settled), Some(FaultKind::Unavailable));
+    assert_eq!(keys.owed().await, Ok(1));
+    custodian.destroys(0, None);
+    let evidence = keys.erase(&people(3), now()).await.unwrap();
+    assert!(evidence.iter().all(|each| each.proven().is_ok()));
+    let keks: std::collections::BTreeSet<_> = evidence.iter().map(|it| &it.kek.kek).collect();
+    assert_eq!(keks.len(), 3);
 }
 
 #[tokio::test]

@@ -211,6 +211,45 @@ async fn a_declared_copy_makes_the_evidence_prove_nothing_until_it_is_destroyed(
     assert_eq!(evidence[0].claim(), EraseClaim::Invalid);
 }
 
+/// What was answered counts, not what is asked next: nobody asks anything between the erasure and
+/// the look.
+#[tokio::test]
+async fn an_erasure_that_somebody_else_did_leaves_no_kept_key_when_it_is_answered() {
+    let firm = Firm::new(78);
+    let (here, there) = (firm.open().await.unwrap(), firm.open().await.unwrap());
+    here.enroll_all(&people(4)).await.unwrap();
+    let kept = here.kept_key(person(2)).await.unwrap();
+    let epoch = {
+        let head = here.head().await.unwrap();
+        here.epoch_key(&head.epoch).await.unwrap()
+    };
+    let holders = || (Arc::strong_count(&kept), Arc::strong_count(&epoch));
+    assert_eq!(holders(), (2, 2));
+    there.erase(&[person(2)], now()).await.unwrap();
+    assert_eq!(holders(), (2, 2), "nobody told it yet");
+    here.erase(&[person(2)], now()).await.unwrap();
+    assert_eq!(holders(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_call_under_way_does_not_keep_the_key_of_a_former_epoch() {
+    let firm = Firm::new(79);
+    let keys = firm.open().await.unwrap();
+    keys.enroll_all(&people(4)).await.unwrap();
+    let wanted = [Wanted::Subject(person(2))];
+    let (head, rows) = keys.rows(&wanted).await.unwrap();
+    let slot = rows.subjects[&person(2)].slot;
+    keys.rotate(now()).await.unwrap();
+    // What the custodian answered a moment before it destroyed the KEK.
+    let other = Arc::new(crate::crypto::derive::Prk::extract(&SecretKey::from_bytes(
+        [7; 32],
+    )));
+    keys.cached().keep(&head.epoch, &other);
+    keys.cached()
+        .keep_node(&head.epoch, &rows.nodes[&NodeId::above(slot, 3)[0]], &other);
+    assert_eq!(Arc::strong_count(&other), 1);
+}
+
 #[tokio::test]
 async fn a_kept_key_ends_with_its_person_wherever_the_erasure_is_done() {
     let firm = Firm::new(77);
