@@ -259,6 +259,16 @@ impl Backstage for Stage {
         true
     }
 
+    async fn remove(&self, kek: &KekId) -> bool {
+        self.0.remove_key(&self.0.key_of(kek.as_str()).unwrap());
+        true
+    }
+
+    async fn bury(&self, kek: &KekId) {
+        let tombstone = r#"{"at":"1970-01-01T00:00:00Z","copies":0}"#;
+        self.0.enter(&format!("/kta/{kek}/destroyed"), tombstone);
+    }
+
     fn throttle(&self, times: u32, seconds: Option<u32>) -> bool {
         self.0.fail(times, "Decrypt", Failure::Throttled(seconds));
         true

@@ -198,6 +198,16 @@ impl Backstage for Stage {
         true
     }
 
+    async fn remove(&self, kek: &KekId) -> bool {
+        self.0.remove(kek.as_str());
+        true
+    }
+
+    async fn bury(&self, kek: &KekId) {
+        let tags = [("kta-at", "1970-01-01T00:00:00Z"), ("kta-copies", "0")];
+        self.0.enter(&format!("{kek}-entry"), &tags);
+    }
+
     fn throttle(&self, times: u32, seconds: Option<u32>) -> bool {
         self.0
             .fail(times, "/unwrapkey", Failure::Throttled(seconds));
