@@ -357,17 +357,23 @@ async fn creations_at_once_give_one_key(stage: &dyn Backstage, number: u8) -> Ve
 }
 
 async fn destructions_at_once_give_one_evidence(stage: &dyn Backstage, number: u8) -> Verdict {
-    let (kms, kek, _) = wrapped(stage, number).await;
+    let (kms, kek, wrapped) = wrapped(stage, number).await;
     let other = stage.kms();
     let (one, two) = tokio::join!(kms.destroy(&kek, AT), other.destroy(&kek, LATER));
     // One may be told to come again; the evidence is one all the same.
     let one = again(one, &*kms, &kek).await.map_err(shown)?;
     let two = again(two, &*other, &kek).await.map_err(shown)?;
-    if one.at == two.at && one.copies == two.copies {
-        Ok(())
-    } else {
-        Err(format!("{one:?} and {two:?}"))
+    if one.at != two.at || one.copies != two.copies {
+        return Err(format!("{one:?} and {two:?}"));
     }
+    // Nor does any handle use the key, one that had no part in it least of all.
+    for handle in [kms, other, stage.kms()] {
+        let outcome = handle.unwrap(&kek, &wrapped, CONTEXT).await;
+        refused(outcome, Code::CryErased)?;
+        let outcome = handle.wrap(&kek, &secret(), CONTEXT).await;
+        refused(outcome, Code::CryErased)?;
+    }
+    Ok(())
 }
 
 async fn again(
