@@ -38,8 +38,14 @@ pub use identity::{AwsCredentials, AwsIdentity};
 /// again: `/<prefix>/<kek>/key` with the key's id and `/<prefix>/<kek>/destroyed`. An alias would
 /// not do: anybody with `kms:UpdateAlias` could point it elsewhere.
 ///
-/// A key made while the process was killed has no parameter and stays behind, unused; its tag
-/// `kta-kek` tells what it was made for.
+/// So each turn of the epoch takes two parameters, for ever: one for the new KEK, one for the
+/// tombstone of the old. AWS has room for 10 000 standard and 100 000 advanced parameters in an
+/// account and region. The adapter asks for `Intelligent-Tiering`, which makes advanced ones,
+/// that cost money, when the standard ones are used up. In a full account nothing is made and
+/// nothing destroyed: both are `Misconfigured` faults that say so.
+///
+/// A key made while the process was killed, or whose making was not answered, has no parameter
+/// and stays behind, unused; its tag `kta-kek` tells what it was made for.
 #[derive(Debug)]
 pub struct AwsKms {
     config: AwsConfig,
@@ -173,6 +179,7 @@ impl AwsKms {
             name,
             value,
             r#type: "String",
+            tier: "Intelligent-Tiering",
             overwrite: false,
         };
         match self.ssm(call, "PutParameter", &put).await? {
@@ -265,14 +272,30 @@ impl Custodian for AwsKms {
         let made: Described = told.answer()?.json()?;
         let key = made.key_metadata.key_id;
         self.seen(call, &key).await?;
-        if !self
-            .enter(call, self.parameter(name, "key"), key.clone())
-            .await?
-        {
+        let parameter = self.parameter(name, "key");
+        let refused = match self.enter(call, parameter, key.clone()).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            Err(error) if is_misconfigured(&error) => Some(error),
+            Err(error) => return Err(error),
+        };
+        let registered = match self.find(call, name).await? {
+            Found::Key { key } | Found::Buried { key, .. } => Some(key),
+            Found::Nothing => None,
+        };
+        match (registered, refused) {
+            // An earlier attempt, whose answer was lost, had entered it.
+            (Some(registered), _) if registered == key => Ok(()),
             // Somebody was faster: theirs is the KEK, and ours never wrapped anything.
-            self.schedule(call, &key).await?;
+            (Some(_), _) => self.schedule(call, &key).await,
+            // The register takes no entry: unless it goes, each attempt leaves a key.
+            (None, Some(refused)) => self.schedule(call, &key).await.and(Err(refused)),
+            // It has one that does not show yet, and that may be ours.
+            (None, None) => Err(call
+                .fault(FaultKind::Unavailable)
+                .because("the register's entry is not to be seen yet")
+                .into()),
         }
-        Ok(())
     }
 
     async fn encrypt(
@@ -368,8 +391,9 @@ impl Custodian for AwsKms {
 
     async fn delete(&self, call: Call, key: &str) -> Result<()> {
         match self.custody(call, key).await? {
-            Custody::Held { .. } => self.schedule(call, key).await,
-            Custody::Gone | Custody::Pending { .. } => Ok(()),
+            Custody::Pending { .. } => Ok(()),
+            // Gone may be a key that does not show just now: KMS is eventually consistent.
+            Custody::Gone | Custody::Held { .. } => self.schedule(call, key).await,
         }
     }
 }
@@ -427,10 +451,16 @@ fn common(call: Call, code: String, answer: Answer) -> Result<Told> {
             fault(FaultKind::Misconfigured, "the credentials have expired")
         }
         "RequestTimeTooSkewed" => fault(FaultKind::Misconfigured, "this machine's clock is wrong"),
-        "LimitExceededException"
-        | "RequestLimitExceeded"
-        | "ThrottlingException"
-        | "TooManyUpdates" => fault(
+        // Quotas of the account: waiting makes no room.
+        "LimitExceededException" => fault(
+            FaultKind::Misconfigured,
+            "the account has no room for another key",
+        ),
+        "ParameterLimitExceeded" => fault(
+            FaultKind::Misconfigured,
+            "the account has no room for another parameter",
+        ),
+        "RequestLimitExceeded" | "ThrottlingException" | "TooManyUpdates" => fault(
             FaultKind::Throttled { retry_after: None },
             "AWS is throttling",
         ),
@@ -444,6 +474,11 @@ fn common(call: Call, code: String, answer: Answer) -> Result<Told> {
         ),
         _ => Ok(Told::Error(code, answer)),
     }
+}
+
+fn is_misconfigured(error: &Error) -> bool {
+    let fault = error.fault();
+    fault.is_some_and(|fault| fault.kind() == FaultKind::Misconfigured)
 }
 
 /// The blob of what was wrapped, if it is as it was. AWS says "access denied" of a blob in which

@@ -141,11 +141,16 @@ impl AzureKeyVault {
             .await?;
         match answer.status {
             200..=299 => Ok(()),
-            409 => Err(call
-                .fault(FaultKind::Conflict)
-                .with_status(409)
-                .because("a deleted key has this name")
-                .into()),
+            409 => {
+                let fault = match code(&answer).as_str() {
+                    // Until somebody recovers or purges that key.
+                    "ObjectIsDeletedButRecoverable" => call
+                        .fault(FaultKind::Misconfigured)
+                        .because("a deleted key has this name"),
+                    _ => call.fault(FaultKind::Conflict),
+                };
+                Err(fault.with_status(409).into())
+            }
             _ => Err(answer.unexpected()),
         }
     }

@@ -26,7 +26,12 @@ use crate::unlock::Unlock;
 /// file and wait for the disk (milliseconds); `wrap` and `unwrap` touch no disk.
 ///
 /// A destroyed KEK is wiped from memory and gone from the file, and the file's former content
-/// is overwritten. Whoever holds an older *copy* of the file and the passphrase still has it:
+/// is overwritten. When that fails, `destroy` is told as `OutcomeUnknown` and gives no evidence
+/// until it is done; so is every other change that was written while former content may be left.
+/// The change holds: the keyring in memory is the written one, and the next change or opening
+/// removes what is left.
+///
+/// Whoever holds an older *copy* of the file and the passphrase still has it:
 /// declare such copies with [`declare_copy`](LocalKeyring::declare_copy), and the evidence of
 /// `destroy` counts them. Should the passphrase be lost, shares of a recovery key open the file:
 /// [`escrow`](LocalKeyring::escrow).
@@ -50,8 +55,9 @@ impl LocalKeyring {
     /// computing: do not call it on a thread that serves others.
     ///
     /// # Errors
-    /// `Misconfigured` when there is a file already, `Unavailable` when another process holds
-    /// it or the disk does not take it.
+    /// `Misconfigured` when there is a file already, or the former content of one;
+    /// `Unavailable` when another process holds it or the disk does not take it;
+    /// `OutcomeUnknown` when it is written, but perhaps not lastingly: [`open`](Self::open) it.
     pub fn create(path: &Path, unlock: &Unlock, entropy: Arc<dyn Entropy>) -> Result<Self> {
         Self::make(Replaceable::take(path, &*entropy)?, unlock, entropy)
     }
@@ -61,8 +67,9 @@ impl LocalKeyring {
     /// # Errors
     /// `NotFound` without a file; `Corrupt` for a file that is not a keyring or was altered;
     /// `Misconfigured` for the wrong passphrase or key file, for one stretched less than
-    /// `unlock` wants, and for a file that others can read; `Unavailable` while another process
-    /// holds it.
+    /// `unlock` wants, for a file that others can read, and for one that is missing while its
+    /// former content is there, which is not touched; `Unavailable` while another process holds
+    /// it.
     pub fn open(path: &Path, unlock: &Unlock, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let file = Replaceable::take(path, &*entropy)?;
         let (ring, keys) = Ring::read(&file.read()?, unlock)?;
@@ -77,7 +84,8 @@ impl LocalKeyring {
     ///
     /// # Errors
     /// Those of [`Share::combine`]; `Misconfigured` when the recovery key is another one; those
-    /// of [`open`](Self::open).
+    /// of [`open`](Self::open); `OutcomeUnknown` when the file is locked anew, but former content
+    /// may be left: [`open`](Self::open) it with `unlock`, which removes that.
     pub fn recover(
         path: &Path,
         shares: &[Share],
@@ -88,7 +96,7 @@ impl LocalKeyring {
         let file = Replaceable::take(path, &*entropy)?;
         let (ring, keys) = Ring::recover(&file.read()?, &key)?;
         let (ring, keys) = ring.relocked(&keys, unlock, &*entropy)?;
-        file.write(&ring.written()?, &*entropy)?;
+        file.write(&ring.written()?, &*entropy)??;
         Self::with(file, ring, keys, entropy)
     }
 
@@ -126,7 +134,7 @@ impl LocalKeyring {
             .wrap(&seed, &Name::Signer(name), &*self.0.entropy)?;
         self.change(&mut state, |body| {
             body.signers.insert(name.to_owned(), wrapped);
-        })?;
+        })??;
         Ok(made)
     }
 
@@ -148,7 +156,7 @@ impl LocalKeyring {
                     .extend(active.iter().cloned());
             }
             body.copies.entry(holder).or_default().extend(active);
-        })
+        })?
     }
 
     /// Declares that all copies with this holder are destroyed.
@@ -165,7 +173,7 @@ impl LocalKeyring {
             for opened in body.shares.values_mut() {
                 opened.remove(holder);
             }
-        })
+        })?
     }
 
     /// Draws a recovery key, keeps the root key wrapped under it in the file, and gives the
@@ -179,7 +187,8 @@ impl LocalKeyring {
     /// open; see [`shares_destroyed`](Self::shares_destroyed).
     ///
     /// # Errors
-    /// Those of [`Share::split`]; faults of the file.
+    /// Those of [`Share::split`]; faults of the file. After `OutcomeUnknown` the file has a set of
+    /// shares that nobody was given: set up another, and declare that one destroyed.
     pub fn escrow(&self, threshold: u8, shares: u8) -> Result<Vec<Share>> {
         let key = SecretKey::random(&*self.0.entropy);
         let shares = Share::split(&key, threshold, shares, &*self.0.entropy)?;
@@ -188,7 +197,7 @@ impl LocalKeyring {
         self.change(&mut state, |body| {
             body.shares.entry(recovery.set).or_default();
             body.recovery = Some(recovery);
-        })?;
+        })??;
         Ok(shares)
     }
 
@@ -220,7 +229,7 @@ impl LocalKeyring {
         self.change(&mut self.state(), |body| {
             body.shares.remove(&set);
             body.recovery.take_if(|recovery| recovery.set == set);
-        })
+        })?
     }
 
     /// Locks the keyring with another passphrase or key file, under new root and ring keys. The
@@ -228,13 +237,14 @@ impl LocalKeyring {
     /// up a new one. It takes as long as [`create`](Self::create).
     ///
     /// # Errors
-    /// Those of [`create`](Self::create).
+    /// Those of [`create`](Self::create). After `OutcomeUnknown` it is locked anew, but the file
+    /// under the former lock may be left.
     pub fn relock(&self, unlock: &Unlock) -> Result<()> {
         let mut state = self.state();
         let (ring, keys) = state.ring.relocked(&state.keys, unlock, &*self.0.entropy)?;
-        self.0.file.write(&ring.written()?, &*self.0.entropy)?;
+        let finished = self.0.file.write(&ring.written()?, &*self.0.entropy)?;
         (state.ring, state.keys) = (ring, keys);
-        Ok(())
+        finished
     }
 
     /// How often the file was written: never lower than before, unless somebody put an older
@@ -251,7 +261,7 @@ impl LocalKeyring {
                 .into());
         }
         let (ring, keys) = Ring::create(unlock, &*entropy)?;
-        file.write(&ring.written()?, &*entropy)?;
+        file.write(&ring.written()?, &*entropy)??;
         Self::with(file, ring, keys, entropy)
     }
 
@@ -277,14 +287,21 @@ impl LocalKeyring {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the file, and memory only when that succeeded.
-    fn change(&self, state: &mut State, amend: impl FnOnce(&mut Body)) -> Result<()> {
+    /// Changes the file, and memory when the file is the new one. The errors are those of
+    /// [`Replaceable::write`]: after the outer one nothing has changed, after the inner one all.
+    fn change(&self, state: &mut State, amend: impl FnOnce(&mut Body)) -> Result<Result<()>> {
         let mut body = state.ring.body.clone();
         amend(&mut body);
         let next = state.ring.next(body, &state.keys, &*self.0.entropy)?;
-        self.0.file.write(&next.written()?, &*self.0.entropy)?;
+        let finished = self.0.file.write(&next.written()?, &*self.0.entropy)?;
         state.ring = next;
-        Ok(())
+        Ok(finished)
+    }
+
+    /// The evidence, once no former content with the KEK in it is left.
+    fn proven(&self, evidence: &KekDestroyed) -> Result<KekDestroyed> {
+        self.0.file.sweep(&*self.0.entropy)?;
+        Ok(evidence.clone())
     }
 
     fn with_key<T>(&self, kek: &KekId, act: impl FnOnce(&SecretKey) -> Result<T>) -> Result<T> {
@@ -310,11 +327,12 @@ impl Kms for LocalKeyring {
                 state
                     .keys
                     .wrap(&secret, &Name::Kek { kek: &kek, tenant }, &*self.0.entropy)?;
-            self.change(&mut state, |body| {
+            let finished = self.change(&mut state, |body| {
                 body.keks
                     .insert(kek.clone(), Entry::Active { tenant, wrapped });
             })?;
             state.keks.insert(kek.clone(), secret);
+            finished?;
         }
         Ok(kek)
     }
@@ -333,10 +351,10 @@ impl Kms for LocalKeyring {
 
     async fn destroy(&self, kek: &KekId, at: Timestamp) -> Result<KekDestroyed> {
         let mut state = self.state();
-        if let Entry::Destroyed(evidence) = state.ring.body.keks.get(kek).ok_or(Code::CryKey)? {
-            return Ok(evidence.clone());
-        }
         let body = &state.ring.body;
+        if let Entry::Destroyed(evidence) = body.keks.get(kek).ok_or(Code::CryKey)? {
+            return self.proven(evidence);
+        }
         let in_any = |copies: &Copies| copies.values().any(|keks| keks.contains(kek));
         let files = body.copies.values().filter(|keks| keks.contains(kek));
         let holders = files.count() + body.shares.values().filter(|it| in_any(it)).count();
@@ -347,12 +365,12 @@ impl Kms for LocalKeyring {
             method: KekDestruction::Immediate,
             copies: u32::try_from(holders).unwrap_or(u32::MAX),
         };
-        self.change(&mut state, |body| {
+        let finished = self.change(&mut state, |body| {
             body.keks
                 .insert(kek.clone(), Entry::Destroyed(evidence.clone()));
         })?;
         state.keks.remove(kek);
-        Ok(evidence)
+        finished.map(|()| evidence)
     }
 
     async fn state(&self, kek: &KekId) -> Result<KekState> {
@@ -364,7 +382,7 @@ impl Kms for LocalKeyring {
             .ok_or(Code::CryKey)?
         {
             Entry::Active { .. } => Ok(KekState::Active),
-            Entry::Destroyed(evidence) => Ok(KekState::Destroyed(evidence.clone())),
+            Entry::Destroyed(evidence) => self.proven(evidence).map(KekState::Destroyed),
         }
     }
 }

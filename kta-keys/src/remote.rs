@@ -6,6 +6,18 @@
 //! from then on no handle uses the key, even where the custodian still would; then the key is
 //! deleted; and `destroy` answers only what the custodian says of the key afterwards.
 //!
+//! A registered key without a tombstone that the custodian does not have was not deleted by
+//! `destroy`. It may live all the same, where a wrong address or engine does not show it. So that
+//! is a fault, and no tombstone is laid. An administrator who deleted the key, and knows it, lays
+//! the tombstone by hand, with the instant of the deletion and the number of copies that are left;
+//! from then on `destroy` answers:
+//!
+//! | custodian | where | what |
+//! |---|---|---|
+//! | Vault | next version of the KV entry `<kek>` | `{"kek":"destroyed","at":"2026-01-31T12:00:00Z","copies":0}`, the number as a number |
+//! | AWS | parameter `/<prefix>/<kek>/destroyed`, type `String` | `{"at":"2026-01-31T12:00:00Z","copies":0}` |
+//! | Azure | next version of the key `<kek>-entry`, type `EC`, disabled | tags `kta-at=2026-01-31T12:00:00Z`, `kta-copies=0` |
+//!
 //! ```text
 //! create   register? ──no──► make key ──► register it, once
 //! wrap     register, no tombstone ──► encrypt ──► still no tombstone
@@ -337,12 +349,18 @@ pub(crate) async fn destroy(
         Found::Nothing => return Err(Code::CryKey.into()),
         Found::Buried { key, tombstone } => (key, tombstone),
         Found::Key { key } => {
-            let copies = match custodian.custody(call, &key).await? {
-                Custody::Gone => 0,
-                Custody::Held { copies } | Custody::Pending { copies, .. } => copies,
+            let tombstone = match custodian.custody(call, &key).await? {
+                Custody::Held { copies } | Custody::Pending { copies, .. } => {
+                    let tombstone = Tombstone { at, copies };
+                    custodian.bury(call, kek.as_str(), &key, tombstone).await?
+                }
+                // A deletion by `destroy` comes after a tombstone, which another may just have
+                // laid. Without one, who knows where the key is?
+                Custody::Gone => match find(custodian, call, kek).await? {
+                    Found::Buried { tombstone, .. } => tombstone,
+                    Found::Key { .. } | Found::Nothing => return Err(lost(call)),
+                },
             };
-            let tombstone = Tombstone { at, copies };
-            let tombstone = custodian.bury(call, kek.as_str(), &key, tombstone).await?;
             (key, tombstone)
         }
     };

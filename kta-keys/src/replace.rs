@@ -2,18 +2,24 @@
 //! process writes at a time.
 //!
 //! ```text
-//!  write ring.new, fsync ─► link ring to ring.old ─► rename ring.new to ring, fsync folder
-//!                                                          ─► overwrite ring.old, fsync, unlink
+//!  write ring.kta-new, fsync ─► link ring to ring.kta-former ─► rename ring.kta-new to ring
+//!              ─► fsync folder ─► overwrite ring.kta-former, fsync, unlink ─► fsync folder
 //! ```
 //!
 //! Cut at any step, the file is the old or the new one, and the next opening finishes the rest.
+//! The rename decides which: what fails after it leaves the new file, and is told as such.
+//!
+//! Only what a replacement leaves is ever removed. The endings are none that a person would give
+//! a backup; at their names nothing but a plain file is touched; and a former content whose file
+//! is missing, which no cut leaves, is left alone, since it may be the only copy.
+//!
 //! Overwriting reaches the same blocks on a plain file system; a copy-on-write file system, a
 //! snapshot or the wear levelling of a flash disk can keep older ones. What they keep is still
 //! sealed under the root key.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self as std_io, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self as std_io, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use kta_core::time::Entropy;
@@ -76,15 +82,16 @@ impl Replaceable {
         Ok(bytes)
     }
 
-    /// Replaces the content.
-    pub(crate) fn write(&self, bytes: &[u8], entropy: &dyn Entropy) -> Result<()> {
+    /// Replaces the content. The outer error means that the file is as it was; the inner one,
+    /// that it is the new one, but that former content may be left.
+    pub(crate) fn write(&self, bytes: &[u8], entropy: &dyn Entropy) -> Result<Result<()>> {
         if bytes.len() as u64 > LARGEST {
             return Err(fault(FaultKind::Misconfigured)
                 .because("the keyring is full")
                 .into());
         }
         self.sweep(entropy)?;
-        let new = beside(&self.path, ".new");
+        let new = beside(&self.path, NEW);
         let mut file = private(OpenOptions::new().write(true).create_new(true))
             .open(&new)
             .map_err(io)?;
@@ -93,33 +100,60 @@ impl Replaceable {
             .map_err(io)?;
         drop(file);
         if self.exists() {
-            fs::hard_link(&self.path, beside(&self.path, ".old")).map_err(io)?;
+            fs::hard_link(&self.path, beside(&self.path, FORMER)).map_err(io)?;
         }
         fs::rename(&new, &self.path).map_err(io)?;
-        sync_folder(&self.path)?;
-        self.sweep(entropy)
+        let finished = sync_folder(&self.path).and_then(|()| self.sweep(entropy));
+        Ok(finished.map_err(|_| {
+            fault(FaultKind::OutcomeUnknown)
+                .because("written, but former content may be left")
+                .into()
+        }))
     }
 
     /// Overwrites and removes what a replacement left behind.
-    fn sweep(&self, entropy: &dyn Entropy) -> Result<()> {
-        for leftover in [beside(&self.path, ".new"), beside(&self.path, ".old")] {
-            if leftover.symlink_metadata().is_err() {
-                continue;
+    pub(crate) fn sweep(&self, entropy: &dyn Entropy) -> Result<()> {
+        let present = self.path.symlink_metadata().ok();
+        let mut leftovers = Vec::new();
+        for ending in [NEW, FORMER] {
+            let leftover = beside(&self.path, ending);
+            let about = match leftover.symlink_metadata() {
+                Err(error) if error.kind() == std_io::ErrorKind::NotFound => continue,
+                about => about.map_err(io)?,
+            };
+            if !about.is_file() {
+                return Err(foreign().into());
             }
-            // Before the rename `.old` is the present file under a second name: only unlink it.
-            if !same_file(&leftover, &self.path)? {
-                overwrite(&leftover, entropy).map_err(io)?;
+            if ending == FORMER && present.is_none() {
+                return Err(fault(FaultKind::Misconfigured)
+                    .because("the file is missing, and its former content may be the only copy")
+                    .into());
+            }
+            leftovers.push((leftover, about));
+        }
+        if leftovers.is_empty() {
+            return Ok(());
+        }
+        // Were the rename undone by a cut of the power, what is overwritten would be the file.
+        sync_folder(&self.path)?;
+        for (leftover, about) in leftovers {
+            // Before the rename it is the present file under a second name: only unlink it.
+            if !present.as_ref().is_some_and(|file| same_file(file, &about)) {
+                overwrite(&leftover, &about, entropy)?;
             }
             fs::remove_file(&leftover).map_err(io)?;
-            sync_folder(&self.path)?;
         }
-        Ok(())
+        sync_folder(&self.path)
     }
 }
 
 /// A fault of the custodian's file.
 pub(crate) const fn fault(kind: FaultKind) -> Fault {
     Fault::new(kind, Port::Kms, "keyring file")
+}
+
+const fn foreign() -> Fault {
+    fault(FaultKind::Misconfigured).because("what has the name of a leftover is no plain file")
 }
 
 /// What an error of the file system means. The error names paths, so it is not kept.
@@ -173,25 +207,28 @@ pub(crate) fn sync_folder(path: &Path) -> Result<()> {
 }
 
 #[cfg(unix)]
-fn same_file(one: &Path, other: &Path) -> Result<bool> {
+fn same_file(one: &Metadata, other: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let Ok(other) = other.symlink_metadata() else {
-        return Ok(false);
-    };
-    let one = one.symlink_metadata().map_err(io)?;
-    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Without file identities nothing is overwritten, only removed.
+/// Without file identities nothing is overwritten that has a file beside it, only removed.
 #[cfg(not(unix))]
-fn same_file(_one: &Path, _other: &Path) -> Result<bool> {
-    Ok(true)
+fn same_file(_one: &Metadata, _other: &Metadata) -> bool {
+    true
 }
 
-fn overwrite(path: &Path, entropy: &dyn Entropy) -> std_io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    let mut left = file.metadata()?.len();
-    file.seek(SeekFrom::Start(0))?;
+/// Overwrites the file that was looked at, and none that a link put in its place leads to.
+fn overwrite(path: &Path, looked_at: &Metadata, entropy: &dyn Entropy) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(path).map_err(io)?;
+    let about = file.metadata().map_err(io)?;
+    if !same_file(&about, looked_at) {
+        return Err(foreign().into());
+    }
+    fill(file, about.len(), entropy).map_err(io)
+}
+
+fn fill(mut file: File, mut left: u64, entropy: &dyn Entropy) -> std_io::Result<()> {
     let mut noise = [0; 4096];
     while left > 0 {
         entropy.fill(&mut noise);
@@ -211,3 +248,5 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 const LARGEST: u64 = 64 << 20;
+const NEW: &str = ".kta-new";
+const FORMER: &str = ".kta-former";

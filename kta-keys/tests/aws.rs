@@ -104,16 +104,73 @@ async fn a_key_that_lost_a_race_is_scheduled_for_deletion() {
     let (one, two) = (handle(&aws), handle(&aws));
     let (one, two) = tokio::join!(one.create(TENANT, effect(1)), two.create(TENANT, effect(1)));
     assert_eq!(one.unwrap(), two.unwrap());
-    let journal = aws.journal();
-    let count = |target: &str| {
-        let mut exchanges = journal.iter();
-        exchanges
-            .by_ref()
-            .filter(|each| each.operation == target)
-            .count()
-    };
-    let made = count("TrentService.CreateKey");
-    assert_eq!(count("TrentService.ScheduleKeyDeletion"), made - 1);
+    let made = count(&aws, "TrentService.CreateKey");
+    assert_eq!(count(&aws, "TrentService.ScheduleKeyDeletion"), made - 1);
+}
+
+#[tokio::test]
+async fn a_key_whose_registration_was_told_twice_is_not_scheduled_for_deletion() {
+    let aws = AwsEmulator::start().await.unwrap();
+    let kms = handle(&aws);
+    // It is registered, the answer is lost, and the repetition hears that it exists already.
+    aws.fail(1, "PutParameter", Failure::DropAfterEffect);
+    let kek = kms.create(TENANT, effect(1)).await.unwrap();
+    assert_eq!(count(&aws, "AmazonSSM.PutParameter"), 2);
+    assert_eq!(count(&aws, "TrentService.ScheduleKeyDeletion"), 0);
+    let wrapped = kms.wrap(&kek, &secret(), CONTEXT).await.unwrap();
+    assert_eq!(kms.unwrap(&kek, &wrapped, CONTEXT).await, Ok(secret()));
+    assert_eq!(kms.state(&kek).await, Ok(KekState::Active));
+}
+
+#[tokio::test]
+async fn an_account_without_room_is_told_so_and_keeps_no_key_of_the_attempt() {
+    let aws = AwsEmulator::start().await.unwrap();
+    let kms = handle(&aws);
+    let kek = kms.create(TENANT, effect(1)).await.unwrap();
+    aws.fill(false, true);
+    for attempt in 1..=2 {
+        let error = kms.create(TENANT, effect(2)).await.unwrap_err();
+        assert_eq!(error.fault().unwrap().kind(), FaultKind::Misconfigured);
+        assert!(error.to_string().contains("no room"), "{error}");
+        assert_eq!(count(&aws, "TrentService.CreateKey"), 1 + attempt);
+        assert_eq!(count(&aws, "TrentService.ScheduleKeyDeletion"), attempt);
+    }
+    // Nor is a KEK called destroyed whose tombstone has no room.
+    let error = kms.destroy(&kek, AT).await.unwrap_err();
+    assert!(error.to_string().contains("no room"), "{error}");
+    assert_eq!(kms.state(&kek).await, Ok(KekState::Active));
+
+    aws.fill(true, false);
+    let error = kms.create(TENANT, effect(2)).await.unwrap_err();
+    assert_eq!(error.fault().unwrap().kind(), FaultKind::Misconfigured);
+    assert!(error.to_string().contains("another key"), "{error}");
+
+    aws.fill(false, false);
+    let other = kms.create(TENANT, effect(2)).await.unwrap();
+    let wrapped = kms.wrap(&other, &secret(), CONTEXT).await.unwrap();
+    assert_eq!(kms.unwrap(&other, &wrapped, CONTEXT).await, Ok(secret()));
+    kms.destroy(&kek, AT).await.unwrap();
+    for exchange in aws.journal() {
+        let body = String::from_utf8_lossy(&exchange.body);
+        if exchange.operation == "AmazonSSM.PutParameter" {
+            assert!(body.contains("\"Tier\":\"Intelligent-Tiering\""), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_show_is_scheduled_for_deletion_all_the_same() {
+    let aws = AwsEmulator::start().await.unwrap();
+    let kms = handle(&aws);
+    let kek = kms.create(TENANT, effect(1)).await.unwrap();
+    // Cut off between tombstone and deletion.
+    aws.fail(3, "ScheduleKeyDeletion", Failure::Unavailable);
+    kms.destroy(&kek, AT).await.unwrap_err();
+    assert_eq!(kms.state(&kek).await, Ok(KekState::Active));
+    aws.hide(&aws.key_of(kek.as_str()).unwrap(), 1);
+    let evidence = kms.destroy(&kek, LATER).await.unwrap();
+    assert_eq!(evidence.at, AT);
+    assert!(matches!(evidence.method, KekDestruction::Scheduled { .. }));
 }
 
 #[tokio::test]
@@ -175,6 +232,13 @@ async fn no_context_reaches_the_trail_and_the_key_is_always_named() {
     );
 }
 
+/// How many requests had this target.
+fn count(aws: &AwsEmulator, target: &str) -> usize {
+    let journal = aws.journal();
+    let of_target = journal.iter().filter(|each| each.operation == target);
+    of_target.count()
+}
+
 struct Stage(AwsEmulator);
 
 #[async_trait]
@@ -193,6 +257,16 @@ impl Backstage for Stage {
         let key = self.0.key_of(kek.as_str()).unwrap();
         self.0.schedule(&key, true);
         true
+    }
+
+    async fn remove(&self, kek: &KekId) -> bool {
+        self.0.remove_key(&self.0.key_of(kek.as_str()).unwrap());
+        true
+    }
+
+    async fn bury(&self, kek: &KekId) {
+        let tombstone = r#"{"at":"1970-01-01T00:00:00Z","copies":0}"#;
+        self.0.enter(&format!("/kta/{kek}/destroyed"), tombstone);
     }
 
     fn throttle(&self, times: u32, seconds: Option<u32>) -> bool {

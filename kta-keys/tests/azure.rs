@@ -105,6 +105,17 @@ async fn a_deleted_key_that_was_brought_back_is_not_called_destroyed_and_opens_n
 }
 
 #[tokio::test]
+async fn a_name_that_a_deleted_key_has_is_for_an_administrator_and_not_for_another_attempt() {
+    let azure = AzureEmulator::start(AzureOptions::default()).await.unwrap();
+    let kms = handle(&azure);
+    let kek = kms.create(TENANT, effect(1)).await.unwrap();
+    azure.delete(&format!("{kek}-entry"), true);
+    let error = kms.create(TENANT, effect(1)).await.unwrap_err();
+    assert_eq!(error.fault().unwrap().kind(), FaultKind::Misconfigured);
+    assert!(error.to_string().contains("deleted key"), "{error}");
+}
+
+#[tokio::test]
 async fn an_exportable_key_counts_as_copied() {
     let azure = AzureEmulator::start(AzureOptions::default()).await.unwrap();
     let kms = handle(&azure);
@@ -185,6 +196,16 @@ impl Backstage for Stage {
     async fn delete(&self, kek: &KekId) -> bool {
         self.0.delete(kek.as_str(), true);
         true
+    }
+
+    async fn remove(&self, kek: &KekId) -> bool {
+        self.0.remove(kek.as_str());
+        true
+    }
+
+    async fn bury(&self, kek: &KekId) {
+        let tags = [("kta-at", "1970-01-01T00:00:00Z"), ("kta-copies", "0")];
+        self.0.enter(&format!("{kek}-entry"), &tags);
     }
 
     fn throttle(&self, times: u32, seconds: Option<u32>) -> bool {

@@ -1,20 +1,22 @@
-//! The keyring's file: what is in it, what is refused, what is left after a cut.
+//! The keyring's file: what is in it, what is refused, what is left after a cut or a failure.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{create, open, passphrase, path};
 use kta_core::audit::{Label, Signer as _};
 use kta_core::crypto::SecretKey;
 use kta_core::id::{IdempotencyKey, TenantId};
 use kta_core::ports::kms::{KekState, Kms as _};
-use kta_core::time::Timestamp;
-use kta_core::{Code, FaultKind, Result};
+use kta_core::time::{Entropy, Timestamp};
+use kta_core::{Code, Fault, FaultKind, Result};
 use kta_keys::{Cost, LocalKeyring, OsEntropy, Unlock};
 
 const TENANT: TenantId = TenantId::from_bytes([7; 16]);
@@ -27,9 +29,25 @@ fn secret() -> SecretKey {
     SecretKey::from_bytes([9; 32])
 }
 
-fn kind(outcome: Result<LocalKeyring>) -> FaultKind {
-    outcome.unwrap_err().fault().unwrap().kind()
+fn kind<T: core::fmt::Debug>(outcome: Result<T>) -> FaultKind {
+    fault(outcome).kind()
 }
+
+fn fault<T: core::fmt::Debug>(outcome: Result<T>) -> Fault {
+    *outcome.unwrap_err().fault().unwrap()
+}
+
+/// Another passphrase, as cheap to try.
+fn another() -> Unlock {
+    Unlock::passphrase("CANARY another".to_owned().into()).at_cost(Cost::FOR_TESTS_ONLY)
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    PathBuf::from(format!("{}{ending}", path.display()))
+}
+
+const NEW: &str = ".kta-new";
+const FORMER: &str = ".kta-former";
 
 #[tokio::test]
 async fn keys_survive_closing_and_opening() {
@@ -212,28 +230,231 @@ async fn what_a_cut_left_behind_is_finished_at_the_next_opening() {
     let keyring = create(&path);
     let kek = keyring.create(TENANT, effect(1)).await.unwrap();
     drop(keyring);
-    let beside = |ending: &str| std::path::PathBuf::from(format!("{}{ending}", path.display()));
+    let (new, former) = (beside(&path, NEW), beside(&path, FORMER));
     let intact = fs::read(&path).unwrap();
 
     // Cut while the new file was being written.
-    fs::write(beside(".new"), b"half a keyr").unwrap();
+    fs::write(&new, b"half a keyr").unwrap();
     // Cut after the link and before the rename: the second name is the present file.
-    fs::hard_link(&path, beside(".old")).unwrap();
+    fs::hard_link(&path, &former).unwrap();
     assert_eq!(open(&path).unwrap().state(&kek).await, Ok(KekState::Active));
     assert_eq!(
         fs::read(&path).unwrap(),
         intact,
         "the present file is not overwritten"
     );
-    assert!(!beside(".new").exists() && !beside(".old").exists());
+    assert!(!new.exists() && !former.exists());
 
     // Cut after the rename: the second name is the former file.
-    fs::write(beside(".old"), b"a former content").unwrap();
+    fs::write(&former, b"a former content").unwrap();
     let trace = path.with_extension("trace");
-    fs::hard_link(beside(".old"), &trace).unwrap();
+    fs::hard_link(&former, &trace).unwrap();
     drop(open(&path).unwrap());
-    assert!(!beside(".old").exists());
+    assert!(!former.exists());
     assert_ne!(fs::read(&trace).unwrap(), b"a former content");
+
+    // Cut while the first file of all was being written.
+    let path = self::path();
+    fs::write(beside(&path, NEW), b"half a keyr").unwrap();
+    drop(create(&path));
+    assert!(open(&path).is_ok() && !beside(&path, NEW).exists());
+}
+
+#[tokio::test]
+async fn a_former_content_whose_file_is_missing_may_be_the_only_copy_and_is_not_touched() {
+    let path = path();
+    let keyring = create(&path);
+    let kek = keyring.create(TENANT, effect(1)).await.unwrap();
+    let shares = keyring.escrow(2, 2).unwrap();
+    drop(keyring);
+    let (new, former) = (beside(&path, NEW), beside(&path, FORMER));
+    fs::rename(&path, &former).unwrap();
+    fs::write(&new, "perhaps of use, too").unwrap();
+    let intact = fs::read(&former).unwrap();
+    let entropy = || Arc::new(OsEntropy);
+    for outcome in [
+        open(&path),
+        LocalKeyring::create(&path, &passphrase(), entropy()),
+        LocalKeyring::open_or_create(&path, &passphrase(), entropy()),
+        LocalKeyring::recover(&path, &shares, &passphrase(), entropy()),
+    ] {
+        let fault = fault(outcome);
+        assert_eq!(fault.kind(), FaultKind::Misconfigured);
+        assert!(fault.to_string().contains("only copy"), "{fault}");
+    }
+    assert_eq!(fs::read(&former).unwrap(), intact);
+    assert!(new.exists() && !path.exists());
+    fs::rename(&former, &path).unwrap();
+    assert_eq!(open(&path).unwrap().state(&kek).await, Ok(KekState::Active));
+}
+
+#[tokio::test]
+async fn what_a_person_put_beside_the_file_is_never_removed_nor_followed() {
+    let path = path();
+    let keyring = create(&path);
+    let backups = [".old", ".new", ".bak", "~"].map(|ending| beside(&path, ending));
+    for backup in &backups {
+        fs::copy(&path, backup).unwrap();
+    }
+    let kek = keyring.create(TENANT, effect(1)).await.unwrap();
+    keyring.destroy(&kek, Timestamp::UNIX_EPOCH).await.unwrap();
+    drop(keyring);
+    for backup in &backups {
+        fs::copy(backup, beside(backup, ".look")).unwrap();
+        assert!(open(&beside(backup, ".look")).is_ok());
+    }
+
+    let notes = path.with_extension("notes");
+    fs::write(&notes, "somebody's notes").unwrap();
+    for name in [NEW, FORMER].map(|ending| beside(&path, ending)) {
+        symlink(&notes, &name).unwrap();
+        assert_eq!(kind(open(&path)), FaultKind::Misconfigured);
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "somebody's notes");
+        assert_eq!(fs::read_link(&name).unwrap(), notes);
+        fs::remove_file(&name).unwrap();
+
+        fs::create_dir(&name).unwrap();
+        assert_eq!(kind(open(&path)), FaultKind::Misconfigured);
+        fs::remove_dir(&name).unwrap();
+        assert!(open(&path).is_ok());
+    }
+}
+
+/// The system's randomness. Where it is told to, it lets the next removal of former content fail:
+/// while that is being overwritten, the content comes back under another file, and a folder
+/// stands in its place.
+#[derive(Debug)]
+struct Obstacle {
+    former: PathBuf,
+    saved: PathBuf,
+    armed: AtomicBool,
+}
+
+impl Obstacle {
+    fn to(path: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            former: beside(path, FORMER),
+            saved: path.with_extension("saved"),
+            armed: AtomicBool::new(false),
+        })
+    }
+
+    fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// The folder goes; the former content is left. Gives a second name for it, which shows what
+    /// becomes of it.
+    fn clear(&self) -> PathBuf {
+        fs::remove_dir(&self.former).unwrap();
+        fs::hard_link(&self.saved, &self.former).unwrap();
+        self.saved.clone()
+    }
+}
+
+impl Entropy for Obstacle {
+    fn fill(&self, bytes: &mut [u8]) {
+        if self.former.exists() && self.armed.swap(false, Ordering::SeqCst) {
+            fs::copy(&self.former, &self.saved).unwrap();
+            fs::remove_file(&self.former).unwrap();
+            fs::create_dir(&self.former).unwrap();
+        }
+        OsEntropy.fill(bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_relocking_whose_former_content_may_be_left_holds_and_is_not_taken_back() {
+    let path = path();
+    let obstacle = Obstacle::to(&path);
+    let keyring = LocalKeyring::create(&path, &passphrase(), obstacle.clone()).unwrap();
+    let kek = keyring.create(TENANT, effect(1)).await.unwrap();
+    obstacle.arm();
+    let fault = fault(keyring.relock(&another()));
+    assert_eq!(fault.kind(), FaultKind::OutcomeUnknown);
+    assert!(fault.to_string().contains("former content"), "{fault}");
+    let copy = path.with_extension("copy");
+    fs::copy(&path, &copy).unwrap();
+    assert!(LocalKeyring::open(&copy, &another(), Arc::new(OsEntropy)).is_ok());
+    // Nothing is written as long as the former content cannot be removed.
+    let revision = keyring.revision();
+    assert_eq!(
+        kind(keyring.create(TENANT, effect(2)).await),
+        FaultKind::Misconfigured
+    );
+    assert_eq!(keyring.revision(), revision);
+
+    let former = obstacle.clear();
+    let before = fs::read(&former).unwrap();
+    let made = keyring.create(TENANT, effect(2)).await.unwrap();
+    assert!(!beside(&path, FORMER).exists());
+    assert_ne!(fs::read(&former).unwrap(), before);
+    drop(keyring);
+    assert_eq!(kind(open(&path)), FaultKind::Misconfigured);
+    let keyring = LocalKeyring::open(&path, &another(), Arc::new(OsEntropy)).unwrap();
+    for kek in [kek, made] {
+        assert_eq!(keyring.state(&kek).await, Ok(KekState::Active));
+    }
+}
+
+#[tokio::test]
+async fn no_evidence_of_a_destruction_is_given_while_former_content_may_be_left() {
+    let path = path();
+    let obstacle = Obstacle::to(&path);
+    let keyring = LocalKeyring::create(&path, &passphrase(), obstacle.clone()).unwrap();
+    let kek = keyring.create(TENANT, effect(1)).await.unwrap();
+    let wrapped = keyring.wrap(&kek, &secret(), b"context").await.unwrap();
+    let at = Timestamp::UNIX_EPOCH;
+    obstacle.arm();
+    let outcome = keyring.destroy(&kek, at).await;
+    assert_eq!(kind(outcome), FaultKind::OutcomeUnknown);
+    let erased = Code::CryErased;
+    let outcome = keyring.unwrap(&kek, &wrapped, b"context").await;
+    assert_eq!(outcome, Err(erased.into()));
+    let outcome = keyring.wrap(&kek, &secret(), b"context").await;
+    assert_eq!(outcome, Err(erased.into()));
+    let later = at + core::time::Duration::from_secs(1);
+    assert_eq!(
+        kind(keyring.destroy(&kek, later).await),
+        FaultKind::Misconfigured
+    );
+    assert_eq!(kind(keyring.state(&kek).await), FaultKind::Misconfigured);
+
+    let former = obstacle.clear();
+    let before = fs::read(&former).unwrap();
+    let evidence = keyring.destroy(&kek, later).await.unwrap();
+    assert_eq!((evidence.at, evidence.copies), (at, 0));
+    assert!(!beside(&path, FORMER).exists());
+    assert_ne!(fs::read(&former).unwrap(), before);
+    let destroyed = Ok(KekState::Destroyed(evidence));
+    assert_eq!(keyring.state(&kek).await, destroyed);
+    drop(keyring);
+    assert_eq!(open(&path).unwrap().state(&kek).await, destroyed);
+}
+
+#[tokio::test]
+async fn what_is_made_or_recovered_while_former_content_may_be_left_is_there() {
+    let path = path();
+    let obstacle = Obstacle::to(&path);
+    let keyring = LocalKeyring::create(&path, &passphrase(), obstacle.clone()).unwrap();
+    obstacle.arm();
+    let outcome = keyring.create(TENANT, effect(1)).await;
+    assert_eq!(kind(outcome), FaultKind::OutcomeUnknown);
+    obstacle.clear();
+    let kek = keyring.create(TENANT, effect(1)).await.unwrap();
+    let wrapped = keyring.wrap(&kek, &secret(), b"context").await.unwrap();
+    let shares = keyring.escrow(2, 2).unwrap();
+    drop(keyring);
+
+    obstacle.arm();
+    let outcome = LocalKeyring::recover(&path, &shares, &another(), obstacle.clone());
+    assert_eq!(kind(outcome), FaultKind::OutcomeUnknown);
+    obstacle.clear();
+    assert_eq!(kind(open(&path)), FaultKind::Misconfigured);
+    let keyring = LocalKeyring::open(&path, &another(), Arc::new(OsEntropy)).unwrap();
+    let outcome = keyring.unwrap(&kek, &wrapped, b"context").await;
+    assert_eq!(outcome, Ok(secret()));
+    assert!(!beside(&path, FORMER).exists());
 }
 
 #[tokio::test]

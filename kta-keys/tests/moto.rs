@@ -166,6 +166,13 @@ impl Backstage for Moto {
         Box::new(self.handle(&self.prefix))
     }
 
+    fn without_meaning(&self) -> &'static [(&'static str, &'static str)] {
+        &[(
+            "a_key_that_is_gone_is_called_destroyed_only_when_an_administrator_says_so",
+            "moto deletes no key before its waiting period is over",
+        )]
+    }
+
     async fn disable(&self, kek: &KekId) -> bool {
         self.administrator("disable", kek)
     }

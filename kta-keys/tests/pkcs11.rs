@@ -108,6 +108,10 @@ impl custodian::Backstage for Stage {
             ("a_disabled_key_wraps_nothing", NO_STATE),
             ("a_key_deleted_behind_our_back_unwraps_nothing", UNNOTED),
             ("a_key_deleted_behind_our_back_wraps_nothing", UNNOTED),
+            (
+                "a_key_that_is_gone_is_called_destroyed_only_when_an_administrator_says_so",
+                UNNOTED,
+            ),
             ("a_short_throttling_is_waited_out", NO_NETWORK),
             ("a_long_throttling_is_told", NO_NETWORK),
             ("an_outage_is_told_as_one", NO_NETWORK),

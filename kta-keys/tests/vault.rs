@@ -89,6 +89,36 @@ async fn a_key_made_anew_beside_a_destruction_is_not_used_and_goes() {
 }
 
 #[tokio::test]
+async fn from_a_wrong_engine_a_living_key_is_not_called_destroyed() {
+    let vault = VaultEmulator::start().await.unwrap();
+    let kms = handle(&vault);
+    let kek = kms.create(TENANT, effect(1)).await.unwrap();
+    let wrapped = kms.wrap(&kek, &secret(), CONTEXT).await.unwrap();
+    // The register is the right one, the engine of the keys is another.
+    let elsewhere = config(&vault).engines("elsewhere", "secret");
+    vault.mount_transit("elsewhere");
+    let elsewhere = VaultTransit::new(elsewhere, Arc::new(OsEntropy)).unwrap();
+    let outcome = elsewhere.destroy(&kek, AT).await;
+    assert_eq!(kind(outcome), FaultKind::NotFound);
+    assert_eq!(kms.state(&kek).await, Ok(KekState::Active));
+    assert_eq!(kms.unwrap(&kek, &wrapped, CONTEXT).await, Ok(secret()));
+}
+
+#[tokio::test]
+async fn a_key_that_another_destruction_just_deleted_is_not_called_lost() {
+    let vault = VaultEmulator::start().await.unwrap();
+    let kms = handle(&vault);
+    let kek = kms.create(TENANT, effect(1)).await.unwrap();
+    // The first has read the register; before it sees the key, the second is through.
+    vault.fail(1, "GET /v1/transit/keys/", Failure::Stall(LATE / 5));
+    let (first, second) = tokio::join!(kms.destroy(&kek, LATER), async {
+        tokio::time::sleep(LATE / 15).await;
+        handle(&vault).destroy(&kek, AT).await
+    });
+    assert_eq!(first.unwrap(), second.unwrap());
+}
+
+#[tokio::test]
 async fn a_destruction_cut_off_at_any_request_is_not_called_done_and_can_be_finished() {
     // Requests of one destruction; each is lost once, before its effect and after it.
     for after in [false, true] {
@@ -173,6 +203,15 @@ impl Backstage for Stage {
     async fn delete(&self, kek: &KekId) -> bool {
         self.0.remove_key(kek.as_str());
         true
+    }
+
+    async fn remove(&self, kek: &KekId) -> bool {
+        self.delete(kek).await
+    }
+
+    async fn bury(&self, kek: &KekId) {
+        let tombstone = r#"{"kek":"destroyed","at":"1970-01-01T00:00:00Z","copies":0}"#;
+        self.0.enter(kek.as_str(), tombstone);
     }
 
     fn throttle(&self, times: u32, seconds: Option<u32>) -> bool {

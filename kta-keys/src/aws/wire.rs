@@ -119,6 +119,7 @@ pub(super) struct PutParameter {
     pub(super) name: String,
     pub(super) value: String,
     pub(super) r#type: &'static str,
+    pub(super) tier: &'static str,
     pub(super) overwrite: bool,
 }
 

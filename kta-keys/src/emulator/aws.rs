@@ -97,6 +97,30 @@ impl AwsEmulator {
         }
     }
 
+    /// An administrator deleted a key, and its waiting period is over.
+    pub fn remove_key(&self, key: &str) {
+        self.0.world().keys.remove(key);
+    }
+
+    /// The next `looks` at a key do not find it: KMS is eventually consistent.
+    pub fn hide(&self, key: &str, looks: u32) {
+        if let Some(key) = self.0.world().keys.get_mut(key) {
+            key.hidden = looks;
+        }
+    }
+
+    /// An administrator writes a parameter.
+    pub fn enter(&self, name: &str, value: &str) {
+        let mut region = self.0.world();
+        region.parameters.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The account has no room for another key, for another parameter, or has again.
+    pub fn fill(&self, keys: bool, parameters: bool) {
+        let mut region = self.0.world();
+        (region.no_more_keys, region.no_more_parameters) = (keys, parameters);
+    }
+
     /// The key gets replicas in other regions.
     pub fn replicate(&self, key: &str, replicas: usize) {
         if let Some(key) = self.0.world().keys.get_mut(key) {
@@ -110,6 +134,8 @@ struct Region {
     clock: Clock,
     keys: BTreeMap<String, Key>,
     parameters: BTreeMap<String, String>,
+    no_more_keys: bool,
+    no_more_parameters: bool,
 }
 
 struct Key {
@@ -118,6 +144,7 @@ struct Key {
     enabled: bool,
     deletion: Option<Timestamp>,
     replicas: usize,
+    hidden: u32,
     tag: String,
 }
 
@@ -168,7 +195,7 @@ impl Region {
             .ok_or_else(|| error("SerializationException"))?;
         let reply = match (service, action) {
             ("kms", "CreateKey") => self.create(body)?,
-            ("kms", "DescribeKey") => self.described(&id(body))?,
+            ("kms", "DescribeKey") => self.look(&id(body))?,
             ("kms", "Encrypt") => self.encrypt(body)?,
             ("kms", "Decrypt") => self.decrypt(body)?,
             ("kms", "ScheduleKeyDeletion") => self.schedule(body)?,
@@ -242,6 +269,9 @@ impl Region {
         {
             return Err(error("UnsupportedOperationException"));
         }
+        if self.no_more_keys {
+            return Err(error("LimitExceededException"));
+        }
         let hex = hex(32);
         let id = format!(
             "{}-{}-{}-{}-{}",
@@ -257,6 +287,7 @@ impl Region {
             enabled: true,
             deletion: None,
             replicas: 0,
+            hidden: 0,
             tag: body["Tags"][0]["TagValue"]
                 .as_str()
                 .unwrap_or_default()
@@ -264,6 +295,15 @@ impl Region {
         };
         self.keys.insert(id.clone(), key);
         self.described(&id)
+    }
+
+    fn look(&mut self, id: &str) -> Result<Value, Reply> {
+        let key = self.keys.get_mut(id).ok_or_else(not_found)?;
+        if key.hidden > 0 {
+            key.hidden -= 1;
+            return Err(not_found());
+        }
+        self.described(id)
     }
 
     fn described(&self, id: &str) -> Result<Value, Reply> {
@@ -393,8 +433,16 @@ impl Region {
         if !name.starts_with('/') || value.is_empty() || value.len() > 4096 {
             return Err(error("ValidationException"));
         }
+        let tier = &body["Tier"];
+        let tiers = ["Standard", "Advanced", "Intelligent-Tiering"];
+        if !tier.is_null() && !tiers.iter().any(|known| tier == known) {
+            return Err(error("ValidationException"));
+        }
         if self.parameters.contains_key(name) && body["Overwrite"] != true {
             return Err(error("ParameterAlreadyExists"));
+        }
+        if self.no_more_parameters && !self.parameters.contains_key(name) {
+            return Err(error("ParameterLimitExceeded"));
         }
         self.parameters.insert(name.to_owned(), value.to_owned());
         Ok(json!({ "Version": 1, "Tier": "Standard" }))

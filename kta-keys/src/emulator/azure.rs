@@ -114,6 +114,20 @@ impl AzureEmulator {
         }
     }
 
+    /// An administrator deletes a key and purges it.
+    pub fn remove(&self, name: &str) {
+        let mut vault = self.0.world();
+        vault.keys.remove(name);
+        vault.deleted.remove(name);
+    }
+
+    /// An administrator adds a version to an entry of the register.
+    pub fn enter(&self, name: &str, tags: &[(&str, &str)]) {
+        let tags: BTreeMap<_, _> = tags.iter().copied().collect();
+        let entry = json!({ "kty": "EC", "attributes": { "enabled": false }, "tags": tags });
+        let _ = self.0.world().create(name, &entry);
+    }
+
     /// The key gets a new version, as a rotation policy does it.
     pub fn rotate(&self, name: &str) {
         let mut vault = self.0.world();

@@ -74,9 +74,25 @@ impl VaultEmulator {
         self.0.world().keys.keys().cloned().collect()
     }
 
+    /// Mounts another transit engine, which is empty.
+    pub fn mount_transit(&self, mount: &str) {
+        self.0.world().empty = Some(mount.to_owned());
+    }
+
     /// An administrator deletes a key behind the adapter's back.
     pub fn remove_key(&self, name: &str) {
         self.0.world().keys.remove(name);
+    }
+
+    /// An administrator writes an entry of the register, given as JSON.
+    pub fn enter(&self, name: &str, entry: &str) {
+        let entry = serde_json::from_str(entry).unwrap_or_default();
+        let mut vault = self.0.world();
+        vault
+            .register
+            .entry(name.to_owned())
+            .or_default()
+            .push(entry);
     }
 
     /// An administrator adds a version to a key and disallows decrypting with those before.
@@ -103,6 +119,8 @@ struct Vault {
     tokens: BTreeSet<String>,
     keys: BTreeMap<String, Key>,
     register: BTreeMap<String, Vec<Value>>,
+    /// A transit engine without keys.
+    empty: Option<String>,
 }
 
 struct Key {
@@ -160,6 +178,7 @@ impl Vault {
         let write = matches!(call.method.as_str(), "POST" | "PUT");
         match (call.method.as_str(), parts.as_slice()) {
             ("GET", ["auth", "token", "lookup-self"]) => Ok(data(json!({ "id": token }))),
+            ("GET", [mount, "keys", _]) if self.empty.as_deref() == Some(mount) => Err(nothing()),
             ("GET", ["transit", "keys", name]) => self.read_key(name),
             (_, ["transit", "keys", name]) if write => self.make_key(name, &body),
             ("DELETE", ["transit", "keys", name]) => self.delete_key(name),

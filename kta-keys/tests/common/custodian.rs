@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kta_core::crypto::SecretKey;
 use kta_core::id::{IdempotencyKey, TenantId};
-use kta_core::ports::kms::{KekId, Kms};
+use kta_core::ports::kms::{KekDestruction, KekId, KekState, Kms};
 use kta_core::time::{Clock, Timestamp};
 use kta_core::{Code, Error, FaultKind, Result};
 #[cfg(any(feature = "aws", feature = "azure", feature = "vault"))]
@@ -39,6 +39,15 @@ pub trait Backstage: Send + Sync {
 
     /// An administrator deletes the key, or schedules that.
     async fn delete(&self, kek: &KekId) -> bool;
+
+    /// An administrator deletes the key, and nothing is left of it.
+    async fn remove(&self, _kek: &KekId) -> bool {
+        false
+    }
+
+    /// An administrator lays the tombstone by hand, dated [`AT`], in the form that the adapter's
+    /// documentation tells.
+    async fn bury(&self, _kek: &KekId) {}
 
     /// The next `times` requests of this kind are answered with "slow down", and this many
     /// seconds where the vendor says any.
@@ -95,6 +104,7 @@ pub async fn failures(stage: &dyn Backstage) -> Vec<(&'static str, String)> {
         a_disabled_key_wraps_nothing
         a_key_deleted_behind_our_back_unwraps_nothing
         a_key_deleted_behind_our_back_wraps_nothing
+        a_key_that_is_gone_is_called_destroyed_only_when_an_administrator_says_so
         another_context_is_refused
         another_key_is_refused
         a_key_of_another_tenant_is_refused
@@ -162,6 +172,32 @@ async fn a_key_deleted_behind_our_back_wraps_nothing(stage: &dyn Backstage, numb
         Err(Error::Broken(fault)) if unusable(fault.kind()) => Ok(()),
         outcome => told(outcome),
     }
+}
+
+async fn a_key_that_is_gone_is_called_destroyed_only_when_an_administrator_says_so(
+    stage: &dyn Backstage,
+    number: u8,
+) -> Verdict {
+    let (kms, kek, wrapped) = wrapped(stage, number).await;
+    if !stage.remove(&kek).await {
+        return Ok(());
+    }
+    // As at a wrong address, where a key that lives is not to be seen either.
+    fault_of(kms.destroy(&kek, LATER).await, FaultKind::NotFound)?;
+    match kms.state(&kek).await {
+        Ok(KekState::Active) => {}
+        outcome => return told(outcome),
+    }
+    fault_of(
+        kms.unwrap(&kek, &wrapped, CONTEXT).await,
+        FaultKind::NotFound,
+    )?;
+    stage.bury(&kek).await;
+    let evidence = kms.destroy(&kek, LATER).await.map_err(shown)?;
+    if (evidence.at, evidence.method) != (AT, KekDestruction::Immediate) {
+        return Err(format!("{evidence:?}"));
+    }
+    refused(kms.unwrap(&kek, &wrapped, CONTEXT).await, Code::CryErased)
 }
 
 async fn another_context_is_refused(stage: &dyn Backstage, number: u8) -> Verdict {
@@ -321,17 +357,23 @@ async fn creations_at_once_give_one_key(stage: &dyn Backstage, number: u8) -> Ve
 }
 
 async fn destructions_at_once_give_one_evidence(stage: &dyn Backstage, number: u8) -> Verdict {
-    let (kms, kek, _) = wrapped(stage, number).await;
+    let (kms, kek, wrapped) = wrapped(stage, number).await;
     let other = stage.kms();
     let (one, two) = tokio::join!(kms.destroy(&kek, AT), other.destroy(&kek, LATER));
     // One may be told to come again; the evidence is one all the same.
     let one = again(one, &*kms, &kek).await.map_err(shown)?;
     let two = again(two, &*other, &kek).await.map_err(shown)?;
-    if one.at == two.at && one.copies == two.copies {
-        Ok(())
-    } else {
-        Err(format!("{one:?} and {two:?}"))
+    if one.at != two.at || one.copies != two.copies {
+        return Err(format!("{one:?} and {two:?}"));
     }
+    // Nor does any handle use the key, one that had no part in it least of all.
+    for handle in [kms, other, stage.kms()] {
+        let outcome = handle.unwrap(&kek, &wrapped, CONTEXT).await;
+        refused(outcome, Code::CryErased)?;
+        let outcome = handle.wrap(&kek, &secret(), CONTEXT).await;
+        refused(outcome, Code::CryErased)?;
+    }
+    Ok(())
 }
 
 async fn again(
