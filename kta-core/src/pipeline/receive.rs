@@ -5,6 +5,11 @@
 //! made for the delivery alone. Releasing it seals it anew under the real persons' keys and
 //! destroys the stand-in's, so that nothing of the quarantine stays readable.
 
+mod ending;
+
+pub use ending::discard;
+pub(crate) use ending::end;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -305,57 +310,6 @@ pub async fn received(
     Ok(data.filter(|data| data.held.is_none()).map(Received))
 }
 
-/// Ends a quarantine without release: what was held is made unreadable, at the door and inside.
-/// The receipt with its digests stays as evidence.
-///
-/// # Errors
-/// Refusals of the gate, faults of the ports.
-pub async fn discard(house: &House, destroyer: &Session<'_>, delivery: DeliveryId) -> Result<()> {
-    let Some(data) = house
-        .filed::<Data>(Register::Receipts, &label(delivery))
-        .await?
-    else {
-        return Err(Code::AclDeny.into());
-    };
-    end_quarantine(house, destroyer, &data).await
-}
-
-impl Received {
-    /// Ends the quarantine after its content was released.
-    pub(crate) async fn end(&self, house: &House, destroyer: &Session<'_>) -> Result<()> {
-        end_quarantine(house, destroyer, &self.0).await
-    }
-}
-
-async fn end_quarantine(house: &House, destroyer: &Session<'_>, data: &Data) -> Result<()> {
-    let scope = || Scope::of(data.quarantine, QUARANTINE).about("delivery", data.delivery);
-    let permit = destroyer.permit(Act::Destroy, scope()).await?;
-    let probing = destroyer.permit(Act::Probe, scope()).await?;
-    let mut copies: Vec<Copy> = data
-        .parts
-        .iter()
-        .map(|part| quarantined(data, part.document))
-        .collect();
-    copies.push(mailbox(data));
-    copies.push(envelope_copy(data));
-    for copy in copies {
-        effect::unplace(house, &copy, &permit, &probing).await?;
-    }
-    permit.require_unheld(data.quarantine)?;
-    house
-        .sealer
-        .keys()
-        .erase(&[data.quarantine], permit.now())
-        .await?;
-    let event = permit
-        .event(Act::Destroy, Outcome::Done)
-        .of_subject(data.quarantine)
-        .with("delivery", data.delivery)
-        .with("what", "quarantine");
-    let change = ChangeSet::new(house.tenant(), house.gate.now()).event(event);
-    house.doors.store.commit(change).await.map(drop)
-}
-
 fn conclude(data: Data) -> Reception {
     match data.held {
         Some(code) => Reception::Refused {
@@ -379,7 +333,7 @@ async fn seal_parts(
         let refused = part.content.as_ref().err().map(Refusal::code);
         if let Ok(content) = &part.content {
             let content = Content::of(content.bare().clone(), part.media.clone());
-            let copy = quarantined(data, document);
+            let copy = file_in_quarantine(data, document);
             let id = blob(house, data, document);
             effect::place(
                 house,
@@ -562,7 +516,7 @@ fn quarantine_place(data: &Data, document: DocumentId) -> ContentPlace {
     }
 }
 
-fn quarantined(data: &Data, document: DocumentId) -> Copy {
+fn file_in_quarantine(data: &Data, document: DocumentId) -> Copy {
     Copy {
         subject: data.quarantine,
         matter: None,

@@ -142,7 +142,7 @@ pub async fn verify(
 ) -> Result<Verified> {
     let id = label(format_args!("verified:{}", case.matter));
     if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
-        end_quarantines(house, desk, &received).await?;
+        receive::end(house, desk.destroyer, &received).await?;
         return Ok(Verified(data));
     }
     let matter = manage::matter(house, case.matter)?;
@@ -153,7 +153,7 @@ pub async fn verify(
     match check(house, desk, &received, &case, &matter, &reviewing).await {
         Ok(remarks) => {
             let data = release(house, desk, &received, case, &matter, &reviewing, remarks).await?;
-            end_quarantines(house, desk, &received).await?;
+            receive::end(house, desk.destroyer, &received).await?;
             Ok(Verified(data))
         }
         Err(Error::Refused(refusal)) => {
@@ -502,13 +502,6 @@ pub(crate) fn find<'r>(
         .ok_or_else(missing)?;
     let part = delivery.parts().get(sorted.part).ok_or_else(missing)?;
     Ok((delivery, part))
-}
-
-async fn end_quarantines(house: &House, desk: Desk<'_, '_>, received: &[Received]) -> Result<()> {
-    for delivery in received {
-        delivery.end(house, desk.destroyer).await?;
-    }
-    Ok(())
 }
 
 /// A document of somebody else came up: a candidate for an incident, never just an error.

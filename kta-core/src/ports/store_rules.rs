@@ -164,8 +164,9 @@ impl Job {
         self.leased_until = Some(kept(until));
     }
 
-    /// Settles the job, at `now`; settling it again in the same way under the same lease
-    /// changes nothing.
+    /// Settles the job, at `now`; settling it again in the same way under the same lease changes
+    /// nothing. A worker whose ended lease somebody without one
+    /// settled over has lost it, and what it did late is not committed beside.
     ///
     /// # Errors
     /// A [`Conflict`](FaultKind::Conflict) when the lease is no longer the present one or,
@@ -189,6 +190,9 @@ impl Job {
         };
         if !free {
             return Err(conflict("the job is in other hands"));
+        }
+        if lease.is_none() && self.lease > 0 {
+            self.lease = self.lease.saturating_add(1);
         }
         self.leased_until = None;
         self.reason = None;

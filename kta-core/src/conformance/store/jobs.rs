@@ -192,6 +192,17 @@ pub async fn a_stage_settles_its_own_job_without_a_lease(port: &dyn Firm) {
         settle(port, &rows, 2, None, Settled::Done).await,
         Err(FaultKind::Conflict)
     );
+    // Once the lease has ended it may; then the worker comes too late, with the same word, too.
+    let mine = port.lease(rows.tenant, at(70_000), at(80_000), 1);
+    let mine = mine.await.unwrap()[0].lease;
+    let settled = rows.set(90_000).with(Change::Settle {
+        job: rows.job(2, 0).id,
+        lease: None,
+        outcome: Settled::Done,
+    });
+    port.commit(settled).await.unwrap();
+    let late = settle(port, &rows, 2, Some(mine), Settled::Done).await;
+    assert_eq!(late, Err(FaultKind::Conflict));
     // Enqueued and settled in one set, beside its effect.
     let both = rows
         .set(0)
@@ -207,7 +218,7 @@ pub async fn a_stage_settles_its_own_job_without_a_lease(port: &dyn Firm) {
             .await
             .unwrap()
             .len(),
-        2
+        3
     );
 }
 
