@@ -128,10 +128,10 @@ impl Journal {
         let Side::Open(open) = &mut *side else {
             return Noted::Commit;
         };
+        finish(&mut frame, open.next);
         if open.frames.len() + frame.len() > HALF {
             return Noted::Commit;
         }
-        finish(&mut frame, open.next);
         let place = HEAD + open.half * HALF as u64 + open.frames.len() as u64;
         if write_at(&open.file, &frame, place).is_err() {
             // The next frame is written over what there is of this one.

@@ -7,28 +7,61 @@ use super::leftover::{files, in_both_halves};
 use super::*;
 
 fn set(number: u64) -> ChangeSet {
+    of_events(number, 1, 0)
+}
+
+/// So many events, and so many bytes more than without any.
+fn of_events(number: u64, events: usize, more: usize) -> ChangeSet {
     let tenant = TenantId::from_bytes([1; 16]);
     let actor = ActorId::from_bytes([2; 16]);
-    let event = Event::new(
-        tenant,
-        actor,
-        Label::fixed("test"),
-        Act::Open,
-        Outcome::Done,
-    )
-    .of_subject(SubjectId::from_bytes([3; 16]))
-    .with("number", number);
-    let mut set = ChangeSet::new(tenant, "2026-11-22T09:00:00Z".parse().unwrap()).event(event);
+    let mut set = ChangeSet::new(tenant, "2026-11-22T09:00:00Z".parse().unwrap());
+    for at in 0..events {
+        let label = Label::fixed("test");
+        let mut event = Event::new(tenant, actor, label, Act::Open, Outcome::Done)
+            .of_subject(SubjectId::from_bytes([3; 16]))
+            .with("number", number);
+        let mut more = if at == 0 { more } else { 0 };
+        for name in ["p1", "p2", "p3", "p4"] {
+            let word = more.min(Label::LONGEST - 1);
+            more -= word;
+            event = event.with(name, Label::new("x".repeat(word + 1)).unwrap());
+        }
+        assert_eq!(more, 0, "no room for so much");
+        set = set.event(event);
+    }
     set.durability = Durability::Bounded;
     set
+}
+
+/// Bytes of this set's frame, its checksum too.
+fn length(set: &ChangeSet) -> usize {
+    frame_of(set).unwrap().len() + 4
+}
+
+/// Fills a half until the next frame is larger than what is left of it by `over` bytes, and tries
+/// that one; how many frames stand there, and whether it does.
+fn fill(journal: &Journal, over: isize) -> (u64, bool) {
+    let mut left = HALF.checked_add_signed(over).unwrap();
+    let mut count = 0;
+    for events in [100, 1] {
+        let set = of_events(0, events, 0);
+        let least = length(&of_events(0, 1, 0));
+        while left >= length(&set) + least {
+            assert_ne!(journal.note(&set), Noted::Commit);
+            left -= length(&set);
+            count += 1;
+        }
+    }
+    let last = of_events(0, 1, left - length(&of_events(0, 1, 0)));
+    assert_eq!(length(&last), left);
+    let fits = journal.note(&last) != Noted::Commit;
+    (count + u64::from(fits), fits)
 }
 
 fn number_of(payload: &[u8]) -> u64 {
     let payload = Payload::read(payload).unwrap();
     assert_eq!(payload.tenant, [1; 16]);
-    let [event] = &payload.events[..] else {
-        panic!("one event")
-    };
+    let event = &payload.events[0];
     assert_eq!(event.names, [[3; 16]]);
     let body: serde_json::Value = serde_json::from_slice(event.body).unwrap();
     body["facts"]["number"].as_u64().unwrap()
@@ -164,4 +197,27 @@ fn a_full_half_is_committed_instead_and_a_foreign_file_is_left_alone() {
     let taken = journal.take().unwrap();
     assert_eq!(taken.frames().count(), written);
     assert_eq!(journal.note(&set(2)), Noted::Tell { now: false });
+}
+
+/// A frame ends where its half ends, or is not written.
+#[test]
+fn no_frame_reaches_beyond_its_half() {
+    for over in -1..=5 {
+        let (_folder, database) = fresh();
+        let journal = Journal::beside(database.clone());
+        let whole = |numbers: core::ops::RangeInclusive<u64>| {
+            let found = in_both_halves(&left(&database));
+            let found: Vec<_> = found.into_iter().map(|(number, _)| number).collect();
+            assert!(found == numbers.collect::<Vec<_>>(), "by {over}");
+        };
+        let (first, _) = fill(&journal, over);
+        let taken = journal.take().unwrap();
+        let (second, fits) = fill(&journal, over);
+        whole(1..=first + second);
+        journal.settle(taken);
+        let _taken = journal.take().unwrap();
+        let (third, _) = fill(&journal, over);
+        whole(first + 1..=first + second + third);
+        assert_eq!(fits, over <= 0, "by {over}");
+    }
 }
