@@ -150,7 +150,17 @@ impl Journal {
 
     /// Whether the log has all that was written.
     pub(crate) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire) >= self.written.load(Ordering::Acquire)
+        self.settled() >= self.written()
+    }
+
+    /// The number of the last frame that was written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// The number of the last frame that the log has.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// Takes out what was written since the last time, once that is settled.

@@ -132,8 +132,8 @@ impl PgStore {
         self.inner.lag
     }
 
-    /// Waits until the log has every opening that was noted on this machine: before a process
-    /// ends, so that nobody has to open the store again for them.
+    /// Waits until the log has every opening that was noted on this machine before, on the server's
+    /// disk: before a process ends, so that nobody has to open the store again for them.
     ///
     /// # Errors
     /// Those of [`commit`](Store::commit).
@@ -141,9 +141,14 @@ impl PgStore {
         let writer = &self.inner.writer;
         let waiting = writer.openings.as_ref().map(Openings::waiting);
         for tenant in waiting.into_iter().flatten() {
-            writer.settle("settle", tenant).await?;
+            writer.settle("settle", tenant, Durability::Durable).await?;
         }
         Ok(())
+    }
+
+    async fn settled(&self, operation: &'static str, tenant: TenantId) -> Result<()> {
+        let writer = &self.inner.writer;
+        writer.settle(operation, tenant, Durability::Bounded).await
     }
 
     async fn try_lease(
@@ -249,12 +254,12 @@ impl Jobs for PgStore {
 #[async_trait]
 impl Ledger for PgStore {
     async fn size(&self, tenant: TenantId) -> Result<u64> {
-        self.inner.writer.settle("size", tenant).await?;
+        self.settled("size", tenant).await?;
         query::size(&self.inner.sessions, tenant).await
     }
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
-        self.inner.writer.settle("entries", tenant).await?;
+        self.settled("entries", tenant).await?;
         query::entries(&self.inner.sessions, tenant, from, limit).await
     }
 
@@ -265,7 +270,7 @@ impl Ledger for PgStore {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<u64>> {
-        self.inner.writer.settle("trail", tenant).await?;
+        self.settled("trail", tenant).await?;
         query::trail(&self.inner.sessions, tenant, subject, from, to).await
     }
 }

@@ -12,11 +12,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use kta_core::id::TenantId;
-use kta_core::ports::store::ChangeSet;
+use kta_core::ports::store::{ChangeSet, Durability};
 use kta_core::{Fault, FaultKind, Port, Result};
+use tokio::sync::Notify;
 
 use super::sql::Id;
 use crate::journal::{Journal, Leftover, Noted, Payload, Taken};
@@ -32,6 +34,10 @@ struct Opening {
     journal: Journal,
     /// What was taken out and is not certainly in the log.
     taken: Mutex<Option<Taken>>,
+    /// The number of the last frame that the server has on its disk.
+    on_disk: AtomicU64,
+    /// What wakes the task that carries it into the log, while there is one.
+    carrier: Mutex<Weak<Notify>>,
 }
 
 impl Openings {
@@ -67,6 +73,8 @@ impl Openings {
             Arc::new(Opening {
                 journal: Journal::beside(self.base.clone()),
                 taken: Mutex::default(),
+                on_disk: AtomicU64::new(0),
+                carrier: Mutex::default(),
             })
         });
         let own = Arc::clone(own);
@@ -74,16 +82,59 @@ impl Openings {
         own.journal.note(change)
     }
 
-    /// Whether the log has all that this process noted of the firm.
-    pub(super) fn is_settled(&self, tenant: TenantId) -> bool {
-        self.of(tenant).is_none_or(|own| own.journal.is_settled())
+    /// The number of the last frame of the firm that this process noted.
+    pub(super) fn noted(&self, tenant: TenantId) -> u64 {
+        self.of(tenant).map_or(0, |own| own.journal.written())
     }
 
-    /// The firms that wait for the writer.
+    /// The number of the last one that the log has: on the server's disk, if `durability` is that.
+    pub(super) fn settled(&self, tenant: TenantId, durability: Durability) -> u64 {
+        self.of(tenant).map_or(0, |own| match durability {
+            Durability::Bounded => own.journal.settled(),
+            Durability::Durable => own.on_disk.load(Ordering::Acquire),
+        })
+    }
+
+    /// The server has on its disk what the log has of the firm.
+    pub(super) fn keep(&self, tenant: TenantId) {
+        if let Some(own) = self.of(tenant) {
+            own.on_disk.store(own.journal.settled(), Ordering::Release);
+        }
+    }
+
+    /// The firms of which the server does not have everything on its disk.
     pub(super) fn waiting(&self) -> Vec<TenantId> {
         let open = locked(&self.open);
-        let waiting = open.iter().filter(|(_, own)| !own.journal.is_settled());
+        let waiting = open.iter().filter(|(_, own)| !own.is_on_disk());
         waiting.map(|(tenant, _)| *tenant).collect()
+    }
+
+    /// With what to begin the task that carries the firm's openings, where there is none; one that
+    /// is there is woken if it should look `now`.
+    pub(super) fn carrier(&self, tenant: TenantId, now: bool) -> Option<Arc<Notify>> {
+        let own = self.of(tenant)?;
+        let mut carrier = locked(&own.carrier);
+        let there = carrier.upgrade();
+        let wake = there.clone().unwrap_or_default();
+        if now {
+            wake.notify_one();
+        }
+        *carrier = Arc::downgrade(&wake);
+        there.is_none().then_some(wake)
+    }
+
+    /// Whether the firm's task may end, because nothing waits; who notes something after that
+    /// begins another.
+    pub(super) fn rest(&self, tenant: TenantId) -> bool {
+        let Some(own) = self.of(tenant) else {
+            return true;
+        };
+        let mut carrier = locked(&own.carrier);
+        let rests = own.journal.is_settled();
+        if rests {
+            *carrier = Weak::new();
+        }
+        rests
     }
 
     /// Takes out what is to be entered; dropped, it goes back.
@@ -100,11 +151,20 @@ impl Openings {
 }
 
 impl Drop for Openings {
-    /// A file of which the log has all is of no use any more.
+    /// A file that the server has on its disk is of no use any more. Others are taken in by
+    /// whoever opens the store next.
     fn drop(&mut self) {
         for own in locked(&self.open).values() {
-            own.journal.close();
+            if own.is_on_disk() {
+                own.journal.close();
+            }
         }
+    }
+}
+
+impl Opening {
+    fn is_on_disk(&self) -> bool {
+        self.on_disk.load(Ordering::Acquire) >= self.journal.written()
     }
 }
 

@@ -320,6 +320,9 @@ fn adopt(db: &Connection, path: &Path) -> Result<()> {
     for leftover in Leftover::all(path).map_err(unreadable)? {
         let step = Transaction::new_unchecked(db, TransactionBehavior::Immediate).map_err(&told)?;
         change::enter(&step, &leftover.id, leftover.frames())?;
+        // There may be nothing to enter, because the dead process did, without waiting for the disk.
+        step.execute("UPDATE tick SET count = count + 1 WHERE one = 1", [])
+            .map_err(&told)?;
         step.commit().map_err(&told)?;
         leftover.remove().map_err(unreadable)?;
     }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kta_core::audit::{Entry, Label, Log};
@@ -204,6 +206,119 @@ async fn a_server_that_is_away_stops_no_opening_from_being_noted() {
     }
     cluster.start();
     assert_eq!(numbers(&store, &rows).await, (1..10).collect::<Vec<_>>());
+}
+
+/// Who asks the log waits for what was noted before, and not for what is noted meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_asks_the_log_is_answered_while_openings_go_on() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings steady");
+    let store = open(&cluster.url("kta_app", "kta"), &folder).await;
+    let there = PgStore::open(&cluster.options("kta_app", "kta"))
+        .await
+        .unwrap();
+    let (reader, noted) = (store.clone(), Arc::new(AtomicU64::new(0)));
+    let count = Arc::clone(&noted);
+    let reading = tokio::spawn(async move {
+        for number in 0.. {
+            reader.commit(opening(&rows, number)).await.unwrap();
+            count.store(number + 1, Ordering::Release);
+            tokio::task::yield_now().await;
+        }
+    });
+    let asking = async {
+        for _ in 0..3 {
+            let before = noted.load(Ordering::Acquire);
+            assert!(store.size(rows.tenant).await.unwrap() >= before);
+            let before = noted.load(Ordering::Acquire);
+            store.settle().await.unwrap();
+            let there = there.size(rows.tenant).await.unwrap();
+            assert!(there >= before);
+            let last = store.entries(rows.tenant, there - 1, 1).await.unwrap();
+            assert_eq!(number_in(&last[0]), there - 1);
+            let before = noted.load(Ordering::Acquire);
+            let trail = store.trail(rows.tenant, rows.subject(1), at(0), at(9));
+            assert!(trail.await.unwrap().len() as u64 >= before);
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(30), asking).await;
+    assert!(!reading.is_finished());
+    reading.abort();
+    assert!(asked.is_ok(), "it waits for what is noted meanwhile");
+}
+
+/// One task for each firm carries what is noted, however much that is.
+#[tokio::test]
+async fn one_task_carries_the_openings_of_a_firm() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings one task");
+    let store = open(&cluster.url("kta_app", "kta"), &folder).await;
+    store.settle().await.unwrap();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    // Some mebibytes, and no task that is begun runs meanwhile.
+    for number in 0..20_000 {
+        store.commit(opening(&rows, number)).await.unwrap();
+    }
+    assert_eq!(tasks(), before + 1);
+    assert_eq!(store.size(rows.tenant).await.unwrap(), 20_000);
+    while tasks() > before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.commit(opening(&rows, 0)).await.unwrap();
+    assert_eq!(tasks(), before + 1);
+}
+
+/// A journal goes when the server has it on its disk, and not before.
+#[tokio::test]
+async fn no_journal_goes_before_the_server_has_it_on_its_disk() {
+    let cluster = Cluster::own("disk");
+    let folder = folder("pg-openings");
+    let url = cluster.url("kta_app", "kta");
+    // What is not asked for is not on its disk for long.
+    let admin = cluster.admin("kta").await;
+    for set in [
+        "ALTER SYSTEM SET wal_writer_delay = '10s'",
+        "SELECT pg_reload_conf()",
+    ] {
+        admin.batch_execute(set).await.unwrap();
+    }
+    drop(admin);
+    for (case, name) in ["settled", "adopted", "closed", "known"].iter().enumerate() {
+        let rows = Samples::of(&format!("pg openings {name}"));
+        let store = open(&url, &folder).await;
+        // Its row in the database is not what this is about.
+        store.commit(set(&rows, 0)).await.unwrap();
+        for number in 1..20 {
+            store.commit(opening(&rows, number)).await.unwrap();
+        }
+        match case {
+            // Everything is on the disk: nothing is left.
+            0 => store.settle().await.unwrap(),
+            // Nothing is in the log: who opens the store next enters it.
+            1 => assert!(!files(&folder).is_empty()),
+            // All is in the log, and perhaps not on the disk.
+            _ => assert_eq!(store.size(rows.tenant).await.unwrap(), 20),
+        }
+        drop(store);
+        if matches!(case, 1 | 3) {
+            drop(open(&url, &folder).await);
+        }
+        if case != 2 {
+            assert_eq!(journals(&folder), 0, "{name}");
+        }
+        cluster.crash();
+        cluster.start();
+        let store = open(&url, &folder).await;
+        let found = numbers(&store, &rows).await;
+        assert_eq!(found, (0..20).collect::<Vec<_>>(), "{name}");
+    }
 }
 
 async fn open(url: &str, folder: &Path) -> PgStore {
