@@ -14,7 +14,7 @@
 //!
 //! | offset | what |
 //! |---|---|
-//! | 0 | `KTA open`, form (1), the journal's id (16) |
+//! | 0 | `KTA open`, form (1), the journal's id (16), which start of the machine this is (16) |
 //! | 4,096 | first half: frames, one after the other |
 //! | 4,096 + 16 MiB | second half |
 //!
@@ -27,8 +27,14 @@
 //! Every open store has a journal of its own and holds a lock on it. Whoever opens a store takes
 //! in the journals whose lock nobody holds: their processes are dead. A payload is ids and codes,
 //! as the log has them.
+//!
+//! A killed process leaves frames without a gap, and at most a torn one at their end. A machine
+//! that crashed may leave some pages and not others: whatever frame is whole is taken in then.
+//! Where the machine still runs, a frame that is not whole before whole ones was damaged: nothing
+//! is taken in, and the file stays.
 
 mod frame;
+mod head;
 mod leftover;
 
 use std::fs::{File, OpenOptions};
@@ -43,7 +49,7 @@ use frame::{Frames, finish, frame_of};
 use leftover::{is_at, path_of};
 
 pub(crate) use frame::Payload;
-pub(crate) use leftover::Leftover;
+pub(crate) use leftover::{Leftover, damaged};
 
 /// The journal of one open store.
 #[derive(Debug)]
@@ -221,9 +227,7 @@ impl Open {
         let file = options.open(&path)?;
         // Whoever opens the store in this instant may take the new file for a dead process's.
         file.try_lock()?;
-        let mut head = MAGIC.to_vec();
-        head.extend_from_slice(&id);
-        write_at(&file, &head, 0)?;
+        write_at(&file, &head::of(&id), 0)?;
         if !is_at(&file, &path) {
             return Err(std::io::ErrorKind::NotFound.into());
         }
@@ -269,8 +273,6 @@ fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
     }
     Ok(())
 }
-
-const MAGIC: &[u8; 9] = b"KTA open\x01";
 
 /// Where the first half begins.
 const HEAD: u64 = 4096;

@@ -99,7 +99,8 @@ impl PgStore {
     /// security, owns the tables or can change the log, for tables that are not there or of
     /// another version, for a server that does not synchronise its files, and for a certificate
     /// that is not accepted; [`Unavailable`](FaultKind::Unavailable) and
-    /// [`Timeout`](FaultKind::Timeout) when the server does not answer.
+    /// [`Timeout`](FaultKind::Timeout) when the server does not answer;
+    /// [`Corrupt`](FaultKind::Corrupt) for a damaged journal, which stays where it is.
     pub async fn open(options: &PgOptions) -> Result<Self> {
         let sessions = Arc::new(Sessions::of(options)?);
         let checked = owner::check(&sessions, &Form::STORE).await?;

@@ -15,13 +15,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use kta_core::Result;
 use kta_core::id::TenantId;
 use kta_core::ports::store::{ChangeSet, Durability};
-use kta_core::{Fault, FaultKind, Port, Result};
 use tokio::sync::Notify;
 
 use super::sql::Id;
-use crate::journal::{Journal, Leftover, Noted, Payload, Taken};
+use crate::journal::{Journal, Leftover, Noted, Payload, Taken, damaged};
 
 /// The journals of this process.
 pub(super) struct Openings {
@@ -50,11 +50,11 @@ impl Openings {
     /// What dead processes left, each with its firm.
     pub(super) fn left(&self) -> Result<Vec<(TenantId, Leftover)>> {
         let mut found = Vec::new();
-        for leftover in Leftover::all(&self.base).map_err(|_| unreadable())? {
+        for leftover in Leftover::all(&self.base)? {
             let first = leftover.frames().next();
             match first.map(|(_, payload)| Payload::read(payload)) {
-                None => leftover.remove().map_err(|_| unreadable())?,
-                Some(None) => return Err(unreadable()),
+                None => leftover.remove()?,
+                Some(None) => return Err(damaged()),
                 Some(Some(payload)) => {
                     found.push((TenantId::from_bytes(payload.tenant), leftover));
                 }
@@ -213,12 +213,6 @@ impl<'f> Frames<'f> {
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each lock guards one assignment.
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn unreadable() -> kta_core::Error {
-    Fault::new(FaultKind::Unavailable, Port::Store, "open")
-        .because("a journal of openings cannot be read")
-        .into()
 }
 
 /// So many firms have a journal in one process; the openings of further ones are transactions.

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use super::fault::{Broken, Next};
 use super::load::Wanted;
 use super::marks::{Attempt, Failed, Marks};
-use super::openings::{self, Carried, Frames, Openings};
+use super::openings::{Carried, Frames, Openings};
 use super::save;
 use super::session::{Session, Sessions};
 use super::sql::{Id, Sql, number};
@@ -221,7 +221,7 @@ impl Writer {
             Err(Failed::Doubt(_)) => return Err(lost("open")),
             Err(Failed::Broken(broken)) => return Err(broken.in_operation(Port::Store, "open")),
         }
-        leftover.remove().map_err(|_| openings::unreadable())
+        leftover.remove()
     }
 
     /// Writes a batch, and before it what was noted; what became of each.

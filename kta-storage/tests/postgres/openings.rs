@@ -10,6 +10,7 @@ use kta_core::audit::{Entry, Label, Log};
 use kta_core::conformance::store::Samples;
 use kta_core::ports::store::{ChangeSet, Durability};
 use kta_core::ports::{Ledger as _, Store as _};
+use kta_core::{Fault, FaultKind};
 use kta_storage::{PgOptions, PgStore};
 use secrecy::SecretString;
 
@@ -181,12 +182,24 @@ async fn a_journal_that_is_read_again_enters_nothing_twice() {
     let store = open(&url, &folder).await;
     assert_eq!(journals(&folder), 0);
     assert_eq!(numbers(&store, &rows).await, (0..20).collect::<Vec<_>>());
-    // A journal that was cut on the way has what is whole in it; what is no journal is refused.
+    // A journal that was cut on the way has what is whole in it; what was damaged is refused.
     store.commit(opening(&rows, 20)).await.unwrap();
     store.commit(opening(&rows, 21)).await.unwrap();
     let path = files(&folder).remove(0);
     drop(store);
     let bytes = std::fs::read(&path).unwrap();
+    for (at, kind) in [
+        (8, FaultKind::Misconfigured),
+        (4096 + 40, FaultKind::Corrupt),
+    ] {
+        let mut turned = bytes.clone();
+        turned[at] ^= 1;
+        std::fs::write(&path, turned).unwrap();
+        let options = PgOptions::new(&SecretString::from(url.as_str())).unwrap();
+        let error = PgStore::open(&options.journal(&folder)).await.unwrap_err();
+        assert_eq!(error.fault().map(Fault::kind), Some(kind));
+        assert_eq!(files(&folder), [path.as_path()]);
+    }
     std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
     let store = open(&url, &folder).await;
     assert_eq!(numbers(&store, &rows).await, (0..21).collect::<Vec<_>>());
