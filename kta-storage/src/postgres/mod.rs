@@ -104,8 +104,12 @@ impl PgStore {
     pub async fn open(options: &PgOptions) -> Result<Self> {
         let sessions = Arc::new(Sessions::of(options)?);
         let checked = owner::check(&sessions, &Form::STORE).await?;
-        let openings = options.journals().map(Openings::at);
-        let left = openings.as_ref().map_or(Ok(Vec::new()), Openings::left)?;
+        let base = options.journals(checked.store);
+        let mut left = Vec::new();
+        for base in base.iter().chain(&options.former_journals()) {
+            left.append(&mut openings::left(base)?);
+        }
+        let openings = base.map(Openings::at);
         // As the server's manual has it: at most three times the delay.
         let mut lag = Duration::from_millis(checked.delay.saturating_mul(3));
         if openings.is_some() {

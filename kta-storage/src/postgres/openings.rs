@@ -11,7 +11,7 @@
 //! answer that was lost, and after the death of its process.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -45,22 +45,6 @@ impl Openings {
     pub(super) fn at(base: PathBuf) -> Self {
         let open = Mutex::default();
         Self { base, open }
-    }
-
-    /// What dead processes left, each with its firm.
-    pub(super) fn left(&self) -> Result<Vec<(TenantId, Leftover)>> {
-        let mut found = Vec::new();
-        for leftover in Leftover::all(&self.base)? {
-            let first = leftover.frames().next();
-            match first.map(|(_, payload)| Payload::read(payload)) {
-                None => leftover.remove()?,
-                Some(None) => return Err(damaged()),
-                Some(Some(payload)) => {
-                    found.push((TenantId::from_bytes(payload.tenant), leftover));
-                }
-            }
-        }
-        Ok(found)
     }
 
     /// Writes the events of a bounded change set.
@@ -166,6 +150,22 @@ impl Opening {
     fn is_on_disk(&self) -> bool {
         self.on_disk.load(Ordering::Acquire) >= self.journal.written()
     }
+}
+
+/// What dead processes left at this path, each with its firm.
+pub(super) fn left(base: &Path) -> Result<Vec<(TenantId, Leftover)>> {
+    let mut found = Vec::new();
+    for leftover in Leftover::all(base)? {
+        let first = leftover.frames().next();
+        match first.map(|(_, payload)| Payload::read(payload)) {
+            None => leftover.remove()?,
+            Some(None) => return Err(damaged()),
+            Some(Some(payload)) => {
+                found.push((TenantId::from_bytes(payload.tenant), leftover));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What a transaction carries into the log.

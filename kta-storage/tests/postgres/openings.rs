@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use kta_core::audit::{Entry, Label, Log};
 use kta_core::conformance::store::Samples;
+use kta_core::id::Digest;
 use kta_core::ports::store::{ChangeSet, Durability};
 use kta_core::ports::{Ledger as _, Store as _};
 use kta_core::{Fault, FaultKind};
 use kta_storage::{PgOptions, PgStore};
 use secrecy::SecretString;
 
-use crate::common::cluster::Cluster;
+use crate::common::cluster::{Cluster, PASSWORD};
 use crate::common::folder;
 use crate::common::killed::{run_and_kill, tell};
 use crate::faults::set;
 
 const ROUNDS: u64 = 60;
+/// So long after its first answer a process is killed at the most.
+const LONGEST: Duration = Duration::from_millis(25);
 const WORKERS: u64 = 3;
 const CHILD: &str = "openings::the_process_that_is_killed";
 const SERVER: &str = "KTA_STORAGE_OPENINGS_SERVER";
@@ -40,9 +43,7 @@ async fn a_killed_process_loses_no_opening_that_it_was_told_is_noted() {
             (FOLDER, folder.to_str().unwrap()),
             (FIRM, &rows.tenant.to_string()),
         ];
-        let answers = tokio::task::block_in_place(|| {
-            run_and_kill(CHILD, &environment, Duration::from_millis(25))
-        });
+        let answers = tokio::task::block_in_place(|| run_and_kill(CHILD, &environment, LONGEST));
         adopted += u64::from(journals(&folder) > 0);
         let store = open(&url, &folder).await;
         assert_eq!(journals(&folder), 0, "what the dead left is taken in");
@@ -259,6 +260,74 @@ async fn who_asks_the_log_is_answered_while_openings_go_on() {
     assert!(!reading.is_finished());
     reading.abort();
     assert!(asked.is_ok(), "it waits for what is noted meanwhile");
+}
+
+/// A journal belongs to a database, and not to a way to its server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_left_is_found_however_the_server_is_reached() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let url = cluster.url("kta_app", "kta");
+    let other = format!("elsewhere_{}", std::process::id());
+    cluster.database(&other);
+    let localhost = url.replace("127.0.0.1", "localhost");
+    let localhost = PgOptions::new(&SecretString::from(localhost)).unwrap();
+    let port = cluster.port();
+    let bare =
+        format!("hostaddr=127.0.0.1 port={port} user=kta_app password={PASSWORD} dbname=kta");
+    let bare = PgOptions::new(&SecretString::from(bare)).unwrap();
+    let ways = [
+        localhost,
+        cluster.by_socket("kta_app", "kta"),
+        cluster.pooled("kta_app", "kta"),
+        bare,
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let rows = Samples::of(&format!("pg openings reached {number}"));
+        let environment = [
+            (SERVER, url.as_str()),
+            (FOLDER, folder.to_str().unwrap()),
+            (FIRM, &rows.tenant.to_string()),
+        ];
+        let answers = tokio::task::block_in_place(|| {
+            // Killed before it wrote anything, or when all was in the log, it says nothing here.
+            std::iter::repeat_with(|| run_and_kill(CHILD, &environment, LONGEST))
+                .find(|_| journals(&folder) > 0)
+                .unwrap()
+        });
+        let elsewhere = cluster.options("kta_app", &other).journal(&folder);
+        drop(PgStore::open(&elsewhere).await.unwrap());
+        assert!(journals(&folder) > 0, "another database took it");
+        let store = PgStore::open(&way.journal(&folder)).await.unwrap();
+        assert_eq!(journals(&folder), 0);
+        let found: BTreeSet<_> = numbers(&store, &rows).await.into_iter().collect();
+        let answered: BTreeSet<u64> = answers.iter().map(|it| it.parse().unwrap()).collect();
+        assert!(found.is_superset(&answered), "way {number}");
+    }
+}
+
+/// Earlier versions named a journal after the way to the server.
+#[tokio::test]
+async fn a_journal_with_its_former_name_is_taken_in() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings former");
+    let url = cluster.url("kta_app", "kta");
+    let store = open(&url, &folder).await;
+    for number in 0..5 {
+        store.commit(opening(&rows, number)).await.unwrap();
+    }
+    drop(store);
+    let path = files(&folder).remove(0);
+    let words = format!("Tcp(\"127.0.0.1\")\0{}\0kta", cluster.port());
+    let digest = Digest::of(words.as_bytes()).to_string();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let (_, id) = name.split_once("-opened-").unwrap();
+    let former = folder.join(format!("kta-{}-opened-{id}", &digest[..16]));
+    std::fs::rename(&path, former).unwrap();
+    let store = open(&url, &folder).await;
+    assert_eq!(journals(&folder), 0);
+    assert_eq!(numbers(&store, &rows).await, [0, 1, 2, 3, 4]);
 }
 
 /// One task for each firm carries what is noted, however much that is.
