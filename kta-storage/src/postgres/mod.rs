@@ -64,8 +64,9 @@ pub use owner::PgOwner;
 /// - With a [journal](PgOptions::journal), a bounded commit of events alone, such as the entry of
 ///   an opening, is answered when it stands in a file of this machine: it survives a killed
 ///   process of ours and a server that is away. The firm's next transaction takes it along, at the
-///   latest one of its own after a second; what a killed process left, whoever opens the store
-///   with that folder next. Until then other machines do not see it in the log.
+///   latest one of its own after a second; what a killed process left, or one that ended without
+///   [`settle`](Self::settle), whoever opens the store with that folder next. Until then other
+///   machines do not see it in the log.
 ///
 /// # When the server is away
 /// Transactions that the server gives up (serialisation, deadlock) and calls that lost their
