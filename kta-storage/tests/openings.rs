@@ -236,6 +236,37 @@ async fn a_journal_that_comes_back_after_it_was_taken_in_is_entered_once() {
     assert_eq!(journals(&torn), 0);
 }
 
+#[tokio::test]
+async fn a_journal_that_cannot_be_believed_is_refused_and_stays() {
+    let folder = common::folder("openings");
+    let file = folder.join("firm.db");
+    let store = SqliteStore::open(&file).unwrap();
+    for number in 0..3 {
+        store.commit(opening(number)).await.unwrap();
+    }
+    let path = journal(&folder);
+    let whole = std::fs::read(&path).unwrap();
+    let name = path.file_name().unwrap();
+    // Beside a log that has nothing of it: a bit in the form, and one in the first frame.
+    for (at, kind) in [
+        (8, FaultKind::Misconfigured),
+        (4096 + 40, FaultKind::Corrupt),
+    ] {
+        let other = common::folder("openings");
+        drop(SqliteStore::open(other.join("firm.db")).unwrap());
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(other.join(name), &bytes).unwrap();
+        let error = SqliteStore::open(other.join("firm.db")).unwrap_err();
+        assert_eq!(error.fault().map(Fault::kind), Some(kind));
+        assert_eq!(std::fs::read(other.join(name)).unwrap(), bytes);
+        // What was written comes back: nothing is lost.
+        std::fs::write(other.join(name), &whole).unwrap();
+        let store = SqliteStore::open(other.join("firm.db")).unwrap();
+        assert_eq!(store.size(rows().tenant).await.unwrap(), 3);
+    }
+}
+
 fn opening(number: u64) -> ChangeSet {
     let mut set = rows()
         .set(0)

@@ -95,5 +95,33 @@ impl<'f> Iterator for Frames<'f> {
     }
 }
 
+/// Whole frames that stand anywhere in these bytes: place, number and payload.
+pub(super) fn anywhere(bytes: &[u8]) -> Vec<(usize, u64, &[u8])> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(some) = bytes[at..].iter().position(|byte| *byte != 0) {
+        // A frame's length has four bytes and is not zero.
+        at += some.saturating_sub(3);
+        let mut frames = Frames(&bytes[at..]);
+        // No number grows so large: most bytes need no checksum to be known for none.
+        let numbered = number_in(frames.0).is_some_and(|number| number >> 40 == 0);
+        if let Some((number, payload)) = numbered.then(|| frames.next()).flatten() {
+            found.push((at, number, payload));
+            at = bytes.len() - frames.0.len();
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
+
+/// The number in a frame's head, whether it is whole or not.
+pub(super) fn number_in(bytes: &[u8]) -> Option<u64> {
+    let number = bytes.get(4..START)?.first_chunk()?;
+    Some(u64::from_be_bytes(*number))
+}
+
 /// Length and number before a payload.
 const START: usize = 12;
+
+/// Bytes of a frame that are not its payload.
+pub(super) const AROUND: usize = START + 4;

@@ -14,7 +14,7 @@
 //!
 //! | offset | what |
 //! |---|---|
-//! | 0 | `KTA open`, form (1), the journal's id (16) |
+//! | 0 | `KTA open`, form (1), the journal's id (16), which start of the machine this is (16) |
 //! | 4,096 | first half: frames, one after the other |
 //! | 4,096 + 16 MiB | second half |
 //!
@@ -27,8 +27,14 @@
 //! Every open store has a journal of its own and holds a lock on it. Whoever opens a store takes
 //! in the journals whose lock nobody holds: their processes are dead. A payload is ids and codes,
 //! as the log has them.
+//!
+//! A killed process leaves frames without a gap, and at most a torn one at their end. A machine
+//! that crashed may leave some pages and not others: whatever frame is whole is taken in then.
+//! Where the machine still runs, a frame that is not whole before whole ones was damaged: nothing
+//! is taken in, and the file stays.
 
 mod frame;
+mod head;
 mod leftover;
 
 use std::fs::{File, OpenOptions};
@@ -43,7 +49,7 @@ use frame::{Frames, finish, frame_of};
 use leftover::{is_at, path_of};
 
 pub(crate) use frame::Payload;
-pub(crate) use leftover::Leftover;
+pub(crate) use leftover::{Leftover, damaged};
 
 /// The journal of one open store.
 #[derive(Debug)]
@@ -128,10 +134,10 @@ impl Journal {
         let Side::Open(open) = &mut *side else {
             return Noted::Commit;
         };
+        finish(&mut frame, open.next);
         if open.frames.len() + frame.len() > HALF {
             return Noted::Commit;
         }
-        finish(&mut frame, open.next);
         let place = HEAD + open.half * HALF as u64 + open.frames.len() as u64;
         if write_at(&open.file, &frame, place).is_err() {
             // The next frame is written over what there is of this one.
@@ -150,7 +156,17 @@ impl Journal {
 
     /// Whether the log has all that was written.
     pub(crate) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire) >= self.written.load(Ordering::Acquire)
+        self.settled() >= self.written()
+    }
+
+    /// The number of the last frame that was written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// The number of the last frame that the log has.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// Takes out what was written since the last time, once that is settled.
@@ -211,9 +227,7 @@ impl Open {
         let file = options.open(&path)?;
         // Whoever opens the store in this instant may take the new file for a dead process's.
         file.try_lock()?;
-        let mut head = MAGIC.to_vec();
-        head.extend_from_slice(&id);
-        write_at(&file, &head, 0)?;
+        write_at(&file, &head::of(&id), 0)?;
         if !is_at(&file, &path) {
             return Err(std::io::ErrorKind::NotFound.into());
         }
@@ -259,8 +273,6 @@ fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
     }
     Ok(())
 }
-
-const MAGIC: &[u8; 9] = b"KTA open\x01";
 
 /// Where the first half begins.
 const HEAD: u64 = 4096;

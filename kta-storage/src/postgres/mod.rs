@@ -64,8 +64,9 @@ pub use owner::PgOwner;
 /// - With a [journal](PgOptions::journal), a bounded commit of events alone, such as the entry of
 ///   an opening, is answered when it stands in a file of this machine: it survives a killed
 ///   process of ours and a server that is away. The firm's next transaction takes it along, at the
-///   latest one of its own after a second; what a killed process left, whoever opens the store
-///   with that folder next. Until then other machines do not see it in the log.
+///   latest one of its own after a second; what a killed process left, or one that ended without
+///   [`settle`](Self::settle), whoever opens the store with that folder next. Until then other
+///   machines do not see it in the log.
 ///
 /// # When the server is away
 /// Transactions that the server gives up (serialisation, deadlock) and calls that lost their
@@ -99,12 +100,17 @@ impl PgStore {
     /// security, owns the tables or can change the log, for tables that are not there or of
     /// another version, for a server that does not synchronise its files, and for a certificate
     /// that is not accepted; [`Unavailable`](FaultKind::Unavailable) and
-    /// [`Timeout`](FaultKind::Timeout) when the server does not answer.
+    /// [`Timeout`](FaultKind::Timeout) when the server does not answer;
+    /// [`Corrupt`](FaultKind::Corrupt) for a damaged journal, which stays where it is.
     pub async fn open(options: &PgOptions) -> Result<Self> {
         let sessions = Arc::new(Sessions::of(options)?);
         let checked = owner::check(&sessions, &Form::STORE).await?;
-        let openings = options.journals().map(Openings::at);
-        let left = openings.as_ref().map_or(Ok(Vec::new()), Openings::left)?;
+        let base = options.journals(checked.store);
+        let mut left = Vec::new();
+        for base in base.iter().chain(&options.former_journals()) {
+            left.append(&mut openings::left(base)?);
+        }
+        let openings = base.map(Openings::at);
         // As the server's manual has it: at most three times the delay.
         let mut lag = Duration::from_millis(checked.delay.saturating_mul(3));
         if openings.is_some() {
@@ -132,8 +138,8 @@ impl PgStore {
         self.inner.lag
     }
 
-    /// Waits until the log has every opening that was noted on this machine: before a process
-    /// ends, so that nobody has to open the store again for them.
+    /// Waits until the log has every opening that was noted on this machine before, on the server's
+    /// disk: before a process ends, so that nobody has to open the store again for them.
     ///
     /// # Errors
     /// Those of [`commit`](Store::commit).
@@ -141,9 +147,14 @@ impl PgStore {
         let writer = &self.inner.writer;
         let waiting = writer.openings.as_ref().map(Openings::waiting);
         for tenant in waiting.into_iter().flatten() {
-            writer.settle("settle", tenant).await?;
+            writer.settle("settle", tenant, Durability::Durable).await?;
         }
         Ok(())
+    }
+
+    async fn settled(&self, operation: &'static str, tenant: TenantId) -> Result<()> {
+        let writer = &self.inner.writer;
+        writer.settle(operation, tenant, Durability::Bounded).await
     }
 
     async fn try_lease(
@@ -249,12 +260,12 @@ impl Jobs for PgStore {
 #[async_trait]
 impl Ledger for PgStore {
     async fn size(&self, tenant: TenantId) -> Result<u64> {
-        self.inner.writer.settle("size", tenant).await?;
+        self.settled("size", tenant).await?;
         query::size(&self.inner.sessions, tenant).await
     }
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
-        self.inner.writer.settle("entries", tenant).await?;
+        self.settled("entries", tenant).await?;
         query::entries(&self.inner.sessions, tenant, from, limit).await
     }
 
@@ -265,7 +276,7 @@ impl Ledger for PgStore {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<u64>> {
-        self.inner.writer.settle("trail", tenant).await?;
+        self.settled("trail", tenant).await?;
         query::trail(&self.inner.sessions, tenant, subject, from, to).await
     }
 }

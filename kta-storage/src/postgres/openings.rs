@@ -11,15 +11,17 @@
 //! answer that was lost, and after the death of its process.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use kta_core::Result;
 use kta_core::id::TenantId;
-use kta_core::ports::store::ChangeSet;
-use kta_core::{Fault, FaultKind, Port, Result};
+use kta_core::ports::store::{ChangeSet, Durability};
+use tokio::sync::Notify;
 
 use super::sql::Id;
-use crate::journal::{Journal, Leftover, Noted, Payload, Taken};
+use crate::journal::{Journal, Leftover, Noted, Payload, Taken, damaged};
 
 /// The journals of this process.
 pub(super) struct Openings {
@@ -32,6 +34,10 @@ struct Opening {
     journal: Journal,
     /// What was taken out and is not certainly in the log.
     taken: Mutex<Option<Taken>>,
+    /// The number of the last frame that the server has on its disk.
+    on_disk: AtomicU64,
+    /// What wakes the task that carries it into the log, while there is one.
+    carrier: Mutex<Weak<Notify>>,
 }
 
 impl Openings {
@@ -39,22 +45,6 @@ impl Openings {
     pub(super) fn at(base: PathBuf) -> Self {
         let open = Mutex::default();
         Self { base, open }
-    }
-
-    /// What dead processes left, each with its firm.
-    pub(super) fn left(&self) -> Result<Vec<(TenantId, Leftover)>> {
-        let mut found = Vec::new();
-        for leftover in Leftover::all(&self.base).map_err(|_| unreadable())? {
-            let first = leftover.frames().next();
-            match first.map(|(_, payload)| Payload::read(payload)) {
-                None => leftover.remove().map_err(|_| unreadable())?,
-                Some(None) => return Err(unreadable()),
-                Some(Some(payload)) => {
-                    found.push((TenantId::from_bytes(payload.tenant), leftover));
-                }
-            }
-        }
-        Ok(found)
     }
 
     /// Writes the events of a bounded change set.
@@ -67,6 +57,8 @@ impl Openings {
             Arc::new(Opening {
                 journal: Journal::beside(self.base.clone()),
                 taken: Mutex::default(),
+                on_disk: AtomicU64::new(0),
+                carrier: Mutex::default(),
             })
         });
         let own = Arc::clone(own);
@@ -74,16 +66,59 @@ impl Openings {
         own.journal.note(change)
     }
 
-    /// Whether the log has all that this process noted of the firm.
-    pub(super) fn is_settled(&self, tenant: TenantId) -> bool {
-        self.of(tenant).is_none_or(|own| own.journal.is_settled())
+    /// The number of the last frame of the firm that this process noted.
+    pub(super) fn noted(&self, tenant: TenantId) -> u64 {
+        self.of(tenant).map_or(0, |own| own.journal.written())
     }
 
-    /// The firms that wait for the writer.
+    /// The number of the last one that the log has: on the server's disk, if `durability` is that.
+    pub(super) fn settled(&self, tenant: TenantId, durability: Durability) -> u64 {
+        self.of(tenant).map_or(0, |own| match durability {
+            Durability::Bounded => own.journal.settled(),
+            Durability::Durable => own.on_disk.load(Ordering::Acquire),
+        })
+    }
+
+    /// The server has on its disk what the log has of the firm.
+    pub(super) fn keep(&self, tenant: TenantId) {
+        if let Some(own) = self.of(tenant) {
+            own.on_disk.store(own.journal.settled(), Ordering::Release);
+        }
+    }
+
+    /// The firms of which the server does not have everything on its disk.
     pub(super) fn waiting(&self) -> Vec<TenantId> {
         let open = locked(&self.open);
-        let waiting = open.iter().filter(|(_, own)| !own.journal.is_settled());
+        let waiting = open.iter().filter(|(_, own)| !own.is_on_disk());
         waiting.map(|(tenant, _)| *tenant).collect()
+    }
+
+    /// With what to begin the task that carries the firm's openings, where there is none; one that
+    /// is there is woken if it should look `now`.
+    pub(super) fn carrier(&self, tenant: TenantId, now: bool) -> Option<Arc<Notify>> {
+        let own = self.of(tenant)?;
+        let mut carrier = locked(&own.carrier);
+        let there = carrier.upgrade();
+        let wake = there.clone().unwrap_or_default();
+        if now {
+            wake.notify_one();
+        }
+        *carrier = Arc::downgrade(&wake);
+        there.is_none().then_some(wake)
+    }
+
+    /// Whether the firm's task may end, because nothing waits; who notes something after that
+    /// begins another.
+    pub(super) fn rest(&self, tenant: TenantId) -> bool {
+        let Some(own) = self.of(tenant) else {
+            return true;
+        };
+        let mut carrier = locked(&own.carrier);
+        let rests = own.journal.is_settled();
+        if rests {
+            *carrier = Weak::new();
+        }
+        rests
     }
 
     /// Takes out what is to be entered; dropped, it goes back.
@@ -100,12 +135,37 @@ impl Openings {
 }
 
 impl Drop for Openings {
-    /// A file of which the log has all is of no use any more.
+    /// A file that the server has on its disk is of no use any more. Others are taken in by
+    /// whoever opens the store next.
     fn drop(&mut self) {
         for own in locked(&self.open).values() {
-            own.journal.close();
+            if own.is_on_disk() {
+                own.journal.close();
+            }
         }
     }
+}
+
+impl Opening {
+    fn is_on_disk(&self) -> bool {
+        self.on_disk.load(Ordering::Acquire) >= self.journal.written()
+    }
+}
+
+/// What dead processes left at this path, each with its firm.
+pub(super) fn left(base: &Path) -> Result<Vec<(TenantId, Leftover)>> {
+    let mut found = Vec::new();
+    for leftover in Leftover::all(base)? {
+        let first = leftover.frames().next();
+        match first.map(|(_, payload)| Payload::read(payload)) {
+            None => leftover.remove()?,
+            Some(None) => return Err(damaged()),
+            Some(Some(payload)) => {
+                found.push((TenantId::from_bytes(payload.tenant), leftover));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What a transaction carries into the log.
@@ -153,12 +213,6 @@ impl<'f> Frames<'f> {
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each lock guards one assignment.
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn unreadable() -> kta_core::Error {
-    Fault::new(FaultKind::Unavailable, Port::Store, "open")
-        .because("a journal of openings cannot be read")
-        .into()
 }
 
 /// So many firms have a journal in one process; the openings of further ones are transactions.

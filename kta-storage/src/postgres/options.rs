@@ -16,6 +16,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::sql::Id;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 
 /// How to reach a PostgreSQL server, for [`PgStore`](super::PgStore) and
@@ -125,15 +126,26 @@ impl PgOptions {
     /// The same with a folder of this machine for the openings of ordinary reading: bounded events
     /// alone are answered when they stand in a file there, and entered into the log many at a time
     /// (see [`PgStore`](super::PgStore)). The folder is there, on a local disk, stays when the
-    /// process ends, and may be shared by processes. Without one each of them is a transaction.
+    /// process ends, and may be shared by processes and databases. Without one each of them is a
+    /// transaction.
+    ///
+    /// A journal is found again however the server is reached, because its file has the name that
+    /// [`PgOwner::migrate`](super::PgOwner::migrate) gave the store in its database. A copy of the
+    /// database has that name too: use it with another folder.
     #[must_use]
     pub fn journal(mut self, folder: impl Into<PathBuf>) -> Self {
         self.journal = Some(folder.into());
         self
     }
 
-    /// Where the journals are, under a name that tells databases apart.
-    pub(super) fn journals(&self) -> Option<PathBuf> {
+    /// Where the journals are, under the name that the store has in its database.
+    pub(super) fn journals(&self, store: Id) -> Option<PathBuf> {
+        let name = format!("kta-{:032x}", u128::from_be_bytes(store.0));
+        Some(self.journal.as_ref()?.join(name))
+    }
+
+    /// Where they were: until version 4 of the tables, the name said how the server was reached.
+    pub(super) fn former_journals(&self) -> Option<PathBuf> {
         let folder = self.journal.as_ref()?;
         let hosts = self.config.get_hosts().iter();
         let hosts = hosts.map(|host| format!("{host:?}"));

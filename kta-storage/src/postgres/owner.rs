@@ -150,6 +150,9 @@ pub(super) struct Checked {
     pub(super) id: super::sql::Id,
     /// `wal_writer_delay`, in milliseconds.
     pub(super) delay: u64,
+    /// What the database calls the store, however it is reached; zeros for a set of tables that
+    /// has no name.
+    pub(super) store: super::sql::Id,
 }
 
 /// Checks that the tables are there, of this version and walled off, and that the role can
@@ -196,6 +199,7 @@ pub(super) async fn check(sessions: &Sessions, form: &Form) -> Result<Checked> {
     Ok(Checked {
         id: column(row, 5).ok_or_else(unreadable)?,
         delay: number_of(row)?,
+        store: column(row, 7).ok_or_else(unreadable)?,
     })
 }
 
@@ -230,6 +234,8 @@ pub(super) struct Form {
     port: Port,
     /// The statements that lead from each version to the next.
     migrations: &'static [&'static str],
+    /// Asks what they are called.
+    name: &'static str,
     /// Each table with the rights of the application.
     tables: &'static [(&'static str, &'static str)],
     /// What the application must never have, by table.
@@ -244,6 +250,7 @@ impl Form {
         schema: "kta_keys",
         port: Port::KeyTable,
         migrations: &[include_str!("key_table.sql")],
+        name: "'00000000-0000-0000-0000-000000000000'::uuid",
         tables: &[
             ("firm", "SELECT, INSERT, UPDATE"),
             ("writer", "SELECT, INSERT, UPDATE, DELETE"),
@@ -265,7 +272,9 @@ impl Form {
             include_str!("schema.sql"),
             include_str!("journal.sql"),
             include_str!("cohorts.sql"),
+            include_str!("store.sql"),
         ],
+        name: "(SELECT store FROM kta.migration WHERE version = 1)",
         tables: &[
             ("firm", "SELECT, INSERT, UPDATE (size, last_at)"),
             ("journal", "SELECT, INSERT, UPDATE (taken)"),
@@ -324,6 +333,7 @@ impl Form {
             format!("has_table_privilege(current_user, '{schema}.{table}', '{rights}')")
         });
         let forbidden = forbidden.collect::<Vec<_>>().join(" OR ");
+        let name = self.name;
         format!(
             "SELECT current_setting('fsync') = 'off',
              (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles
@@ -336,7 +346,8 @@ impl Form {
                 FROM pg_catalog.pg_class WHERE relnamespace = '{schema}'::regnamespace
                 AND relkind = 'r' AND relname <> 'migration'),
              gen_random_uuid(),
-             (SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'wal_writer_delay')"
+             (SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'wal_writer_delay'),
+             {name}"
         )
     }
 }

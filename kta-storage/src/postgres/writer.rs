@@ -22,12 +22,13 @@ use kta_core::ports::store::{Change, ChangeSet, Committed, Durability};
 use kta_core::time::Timestamp;
 use kta_core::{Error, Fault, FaultKind, Port, Result};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 
 use super::fault::{Broken, Next};
 use super::load::Wanted;
 use super::marks::{Attempt, Failed, Marks};
-use super::openings::{self, Carried, Frames, Openings};
+use super::openings::{Carried, Frames, Openings};
 use super::save;
 use super::session::{Session, Sessions};
 use super::sql::{Id, Sql, number};
@@ -66,6 +67,22 @@ impl Work {
             }
         }
         rules::commit(view, &self.change)
+    }
+
+    /// Nothing: its transaction takes along what was noted, and, if it is durable, is on the
+    /// server's disk with all before it.
+    fn nothing(tenant: TenantId, durability: Durability) -> Self {
+        let mut change = ChangeSet::new(tenant, Timestamp::UNIX_EPOCH);
+        change.durability = durability;
+        let erasure = None;
+        Self { change, erasure }
+    }
+
+    /// Whether a transaction is asked for, even one that changes nothing.
+    fn is_for_the_disk(&self) -> bool {
+        let change = &self.change;
+        let empty = change.changes.is_empty() && change.events.is_empty();
+        empty && self.erasure.is_none() && change.durability == Durability::Durable
     }
 
     /// About how many bytes go over the wire.
@@ -165,39 +182,46 @@ impl Writer {
             Noted::Written => {}
             Noted::Tell { now } => {
                 let (own, tenant) = (Arc::downgrade(self), change.tenant);
-                runtime.spawn(carry(own, tenant, now));
+                if let Some(wake) = openings.carrier(tenant, now) {
+                    runtime.spawn(carry(own, tenant, wake));
+                }
             }
         }
         true
     }
 
-    /// Waits until the log has all that was noted of the firm before.
+    /// Waits until the log has all that was noted of the firm before, in the server's memory or
+    /// on its disk. What is noted meanwhile is not waited for.
     pub(super) async fn settle(
         self: &Arc<Self>,
         operation: &'static str,
         tenant: TenantId,
+        durability: Durability,
     ) -> Result<()> {
-        let settled = |openings: &Openings| openings.is_settled(tenant);
-        while !self.openings.as_ref().is_none_or(settled) {
-            // Empty: its transaction takes along what was noted.
-            let mut change = ChangeSet::new(tenant, Timestamp::UNIX_EPOCH);
-            change.durability = Durability::Bounded;
-            let erasure = None;
-            self.write(operation, Work { change, erasure }).await?;
+        let Some(openings) = &self.openings else {
+            return Ok(());
+        };
+        let noted = openings.noted(tenant);
+        while openings.settled(tenant, durability) < noted {
+            self.write(operation, Work::nothing(tenant, durability))
+                .await?;
         }
         Ok(())
     }
 
-    /// Enters what a dead process left.
+    /// Enters what a dead process left, durably: then the file is of no use any more. Nor may it
+    /// go before that when there is nothing to enter, because the dead process may not have
+    /// waited for the disk.
     pub(super) async fn adopt(&self, tenant: TenantId, leftover: Leftover) -> Result<()> {
         let frames = Frames::of(&leftover);
-        let attempt = || self.attempt(tenant, &[], Some(&frames));
+        let work = [Work::nothing(tenant, Durability::Durable)];
+        let attempt = || self.attempt(tenant, &work, Some(&frames));
         match self.marks.carry_through(tenant, attempt).await {
             Ok(written) => written.carried?,
             Err(Failed::Doubt(_)) => return Err(lost("open")),
             Err(Failed::Broken(broken)) => return Err(broken.in_operation(Port::Store, "open")),
         }
-        leftover.remove().map_err(|_| openings::unreadable())
+        leftover.remove()
     }
 
     /// Writes a batch, and before it what was noted; what became of each.
@@ -211,9 +235,13 @@ impl Writer {
             Ok(Written {
                 outcomes,
                 carried: Ok(()),
+                on_disk,
             }) => {
                 if let Some(carried) = carried {
                     carried.settle();
+                }
+                if let Some(openings) = self.openings.as_ref().filter(|_| on_disk) {
+                    openings.keep(tenant);
                 }
                 outcomes
             }
@@ -256,9 +284,11 @@ impl Writer {
             stored,
             left,
             end,
-            written,
+            mut written,
         } = judged;
-        if left.is_empty() || written.carried.is_err() {
+        let nothing = left.is_empty() && !works.iter().any(Work::is_for_the_disk);
+        if nothing || written.carried.is_err() {
+            written.on_disk = false;
             if session.run(&[Sql::plain("ROLLBACK")]).await.is_ok() {
                 session.done();
             }
@@ -269,8 +299,11 @@ impl Writer {
             // A number beyond the database's: nothing was sent.
             Err(_) if works.len() > 1 => return Attempt::Undone(Broken::unreadable()),
             Err(error) => {
-                let (outcomes, carried) = (Vec::new(), Err(error));
-                return Attempt::Done(Written { outcomes, carried });
+                return Attempt::Done(Written {
+                    outcomes: Vec::new(),
+                    carried: Err(error),
+                    on_disk: false,
+                });
             }
         };
         self.marks
@@ -320,6 +353,7 @@ impl Writer {
                 written: Written {
                     outcomes: Vec::with_capacity(works.len()),
                     carried: Ok(()),
+                    on_disk: durable,
                 },
             };
             if let Some(frames) = frames {
@@ -425,20 +459,21 @@ struct Written {
     outcomes: Vec<Result<Committed>>,
     /// Of what was to be entered before them; without it nothing is written.
     carried: Result<()>,
+    /// Whether the server has it on its disk, with all before it.
+    on_disk: bool,
 }
 
-/// Sees to it that what was noted of a firm is in the log: now, or after the lag.
-async fn carry(writer: Weak<Writer>, tenant: TenantId, now: bool) {
-    let mut now = now;
+/// Sees to it that what was noted of a firm is in the log: after the lag, or when it is woken.
+async fn carry(writer: Weak<Writer>, tenant: TenantId, wake: Arc<Notify>) {
     loop {
-        if !core::mem::replace(&mut now, false) {
-            tokio::time::sleep(LAG).await;
-        }
+        drop(timeout(LAG, wake.notified()).await);
         // Whoever opens the store next takes it from there.
         let Some(writer) = writer.upgrade() else {
             return;
         };
-        if writer.settle("carry", tenant).await.is_ok() {
+        // Failing, it is tried again after another lag.
+        drop(writer.settle("carry", tenant, Durability::Bounded).await);
+        if writer.openings.as_ref().is_none_or(|all| all.rest(tenant)) {
             return;
         }
     }

@@ -25,6 +25,41 @@ async fn tables_of_version_2_keep_what_governs_their_records() {
     }
 }
 
+/// Version 3 had no name for the store. Each database gets one, which stays, and which nobody but
+/// the owner gives.
+#[tokio::test]
+async fn tables_of_version_3_get_a_name_for_good() {
+    let cluster = Cluster::shared();
+    let mut names = Vec::new();
+    for which in ["ours", "theirs"] {
+        let base = format!("version_3_{which}_{}", std::process::id());
+        cluster.database(&base);
+        let admin = cluster.admin(&base).await;
+        let back = "DELETE FROM kta.migration WHERE version = 4;
+            ALTER TABLE kta.migration DROP COLUMN store";
+        admin.batch_execute(back).await.unwrap();
+        let options = cluster.options("kta_app", &base);
+        assert!(PgStore::open(&options).await.is_err(), "of another version");
+        let owner = PgOwner::new(&cluster.options("kta_owner", &base)).unwrap();
+        for _ in 0..2 {
+            owner.migrate("kta_app").await.unwrap();
+            PgStore::open(&options).await.unwrap();
+            let name = "SELECT store::text FROM kta.migration WHERE store IS NOT NULL";
+            names.push(
+                admin
+                    .query_one(name, &[])
+                    .await
+                    .unwrap()
+                    .get::<_, String>(0),
+            );
+        }
+        let application = crate::common::cluster::admin(&cluster.url("kta_app", &base)).await;
+        let change = "UPDATE kta.migration SET store = gen_random_uuid()";
+        application.batch_execute(change).await.unwrap_err();
+    }
+    assert!(names[0] == names[1] && names[2] == names[3] && names[0] != names[2]);
+}
+
 /// A database as version 2 left it.
 async fn version_2(cluster: &Cluster, base: &str, firms: &[Samples]) {
     let superuser = cluster.admin("postgres").await;

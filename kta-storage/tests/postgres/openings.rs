@@ -2,21 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kta_core::audit::{Entry, Label, Log};
 use kta_core::conformance::store::Samples;
+use kta_core::id::Digest;
 use kta_core::ports::store::{ChangeSet, Durability};
 use kta_core::ports::{Ledger as _, Store as _};
+use kta_core::{Fault, FaultKind};
 use kta_storage::{PgOptions, PgStore};
 use secrecy::SecretString;
 
-use crate::common::cluster::Cluster;
+use crate::common::cluster::{Cluster, PASSWORD};
 use crate::common::folder;
 use crate::common::killed::{run_and_kill, tell};
 use crate::faults::set;
 
 const ROUNDS: u64 = 60;
+/// So long after its first answer a process is killed at the most.
+const LONGEST: Duration = Duration::from_millis(25);
 const WORKERS: u64 = 3;
 const CHILD: &str = "openings::the_process_that_is_killed";
 const SERVER: &str = "KTA_STORAGE_OPENINGS_SERVER";
@@ -37,9 +43,7 @@ async fn a_killed_process_loses_no_opening_that_it_was_told_is_noted() {
             (FOLDER, folder.to_str().unwrap()),
             (FIRM, &rows.tenant.to_string()),
         ];
-        let answers = tokio::task::block_in_place(|| {
-            run_and_kill(CHILD, &environment, Duration::from_millis(25))
-        });
+        let answers = tokio::task::block_in_place(|| run_and_kill(CHILD, &environment, LONGEST));
         adopted += u64::from(journals(&folder) > 0);
         let store = open(&url, &folder).await;
         assert_eq!(journals(&folder), 0, "what the dead left is taken in");
@@ -179,12 +183,24 @@ async fn a_journal_that_is_read_again_enters_nothing_twice() {
     let store = open(&url, &folder).await;
     assert_eq!(journals(&folder), 0);
     assert_eq!(numbers(&store, &rows).await, (0..20).collect::<Vec<_>>());
-    // A journal that was cut on the way has what is whole in it; what is no journal is refused.
+    // A journal that was cut on the way has what is whole in it; what was damaged is refused.
     store.commit(opening(&rows, 20)).await.unwrap();
     store.commit(opening(&rows, 21)).await.unwrap();
     let path = files(&folder).remove(0);
     drop(store);
     let bytes = std::fs::read(&path).unwrap();
+    for (at, kind) in [
+        (8, FaultKind::Misconfigured),
+        (4096 + 40, FaultKind::Corrupt),
+    ] {
+        let mut turned = bytes.clone();
+        turned[at] ^= 1;
+        std::fs::write(&path, turned).unwrap();
+        let options = PgOptions::new(&SecretString::from(url.as_str())).unwrap();
+        let error = PgStore::open(&options.journal(&folder)).await.unwrap_err();
+        assert_eq!(error.fault().map(Fault::kind), Some(kind));
+        assert_eq!(files(&folder), [path.as_path()]);
+    }
     std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
     let store = open(&url, &folder).await;
     assert_eq!(numbers(&store, &rows).await, (0..21).collect::<Vec<_>>());
@@ -204,6 +220,187 @@ async fn a_server_that_is_away_stops_no_opening_from_being_noted() {
     }
     cluster.start();
     assert_eq!(numbers(&store, &rows).await, (1..10).collect::<Vec<_>>());
+}
+
+/// Who asks the log waits for what was noted before, and not for what is noted meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_asks_the_log_is_answered_while_openings_go_on() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings steady");
+    let store = open(&cluster.url("kta_app", "kta"), &folder).await;
+    let there = PgStore::open(&cluster.options("kta_app", "kta"))
+        .await
+        .unwrap();
+    let (reader, noted) = (store.clone(), Arc::new(AtomicU64::new(0)));
+    let count = Arc::clone(&noted);
+    let reading = tokio::spawn(async move {
+        for number in 0.. {
+            reader.commit(opening(&rows, number)).await.unwrap();
+            count.store(number + 1, Ordering::Release);
+            tokio::task::yield_now().await;
+        }
+    });
+    let asking = async {
+        for _ in 0..3 {
+            let before = noted.load(Ordering::Acquire);
+            assert!(store.size(rows.tenant).await.unwrap() >= before);
+            let before = noted.load(Ordering::Acquire);
+            store.settle().await.unwrap();
+            let there = there.size(rows.tenant).await.unwrap();
+            assert!(there >= before);
+            let last = store.entries(rows.tenant, there - 1, 1).await.unwrap();
+            assert_eq!(number_in(&last[0]), there - 1);
+            let before = noted.load(Ordering::Acquire);
+            let trail = store.trail(rows.tenant, rows.subject(1), at(0), at(9));
+            assert!(trail.await.unwrap().len() as u64 >= before);
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(30), asking).await;
+    assert!(!reading.is_finished());
+    reading.abort();
+    assert!(asked.is_ok(), "it waits for what is noted meanwhile");
+}
+
+/// A journal belongs to a database, and not to a way to its server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_left_is_found_however_the_server_is_reached() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let url = cluster.url("kta_app", "kta");
+    let other = format!("elsewhere_{}", std::process::id());
+    cluster.database(&other);
+    let localhost = url.replace("127.0.0.1", "localhost");
+    let localhost = PgOptions::new(&SecretString::from(localhost)).unwrap();
+    let port = cluster.port();
+    let bare =
+        format!("hostaddr=127.0.0.1 port={port} user=kta_app password={PASSWORD} dbname=kta");
+    let bare = PgOptions::new(&SecretString::from(bare)).unwrap();
+    let ways = [
+        localhost,
+        cluster.by_socket("kta_app", "kta"),
+        cluster.pooled("kta_app", "kta"),
+        bare,
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let rows = Samples::of(&format!("pg openings reached {number}"));
+        let environment = [
+            (SERVER, url.as_str()),
+            (FOLDER, folder.to_str().unwrap()),
+            (FIRM, &rows.tenant.to_string()),
+        ];
+        let answers = tokio::task::block_in_place(|| {
+            // Killed before it wrote anything, or when all was in the log, it says nothing here.
+            std::iter::repeat_with(|| run_and_kill(CHILD, &environment, LONGEST))
+                .find(|_| journals(&folder) > 0)
+                .unwrap()
+        });
+        let elsewhere = cluster.options("kta_app", &other).journal(&folder);
+        drop(PgStore::open(&elsewhere).await.unwrap());
+        assert!(journals(&folder) > 0, "another database took it");
+        let store = PgStore::open(&way.journal(&folder)).await.unwrap();
+        assert_eq!(journals(&folder), 0);
+        let found: BTreeSet<_> = numbers(&store, &rows).await.into_iter().collect();
+        let answered: BTreeSet<u64> = answers.iter().map(|it| it.parse().unwrap()).collect();
+        assert!(found.is_superset(&answered), "way {number}");
+    }
+}
+
+/// Earlier versions named a journal after the way to the server.
+#[tokio::test]
+async fn a_journal_with_its_former_name_is_taken_in() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings former");
+    let url = cluster.url("kta_app", "kta");
+    let store = open(&url, &folder).await;
+    for number in 0..5 {
+        store.commit(opening(&rows, number)).await.unwrap();
+    }
+    drop(store);
+    let path = files(&folder).remove(0);
+    let words = format!("Tcp(\"127.0.0.1\")\0{}\0kta", cluster.port());
+    let digest = Digest::of(words.as_bytes()).to_string();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let (_, id) = name.split_once("-opened-").unwrap();
+    let former = folder.join(format!("kta-{}-opened-{id}", &digest[..16]));
+    std::fs::rename(&path, former).unwrap();
+    let store = open(&url, &folder).await;
+    assert_eq!(journals(&folder), 0);
+    assert_eq!(numbers(&store, &rows).await, [0, 1, 2, 3, 4]);
+}
+
+/// One task for each firm carries what is noted, however much that is.
+#[tokio::test]
+async fn one_task_carries_the_openings_of_a_firm() {
+    let cluster = Cluster::shared();
+    let folder = folder("pg-openings");
+    let rows = Samples::of("pg openings one task");
+    let store = open(&cluster.url("kta_app", "kta"), &folder).await;
+    store.settle().await.unwrap();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    // Some mebibytes, and no task that is begun runs meanwhile.
+    for number in 0..20_000 {
+        store.commit(opening(&rows, number)).await.unwrap();
+    }
+    assert_eq!(tasks(), before + 1);
+    assert_eq!(store.size(rows.tenant).await.unwrap(), 20_000);
+    while tasks() > before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.commit(opening(&rows, 0)).await.unwrap();
+    assert_eq!(tasks(), before + 1);
+}
+
+/// A journal goes when the server has it on its disk, and not before.
+#[tokio::test]
+async fn no_journal_goes_before_the_server_has_it_on_its_disk() {
+    let cluster = Cluster::own("disk");
+    let folder = folder("pg-openings");
+    let url = cluster.url("kta_app", "kta");
+    // What is not asked for is not on its disk for long.
+    let admin = cluster.admin("kta").await;
+    for set in [
+        "ALTER SYSTEM SET wal_writer_delay = '10s'",
+        "SELECT pg_reload_conf()",
+    ] {
+        admin.batch_execute(set).await.unwrap();
+    }
+    drop(admin);
+    for (case, name) in ["settled", "adopted", "closed", "known"].iter().enumerate() {
+        let rows = Samples::of(&format!("pg openings {name}"));
+        let store = open(&url, &folder).await;
+        // Its row in the database is not what this is about.
+        store.commit(set(&rows, 0)).await.unwrap();
+        for number in 1..20 {
+            store.commit(opening(&rows, number)).await.unwrap();
+        }
+        match case {
+            // Everything is on the disk: nothing is left.
+            0 => store.settle().await.unwrap(),
+            // Nothing is in the log: who opens the store next enters it.
+            1 => assert!(!files(&folder).is_empty()),
+            // All is in the log, and perhaps not on the disk.
+            _ => assert_eq!(store.size(rows.tenant).await.unwrap(), 20),
+        }
+        drop(store);
+        if matches!(case, 1 | 3) {
+            drop(open(&url, &folder).await);
+        }
+        if case != 2 {
+            assert_eq!(journals(&folder), 0, "{name}");
+        }
+        cluster.crash();
+        cluster.start();
+        let store = open(&url, &folder).await;
+        let found = numbers(&store, &rows).await;
+        assert_eq!(found, (0..20).collect::<Vec<_>>(), "{name}");
+    }
 }
 
 async fn open(url: &str, folder: &Path) -> PgStore {
