@@ -187,13 +187,15 @@ async fn a_hold_placed_after_the_permit_stops_the_erasure_in_the_store_itself() 
     let set = ChangeSet::new(desk.tenant(), desk.now()).with(Change::PlaceHold(hold));
     // The desk's gate asks its own store, which knows nothing of this hold: it gives the permit.
     store.commit(set).await.unwrap();
-    let refused = erase(&store, &desk, &placement_of(&desk, 1))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused.refusal().map(kta_core::Refusal::code),
-        Some(Code::DstHold)
-    );
+    for kind in [PlacementKind::StoreRecord, PlacementKind::IndexEntry] {
+        let copy = Placement {
+            kind,
+            ..placement_of(&desk, 1)
+        };
+        let refused = erase(&store, &desk, &copy).await.unwrap_err();
+        let code = refused.refusal().map(kta_core::Refusal::code);
+        assert_eq!(code, Some(Code::DstHold), "{kind:?}");
+    }
     assert_eq!(
         found(&probe(&store, &desk, &placement_of(&desk, 1)).await),
         ["index", "record"]

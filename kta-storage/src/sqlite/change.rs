@@ -159,9 +159,9 @@ impl<'c> Firm<'c> {
         .map(drop)
     }
 
-    /// Takes a record's tags away and leaves the record.
+    /// Takes a record's tags away and leaves the record, unless a hold covers it.
     pub(super) fn forget_tags(&self, key: &RecordKey) -> Result<()> {
-        let Some(row) = self.record(key)? else {
+        let Some(row) = rules::free(self, key)? else {
             return Ok(());
         };
         self.drop_tags(&row)?;
