@@ -6,6 +6,7 @@ mod check;
 mod erase;
 pub(crate) mod fault;
 mod govern;
+mod lease;
 pub(crate) mod open;
 mod query;
 pub(crate) mod readers;
@@ -354,3 +355,4 @@ static FORM: Form = Form {
     ],
     port: Port::Store,
 };
+        include_str!("leasing.sql"),
