@@ -8,6 +8,8 @@ pub(crate) mod fault;
 mod govern;
 mod lease;
 pub(crate) mod open;
+#[cfg(test)]
+mod plans;
 mod query;
 pub(crate) mod readers;
 pub(crate) mod scrub;
