@@ -13,6 +13,7 @@ mod plans;
 mod query;
 pub(crate) mod readers;
 pub(crate) mod scrub;
+mod shard;
 mod trail;
 mod writer;
 
@@ -354,7 +355,7 @@ static FORM: Form = Form {
         include_str!("classes.sql"),
         include_str!("cohorts.sql"),
         include_str!("trail.sql"),
+        include_str!("leasing.sql"),
     ],
     port: Port::Store,
 };
-        include_str!("leasing.sql"),
