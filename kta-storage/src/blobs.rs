@@ -57,7 +57,7 @@ impl DiskBlobs {
             let fault = Fault::new(FaultKind::Misconfigured, Port::Blobs, "open");
             Error::from(fault.because("the folder cannot be used"))
         };
-        std::fs::create_dir_all(root.join(INCOMING)).map_err(unusable)?;
+        make_folder(&root.join(INCOMING), &mut sync).map_err(unusable)?;
         for left in std::fs::read_dir(root.join(INCOMING))
             .map_err(unusable)?
             .flatten()
@@ -138,8 +138,9 @@ impl Blobs for DiskBlobs {
         let (incoming, length, digest) = self.take_in(sealed).await?;
         let path = self.path(id);
         let told = |error| broken("put", &error);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).await.map_err(told)?;
+        if let Some(folder) = path.parent().map(Path::to_path_buf) {
+            let made = tokio::task::spawn_blocking(move || make_folder(&folder, &mut sync)).await;
+            made.unwrap_or_else(|died| Err(died.into())).map_err(told)?;
         }
         incoming.rename(&path).await.map_err(told)?;
         sync_folder(&path).await.map_err(told)?;
@@ -323,10 +324,7 @@ fn erase_file(path: &Path) -> std::io::Result<()> {
         Err(error) if !is_absent(&error) => return Err(error),
         _ => {}
     }
-    match path.parent() {
-        Some(folder) if cfg!(unix) => std::fs::File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
+    path.parent().map_or(Ok(()), sync)
 }
 
 fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
@@ -343,6 +341,36 @@ async fn create(path: &Path) -> std::io::Result<File> {
     #[cfg(unix)]
     options.mode(0o600);
     options.open(path).await
+}
+
+/// Makes a folder and those above it that are missing, from the top: each is on disk in the folder
+/// above it before anything is made in it. The last one is synchronised there also where somebody
+/// else made it, who may not have come that far.
+fn make_folder(
+    folder: &Path,
+    sync: &mut impl FnMut(&Path) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let above = match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    let mut made = std::fs::create_dir(folder);
+    if made.as_ref().is_err_and(is_absent) {
+        make_folder(above, sync)?;
+        made = std::fs::create_dir(folder);
+    }
+    match made {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => sync(above),
+    }
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Synchronises the folder of `path`, so that what was renamed or unlinked in it stays so.
@@ -402,3 +430,35 @@ const PIECE: usize = 64 * 1024;
 
 /// How old a half-written file must be before it is nobody's.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_folder_is_on_disk_in_the_one_above_it_before_anything_is_made_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let [firm, two, person] =
+            ["firm", "firm/ab", "firm/ab/person"].map(|name| root.path().join(name));
+        let mut synced = Vec::new();
+        let mut note = |above: &Path| {
+            let there = [&firm, &two, &person].map(|folder| folder.exists());
+            synced.push((above.to_path_buf(), there));
+            Ok(())
+        };
+        make_folder(&person, &mut note).unwrap();
+        // Again, as another task that finds the folder there.
+        make_folder(&person, &mut note).unwrap();
+        let all = [true; 3];
+        assert_eq!(
+            synced,
+            [
+                (root.path().to_path_buf(), [true, false, false]),
+                (firm, [true, true, false]),
+                (two.clone(), all),
+                (two, all),
+            ]
+        );
+    }
+}

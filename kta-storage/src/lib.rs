@@ -28,5 +28,5 @@ pub use key_table::SqliteKeyTable;
 pub use object::{AzureConfig, ObjectBlobs, S3Config};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgKeyTable, PgOptions, PgOwner, PgStore};
-pub use router::{Agreed, Router, ShardMap};
+pub use router::{Agreed, Router, Shard, ShardMap};
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -113,6 +113,16 @@ pub(crate) fn commit(rows: &mut impl Rows, change: &ChangeSet) -> Result<Committ
 
 /// Removes a record with its tags; gives what stood there.
 pub(crate) fn remove<R: Rows>(rows: &mut R, key: &RecordKey) -> Result<Option<R::Stored>> {
+    let Some(stored) = free(rows, key)? else {
+        return Ok(None);
+    };
+    rows.remove_record(key, &stored)?;
+    Ok(Some(stored))
+}
+
+/// The record of which something is to be taken away; [`DST-HOLD`](Code::DstHold) when an active
+/// hold covers it.
+pub(crate) fn free<R: Rows>(rows: &R, key: &RecordKey) -> Result<Option<R::Stored>> {
     let Some(stored) = rows.record(key)? else {
         return Ok(None);
     };
@@ -123,7 +133,6 @@ pub(crate) fn remove<R: Rows>(rows: &mut R, key: &RecordKey) -> Result<Option<R:
     {
         return Err(Code::DstHold.into());
     }
-    rows.remove_record(key, &stored)?;
     Ok(Some(stored))
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use kta_core::audit::Anchor;
 use kta_core::conformance::store::{Samples, marks};
 use kta_core::id::{Digest, TenantId};
-use kta_core::ports::store::{Durability, Expected};
-use kta_core::ports::{KeyTable as _, Ledger as _, Store as _};
+use kta_core::ports::store::{Change, Durability, Expected, Settled};
+use kta_core::ports::{Ledger as _, Store as _};
 use kta_core::time::Clock as _;
 use kta_core::{Code, Error, Fault, FaultKind};
 use kta_storage::{AnchorFile, SqliteKeyTable, SqliteOptions, SqliteStore, SystemClock};
@@ -156,12 +156,7 @@ async fn a_full_store_refuses_whole_sets_and_stays_usable() {
 async fn a_bounded_commit_is_carried_to_disk_within_the_stated_lag() {
     let file = common::folder("lag").join("firm.db");
     let store = SqliteStore::open(&file).unwrap();
-    let ticks = || -> i64 {
-        let other = Connection::open(&file).unwrap();
-        other
-            .query_row("SELECT count FROM tick", [], |row| row.get(0))
-            .unwrap()
-    };
+    let ticks = || ticks(&file);
     let rows = rows();
     let bounded = || {
         let mut set = rows.set(0).event(rows.event(None));
@@ -180,6 +175,62 @@ async fn a_bounded_commit_is_carried_to_disk_within_the_stated_lag() {
         .unwrap();
     tokio::time::sleep(SqliteStore::LAG + Duration::from_millis(400)).await;
     assert_eq!(ticks(), 1);
+}
+
+/// A commit that finds everything done already changes nothing, and SQLite synchronises nothing.
+#[tokio::test]
+async fn a_durable_commit_that_changes_nothing_still_goes_to_disk_with_what_it_found() {
+    let file = common::folder("nothing-new").join("firm.db");
+    let store = SqliteStore::open(&file).unwrap();
+    let another = SqliteStore::open(&file).unwrap();
+    let rows = rows();
+    let enqueue = |number, durability| {
+        let mut set = rows.set(0).with(Change::Enqueue(rows.job(number, 0)));
+        set.durability = durability;
+        set
+    };
+    let intern = || rows.set(0).with(Change::Intern(rows.class()));
+    let refused = || {
+        let unknown = Change::Settle {
+            job: rows.job(200, 0).id,
+            lease: None,
+            outcome: Settled::Done,
+        };
+        let set = rows.set(0).with(Change::Enqueue(rows.job(99, 0)));
+        set.with(unknown)
+    };
+    store.commit(intern()).await.unwrap();
+    assert_eq!(ticks(&file), 0);
+
+    // The same job bounded, then durable; here, and where another process says it again.
+    for (number, second) in [(1, &store), (2, &another)] {
+        store
+            .commit(enqueue(number, Durability::Bounded))
+            .await
+            .unwrap();
+        let before = ticks(&file);
+        second
+            .commit(enqueue(number, Durability::Durable))
+            .await
+            .unwrap();
+        assert_eq!(ticks(&file), before + 1, "job {number}");
+    }
+    // A class that is interned, in a batch with a set that is given back after it wrote.
+    let before = ticks(&file);
+    for _ in 0..50 {
+        let sets = [refused(), intern(), refused()];
+        let done = futures_util::future::join_all(sets.map(|set| store.commit(set))).await;
+        assert!(done[0].is_err() && done[1].is_ok() && done[2].is_err());
+    }
+    assert_eq!(ticks(&file), before + 50);
+}
+
+/// How often something was written only to have it synchronised.
+fn ticks(file: &Path) -> i64 {
+    let other = Connection::open(file).unwrap();
+    other
+        .query_row("SELECT count FROM tick", [], |row| row.get(0))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -382,96 +433,6 @@ fn an_anchor_never_goes_back_and_a_damaged_one_is_not_believed() {
     std::fs::write(&file, "6 zz\n").unwrap();
     assert_eq!(kind(anchor.known()), FaultKind::Corrupt);
     assert_eq!(kind(anchor.advance(six)), FaultKind::Corrupt);
-}
-
-#[tokio::test]
-async fn an_erased_persons_wrapped_key_is_in_no_file() {
-    use kta_core::crypto::Hierarchy;
-    use kta_core::memory::{MemoryKms, SeededEntropy};
-    use kta_core::ports::key_table::Wanted;
-    use std::sync::Arc;
-    let folder = common::folder("keys");
-    let table = SqliteKeyTable::open(folder.join("keys.db")).unwrap();
-    let entropy = Arc::new(SeededEntropy::new(1));
-    let kms = Arc::new(MemoryKms::new(entropy.clone()));
-    let (rows, now) = (rows(), rows().set(0).at);
-    let keys = Hierarchy::open(rows.tenant, kms, Arc::new(table.clone()), entropy, now)
-        .await
-        .unwrap();
-    let people: Vec<_> = (1..=60).map(|number| rows.subject(number)).collect();
-    keys.enroll_all(&people).await.unwrap();
-    let wanted: Vec<_> = people
-        .iter()
-        .map(|subject| Wanted::Subject(*subject))
-        .collect();
-    let before = table.read(rows.tenant, &wanted).await.unwrap();
-    let held = |wrapped: &[u8]| common::in_any_file(&folder, wrapped);
-    assert!(
-        before
-            .subjects
-            .values()
-            .all(|row| held(row.wrapped.as_bytes()))
-    );
-    keys.erase(&people[..20], now).await.unwrap();
-    for subject in &people[..20] {
-        assert!(!held(before.subjects[subject].wrapped.as_bytes()));
-    }
-    let after = table.read(rows.tenant, &wanted).await.unwrap();
-    assert_eq!((after.subjects.len(), after.erased.len()), (40, 20));
-    // Nor what the branch keys above them were wrapped as before.
-    for (node, row) in &before.nodes {
-        if after.nodes[node].version != row.version {
-            assert!(!held(row.wrapped.as_bytes()));
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_ended_generations_wrapped_key_is_in_no_file() {
-    use kta_core::crypto::Hierarchy;
-    use kta_core::memory::{MemoryKms, SeededEntropy};
-    use kta_core::ports::key_table::Wanted;
-    use std::sync::Arc;
-    let folder = common::folder("generation");
-    let table = SqliteKeyTable::open(folder.join("keys.db")).unwrap();
-    let entropy = Arc::new(SeededEntropy::new(1));
-    let kms = Arc::new(MemoryKms::new(entropy.clone()));
-    let (rows, now) = (rows(), rows().set(0).at);
-    let keys = Hierarchy::open(rows.tenant, kms, Arc::new(table.clone()), entropy, now)
-        .await
-        .unwrap();
-    let people: Vec<_> = (1..=40).map(|number| rows.subject(number)).collect();
-    keys.enroll_all(&people).await.unwrap();
-    let wanted: Vec<_> = people.iter().copied().map(Wanted::Subject).collect();
-    let first = table.read(rows.tenant, &wanted).await.unwrap();
-    keys.rotate_subjects(&people, now).await.unwrap();
-    let held = |wrapped: &[u8]| common::in_any_file(&folder, wrapped);
-    let of = |rows: &kta_core::ports::key_table::KeyRows, number: usize| {
-        rows.subjects[&people[number]].wrapped.as_bytes().to_vec()
-    };
-    assert!((0..40).all(|number| held(&of(&first, number))));
-    let later = now + Hierarchy::HELD;
-    keys.finish_subjects(&people[..10], 0, later).await.unwrap();
-    keys.erase(&people[10..20], later).await.unwrap();
-    for number in 0..20 {
-        assert!(!held(&of(&first, number)), "person {number}");
-    }
-    let after = table.read(rows.tenant, &wanted).await.unwrap();
-    assert_eq!((after.subjects.len(), after.erased.len()), (30, 10));
-    assert!(
-        after
-            .erased
-            .values()
-            .all(|tombstone| tombstone.former.is_some())
-    );
-    for (number, subject) in people.iter().enumerate() {
-        let kept = keys.subject_rotation(*subject).await;
-        assert_eq!(
-            kept.is_ok_and(|one| one.is_some()),
-            number >= 20,
-            "person {number}"
-        );
-    }
 }
 
 #[tokio::test]

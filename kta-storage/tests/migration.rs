@@ -7,7 +7,8 @@ mod common;
 use kta_core::conformance::store::Samples;
 use kta_core::policy::Purpose;
 use kta_core::ports::store::{
-    Change, Expected, Ledger as _, RecordBy, RecordQuery, Register, Sheet, SheetQuery, Store as _,
+    Change, Expected, Jobs as _, Ledger as _, RecordBy, RecordQuery, Register, Sheet, SheetQuery,
+    Store as _,
 };
 use kta_storage::SqliteStore;
 use rusqlite::{Connection, params};
@@ -148,6 +149,51 @@ async fn a_file_of_version_4_keeps_its_trail() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Version 5 had an index of jobs by which all that were due had to be read.
+#[tokio::test]
+async fn a_file_of_version_5_leases_its_jobs_in_order() {
+    let folder = common::folder("version 5");
+    let path = folder.join("firm.db");
+    let rows = Samples::of("version 5");
+    let db = as_of(5, &path, &rows);
+    let sql = "INSERT INTO job (firm, id, kind, due, ready, attempts, state, lease, payload)
+        VALUES (3, ?1, 'crm.enter', ?2, ?3, 0, ?4, 0, x'7B7D')";
+    let due = |seconds| rows.job(1, seconds).due.timestamp_micros();
+    for (number, since, ready, state) in [
+        (1_u8, 30, Some(30), "waiting"),
+        (2, 10, Some(10), "waiting"),
+        (3, 5, None, "done"),
+        (4, 20, Some(40), "leased"),
+        (5, 60, Some(60), "waiting"),
+    ] {
+        let ready = ready.map(due);
+        db.execute(sql, params![[number; 16], due(since), ready, state])
+            .unwrap();
+    }
+    drop(db);
+
+    let store = SqliteStore::open(&path).unwrap();
+    let lease = async |seconds, limit| {
+        let now = rows.job(1, seconds).due;
+        let until = now + chrono::TimeDelta::minutes(1);
+        let jobs = store.lease(rows.tenant, now, until, limit).await.unwrap();
+        let ids = jobs.iter().map(|job| job.id.as_bytes()[0]);
+        ids.collect::<Vec<u8>>()
+    };
+    assert_eq!(lease(30, 1).await, [2]);
+    assert_eq!(lease(39, 9).await, [1]);
+    assert_eq!(lease(60, 9).await, [4, 5]);
+    store.check().await.unwrap();
+    drop(store);
+    let db = Connection::open(&path).unwrap();
+    let sql =
+        "SELECT group_concat(name) FROM sqlite_master WHERE type = 'index' AND tbl_name = 'job'
+        AND sql IS NOT NULL";
+    let indexes: String = db.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(indexes, "job_by_due");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// The file that [`version_1`] makes, as a later version carried it over.
 fn as_of(last: u32, path: &std::path::Path, rows: &Samples) -> Connection {
     version_1(path, rows);
@@ -156,6 +202,7 @@ fn as_of(last: u32, path: &std::path::Path, rows: &Samples) -> Connection {
         include_str!("../src/sqlite/journal.sql"),
         include_str!("../src/sqlite/classes.sql"),
         include_str!("../src/sqlite/cohorts.sql"),
+        include_str!("../src/sqlite/trail.sql"),
     ];
     for (version, made) in (2..=last).zip(made) {
         db.execute_batch(made).unwrap();

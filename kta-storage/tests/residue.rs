@@ -16,8 +16,9 @@ use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{Category, Fields, Placement, PlacementKind, Record, RecordKey, Schema};
 use kta_core::policy::{Act, Form, Role, Sealer};
 use kta_core::ports::blobs::BlobId;
-use kta_core::ports::store::{Change, ChangeSet};
-use kta_core::ports::{Blobs as _, Erase, Store as _};
+use kta_core::ports::key_table::{KeyRows, Wanted};
+use kta_core::ports::store::{Change, ChangeSet, Expected};
+use kta_core::ports::{Blobs as _, Erase, KeyTable as _, Store as _};
 use kta_core::retention::Hold;
 use kta_core::{Code, FaultKind};
 use kta_storage::{DiskBlobs, SqliteKeyTable, SqliteStore};
@@ -187,17 +188,66 @@ async fn a_hold_placed_after_the_permit_stops_the_erasure_in_the_store_itself() 
     let set = ChangeSet::new(desk.tenant(), desk.now()).with(Change::PlaceHold(hold));
     // The desk's gate asks its own store, which knows nothing of this hold: it gives the permit.
     store.commit(set).await.unwrap();
-    let refused = erase(&store, &desk, &placement_of(&desk, 1))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused.refusal().map(kta_core::Refusal::code),
-        Some(Code::DstHold)
-    );
+    for kind in [PlacementKind::StoreRecord, PlacementKind::IndexEntry] {
+        let copy = Placement {
+            kind,
+            ..placement_of(&desk, 1)
+        };
+        let refused = erase(&store, &desk, &copy).await.unwrap_err();
+        let code = refused.refusal().map(kta_core::Refusal::code);
+        assert_eq!(code, Some(Code::DstHold), "{kind:?}");
+    }
     assert_eq!(
         found(&probe(&store, &desk, &placement_of(&desk, 1)).await),
         ["index", "record"]
     );
+}
+
+/// The blind index is read whole by a probe, and by nobody in the runtime's own threads.
+#[test]
+fn the_blind_index_is_read_aside_and_not_to_erase() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let folder = common::folder("aside");
+        let desk = Desk::new("aside");
+        let store = SqliteStore::open(folder.join("firm.db")).unwrap();
+        let rows = Samples {
+            tenant: desk.tenant(),
+        };
+        let put = Change::PutRecord {
+            record: of_beneficiary(&desk, &rows, 1),
+            index: Vec::new(),
+            expected: Expected::Absent,
+        };
+        let set = ChangeSet::new(desk.tenant(), desk.now()).with(put);
+        store.commit(set).await.unwrap();
+        // Whoever reads the index now fails.
+        let thief = rusqlite::Connection::open(folder.join("firm.db")).unwrap();
+        thief
+            .execute_batch("ALTER TABLE tag RENAME TO away")
+            .unwrap();
+        let copy = placement_of(&desk, 1);
+        erase(&store, &desk, &copy).await.unwrap();
+
+        let session = desk.session(Role::ServiceDestroy);
+        let scope = desk.scope(desk.beneficiary(), Category::Case);
+        let permit = session.permit(Act::Probe, scope).await.unwrap();
+        let (go, wait) = std::sync::mpsc::channel();
+        let busy = tokio::task::spawn_blocking(move || wait.recv());
+        let mut looking = store.probe(&copy, &permit);
+        let first = futures_util::poll!(&mut looking);
+        assert!(first.is_pending(), "read here: {first:?}");
+        go.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert!(looking.await.is_err());
+        thief
+            .execute_batch("ALTER TABLE away RENAME TO tag")
+            .unwrap();
+        assert!(store.probe(&copy, &permit).await.unwrap().is_clean());
+    });
 }
 
 #[tokio::test]
@@ -232,6 +282,89 @@ async fn erasing_wants_its_own_act_person_and_system() {
         assert_eq!(
             elsewhere.fault().map(kta_core::Fault::kind),
             Some(FaultKind::Protocol)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_erased_persons_wrapped_key_is_in_no_file() {
+    let folder = common::folder("keys");
+    let table = SqliteKeyTable::open(folder.join("keys.db")).unwrap();
+    let entropy = Arc::new(SeededEntropy::new(1));
+    let kms = Arc::new(MemoryKms::new(entropy.clone()));
+    let rows = Samples::of("wrapped keys");
+    let now = rows.set(0).at;
+    let keys = Hierarchy::open(rows.tenant, kms, Arc::new(table.clone()), entropy, now)
+        .await
+        .unwrap();
+    let people: Vec<_> = (1..=60).map(|number| rows.subject(number)).collect();
+    keys.enroll_all(&people).await.unwrap();
+    let wanted: Vec<_> = people
+        .iter()
+        .map(|subject| Wanted::Subject(*subject))
+        .collect();
+    let before = table.read(rows.tenant, &wanted).await.unwrap();
+    let held = |wrapped: &[u8]| common::in_any_file(&folder, wrapped);
+    assert!(
+        before
+            .subjects
+            .values()
+            .all(|row| held(row.wrapped.as_bytes()))
+    );
+    keys.erase(&people[..20], now).await.unwrap();
+    for subject in &people[..20] {
+        assert!(!held(before.subjects[subject].wrapped.as_bytes()));
+    }
+    let after = table.read(rows.tenant, &wanted).await.unwrap();
+    assert_eq!((after.subjects.len(), after.erased.len()), (40, 20));
+    // Nor what the branch keys above them were wrapped as before.
+    for (node, row) in &before.nodes {
+        if after.nodes[node].version != row.version {
+            assert!(!held(row.wrapped.as_bytes()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ended_generations_wrapped_key_is_in_no_file() {
+    let folder = common::folder("generation");
+    let table = SqliteKeyTable::open(folder.join("keys.db")).unwrap();
+    let entropy = Arc::new(SeededEntropy::new(1));
+    let kms = Arc::new(MemoryKms::new(entropy.clone()));
+    let rows = Samples::of("wrapped keys");
+    let now = rows.set(0).at;
+    let keys = Hierarchy::open(rows.tenant, kms, Arc::new(table.clone()), entropy, now)
+        .await
+        .unwrap();
+    let people: Vec<_> = (1..=40).map(|number| rows.subject(number)).collect();
+    keys.enroll_all(&people).await.unwrap();
+    let wanted: Vec<_> = people.iter().copied().map(Wanted::Subject).collect();
+    let first = table.read(rows.tenant, &wanted).await.unwrap();
+    keys.rotate_subjects(&people, now).await.unwrap();
+    let held = |wrapped: &[u8]| common::in_any_file(&folder, wrapped);
+    let of =
+        |rows: &KeyRows, number: usize| rows.subjects[&people[number]].wrapped.as_bytes().to_vec();
+    assert!((0..40).all(|number| held(&of(&first, number))));
+    let later = now + Hierarchy::HELD;
+    keys.finish_subjects(&people[..10], 0, later).await.unwrap();
+    keys.erase(&people[10..20], later).await.unwrap();
+    for number in 0..20 {
+        assert!(!held(&of(&first, number)), "person {number}");
+    }
+    let after = table.read(rows.tenant, &wanted).await.unwrap();
+    assert_eq!((after.subjects.len(), after.erased.len()), (30, 10));
+    assert!(
+        after
+            .erased
+            .values()
+            .all(|tombstone| tombstone.former.is_some())
+    );
+    for (number, subject) in people.iter().enumerate() {
+        let kept = keys.subject_rotation(*subject).await;
+        assert_eq!(
+            kept.is_ok_and(|one| one.is_some()),
+            number >= 20,
+            "person {number}"
         );
     }
 }

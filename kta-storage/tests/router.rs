@@ -186,6 +186,62 @@ async fn a_firm_is_served_by_its_new_shard_only_when_both_agree() {
 }
 
 #[tokio::test]
+async fn a_copy_that_lacks_anything_is_refused() {
+    let mut agreed = Vec::new();
+    for lost in [
+        "DELETE FROM sheet WHERE register = 'successions'",
+        "DELETE FROM sheet WHERE register = 'receipts' AND firm = :firm",
+        "DELETE FROM trail WHERE subject = x'01010101010101010101010101010101'",
+        "DELETE FROM tag",
+        "UPDATE record SET tags = x'0100' WHERE record = x'01010101010101010101010101010101'",
+        "DELETE FROM class WHERE id NOT IN (SELECT governing FROM reign)",
+        "UPDATE class SET admits = 0",
+        // Of somebody whom the log names, of a class that is interned, of neither.
+        "DELETE FROM record WHERE record = x'02020202020202020202020202020202'",
+        "DELETE FROM record WHERE record = x'03030303030303030303030303030303'",
+        "DELETE FROM record WHERE record = x'04040404040404040404040404040404'",
+        "DELETE FROM placement",
+        "UPDATE hold SET body = CAST(replace(body, '2026-01', '2026-02') AS BLOB)",
+        "DELETE FROM job",
+    ] {
+        let stores = shards().await;
+        let mut map = ShardMap::over(NAMES).unwrap();
+        let tenant = (0..).map(firm).find(|tenant| {
+            let home = map.shard_of(*tenant);
+            home.ok() == Some(&NAMES[0])
+        });
+        let rows = Samples {
+            tenant: tenant.unwrap(),
+        };
+        let (class, of_law) = (rows.class_of(1), rows.class_of(2));
+        let whole = life(&rows)
+            .with(rows.put_under(&of_law, 1, 2, 1, Expected::Absent))
+            .with(Change::Intern(class.clone()))
+            .with(rows.put_under(&class, 3, 3, 1, Expected::Absent))
+            .with(rows.put_under(&rows.class_of(9), 4, 4, 1, Expected::Absent))
+            .with(Change::Intern(rows.class_of(5)))
+            .with(Change::Supersede {
+                from: rows.class_of(5).id(),
+                to: rows.class_of(6),
+            });
+        for (_, store) in &stores[..2] {
+            store.commit(whole.clone()).await.unwrap();
+        }
+        map.begin_move(rows.tenant, NAMES[1].clone()).unwrap();
+        let router = Router::open(map, stores.clone()).await.unwrap();
+        drop(router.agree(rows.tenant).await.unwrap());
+        let file = rusqlite::Connection::open(stores[1].1.path()).unwrap();
+        let lost = lost.replace(":firm", "(SELECT no FROM firm WHERE size > 0)");
+        assert!(file.execute(&lost, []).unwrap() > 0, "{lost}");
+        match router.agree(rows.tenant).await {
+            Ok(_) => agreed.push(lost),
+            refused => assert_eq!(kind(refused), FaultKind::Corrupt),
+        }
+    }
+    assert!(agreed.is_empty(), "{agreed:#?}");
+}
+
+#[tokio::test]
 async fn a_move_that_was_given_up_or_begun_anew_is_not_ended_by_an_old_comparison() {
     let stores = shards().await;
     let mut map = ShardMap::over(NAMES).unwrap();

@@ -318,6 +318,29 @@ pub enum Register {
 }
 
 impl Register {
+    /// Every register, in the order of their names.
+    pub const ALL: [Self; 19] = [
+        Self::Actors,
+        Self::Approvals,
+        Self::Certificates,
+        Self::Checkpoints,
+        Self::Classes,
+        Self::Disclosures,
+        Self::Dispositions,
+        Self::Documents,
+        Self::Findings,
+        Self::Grants,
+        Self::Improvements,
+        Self::Incidents,
+        Self::Matters,
+        Self::Receipts,
+        Self::Rotations,
+        Self::Subjects,
+        Self::Successions,
+        Self::Suppressions,
+        Self::Training,
+    ];
+
     /// The register's name in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -413,4 +436,18 @@ pub enum Settled {
     Done,
     /// To be tried again, not before.
     Retry(Timestamp),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Register;
+
+    /// Whoever reads a register that is none is told of every one there is.
+    #[test]
+    fn every_register_is_among_all() {
+        let none = serde_json::from_str::<Register>("\"none\"").err();
+        let told = none.map(|error| error.to_string()).unwrap_or_default();
+        let named: Vec<_> = told.split('`').skip(3).step_by(2).collect();
+        assert_eq!(named, Register::ALL.map(Register::as_str));
+    }
 }

@@ -59,6 +59,7 @@ impl Work {
             let found = if erasure.whole {
                 rules::remove(view, &erasure.key)?.is_some()
             } else {
+                rules::free(view, &erasure.key)?;
                 view.forget_tags(&erasure.key)?
             };
             if found {

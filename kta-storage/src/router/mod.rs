@@ -22,7 +22,7 @@ use kta_core::time::Timestamp;
 use kta_core::{Fault, FaultKind, Port, Result};
 
 pub use map::ShardMap;
-pub use moving::Agreed;
+pub use moving::{Agreed, Shard};
 
 /// One [`Store`] with its [`Jobs`] and [`Ledger`] over several, each of which keeps the firms
 /// that the [`ShardMap`] gives it.
@@ -52,7 +52,7 @@ pub use moving::Agreed;
 ///    ([`Unavailable`](FaultKind::Unavailable)).
 /// 2. Copy the firm's rows from the one database to the other with its own tools, as a role that
 ///    may (on PostgreSQL `COPY (SELECT … WHERE tenant = …)` for each table).
-/// 3. [`agree`](Self::agree) reads everything on both sides through the ports and compares it.
+/// 3. [`agree`](Self::agree) reads everything on both sides and compares it.
 /// 4. What it gives lets [`ShardMap::end_move`] name the new shard. Save, start the processes.
 /// 5. Remove the firm's rows from the old shard, and mind that its backups still have them.
 ///

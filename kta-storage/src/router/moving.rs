@@ -1,12 +1,16 @@
 //! Whether two shards keep the same of a firm.
 
-use kta_core::audit::Label;
-use kta_core::id::TenantId;
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use kta_core::audit::{Entry, Label};
+use kta_core::id::{Digest, SubjectId, TenantId};
 use kta_core::pii::Placement;
 use kta_core::pii::placement::CopyOf;
 use kta_core::ports::store::{
-    HoldQuery, Jobs, Ledger, PlacementQuery, Register, SheetQuery, Store,
+    HoldQuery, Jobs, Ledger, PlacementQuery, RecordBy, RecordQuery, Register, SheetQuery, Store,
 };
+use kta_core::time::Timestamp;
 use kta_core::{Fault, FaultKind, Port, Result};
 
 use super::Router;
@@ -21,12 +25,34 @@ pub struct Agreed {
     pub(super) to: Label,
 }
 
-impl<S: Store + Jobs + Ledger> Router<S> {
-    /// Reads everything that both shards have of a firm that is being moved, and compares it: the
-    /// log byte for byte, placements and the records they name, holds, sheets and jobs. Entries of the blind index that lead nowhere do not show here; a search
-    /// checks what it finds.
+/// A store that firms can be moved to and from.
+#[async_trait]
+pub trait Shard: Store + Jobs + Ledger {
+    /// A digest over what the store keeps of a firm and acts by, but its ports do not list: under
+    /// which tags of the blind index each record is found, whoever it is about; and what governs,
+    /// and admits, what will be written under each class. Two stores of one kind that keep the
+    /// same give the same. `None` from a store that cannot tell.
     ///
-    /// It takes as long as reading everything twice does, in bounded memory but for the jobs.
+    /// It is as sensitive as what it is made of, and not to be kept.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    async fn unlisted(&self, tenant: TenantId) -> Result<Option<Digest>>;
+}
+
+impl<S: Shard> Router<S> {
+    /// Reads everything that both shards have of a firm that is being moved, and compares it: the
+    /// log byte for byte, placements, records, holds, sheets of every register and jobs; of each
+    /// person whom the log names, the trail; and, where the store tells, what it
+    /// [does not list](Shard::unlisted). Entries of the blind index that lead nowhere do not show
+    /// here; a search checks what it finds.
+    ///
+    /// A store that does not tell is compared by what its ports list: records by placement, by
+    /// interned class and by each person whom the log names; not the blind index, nor what governs
+    /// a class without records.
+    ///
+    /// It takes as long as reading everything several times does, in bounded memory but for the
+    /// jobs and the ids of the persons whom the log names.
     ///
     /// # Errors
     /// [`Corrupt`](FaultKind::Corrupt) when they differ, [`Conflict`](FaultKind::Conflict) for a
@@ -36,9 +62,10 @@ impl<S: Store + Jobs + Ledger> Router<S> {
         let (old, new) = (self.store_named(from)?, self.store_named(to)?);
         same_log(tenant, old, new).await?;
         same_copies(tenant, old, new).await?;
-        for register in REGISTERS {
+        for register in Register::ALL {
             same_register(tenant, register, old, new).await?;
         }
+        same(&old.unlisted(tenant).await?, &new.unlisted(tenant).await?)?;
         let holds = HoldQuery {
             tenant,
             subject: None,
@@ -58,8 +85,9 @@ impl<S: Store + Jobs + Ledger> Router<S> {
     }
 }
 
-async fn same_log(tenant: TenantId, old: &impl Ledger, new: &impl Ledger) -> Result<()> {
-    let mut from = 0;
+/// The log, and what is kept of everybody whom it names.
+async fn same_log(tenant: TenantId, old: &impl Shard, new: &impl Shard) -> Result<()> {
+    let (mut from, mut seen) = (0, HashSet::new());
     loop {
         let entries = old.entries(tenant, from, PAGE).await?;
         same(&entries, &new.entries(tenant, from, PAGE).await?)?;
@@ -67,6 +95,44 @@ async fn same_log(tenant: TenantId, old: &impl Ledger, new: &impl Ledger) -> Res
             return Ok(());
         }
         from += entries.len() as u64;
+        for entry in &entries {
+            for person in Entry::parse(entry)?.event.names() {
+                if seen.insert(person) {
+                    same_person(tenant, person, old, new).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn same_person(
+    tenant: TenantId,
+    person: SubjectId,
+    old: &impl Shard,
+    new: &impl Shard,
+) -> Result<()> {
+    let (first, last) = (Timestamp::MIN_UTC, Timestamp::MAX_UTC);
+    same(
+        &old.trail(tenant, person, first, last).await?,
+        &new.trail(tenant, person, first, last).await?,
+    )?;
+    same_records(tenant, RecordBy::Subject(person), old, new).await
+}
+
+async fn same_records(
+    tenant: TenantId,
+    by: RecordBy,
+    old: &impl Store,
+    new: &impl Store,
+) -> Result<()> {
+    let mut query = RecordQuery::all(tenant, by).page(None, PAGE);
+    loop {
+        let page = old.records(&query).await?;
+        same(&page, &new.records(&query).await?)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        query.after = Some(last.key.record);
     }
 }
 
@@ -115,6 +181,13 @@ async fn same_register(
             return Ok(());
         };
         query.after = Some(last.id.clone());
+        if register == Register::Classes {
+            for class in &page {
+                let class = class.id.as_str().parse();
+                let class = class.map_err(|_| corrupt("a class whose name is no digest"))?;
+                same_records(tenant, RecordBy::Class(class), old, new).await?;
+            }
+        }
     }
 }
 
@@ -122,31 +195,12 @@ fn same<T: PartialEq>(old: &T, new: &T) -> Result<()> {
     if old == new {
         return Ok(());
     }
-    Err(Fault::new(FaultKind::Corrupt, Port::Store, "agree")
-        .because("the two shards do not have the same of this firm")
-        .into())
+    Err(corrupt("the two shards do not have the same of this firm").into())
+}
+
+const fn corrupt(detail: &'static str) -> Fault {
+    Fault::new(FaultKind::Corrupt, Port::Store, "agree").because(detail)
 }
 
 /// What is read at a time.
 const PAGE: usize = 1024;
-
-const REGISTERS: [Register; 18] = [
-    Register::Actors,
-    Register::Approvals,
-    Register::Certificates,
-    Register::Checkpoints,
-    Register::Classes,
-    Register::Disclosures,
-    Register::Dispositions,
-    Register::Documents,
-    Register::Findings,
-    Register::Grants,
-    Register::Improvements,
-    Register::Incidents,
-    Register::Matters,
-    Register::Receipts,
-    Register::Rotations,
-    Register::Subjects,
-    Register::Suppressions,
-    Register::Training,
-];

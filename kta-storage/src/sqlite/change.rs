@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::fault::{broken, corrupt};
 use super::query;
 use crate::class::Cohort;
-use crate::form::{integer, json, limit, micros, millis, state_name, to_json};
+use crate::form::{integer, json, millis, to_json};
 use crate::journal::Payload;
 use crate::posting::Posting;
 use crate::row::{marks_of, read_fields, read_tags, write_fields, write_tags};
@@ -159,9 +159,9 @@ impl<'c> Firm<'c> {
         .map(drop)
     }
 
-    /// Takes a record's tags away and leaves the record.
+    /// Takes a record's tags away and leaves the record, unless a hold covers it.
     pub(super) fn forget_tags(&self, key: &RecordKey) -> Result<()> {
-        let Some(row) = self.record(key)? else {
+        let Some(row) = rules::free(self, key)? else {
             return Ok(());
         };
         self.drop_tags(&row)?;
@@ -186,51 +186,6 @@ impl<'c> Firm<'c> {
              ON CONFLICT (firm, placement) DO UPDATE SET record = excluded.record,
              marks = mark.marks || excluded.marks",
             params![self.no, placement.id.as_bytes(), row.no, turned],
-        )
-        .map(drop)
-    }
-
-    /// Leases due jobs.
-    pub(super) fn lease(&self, now: Timestamp, until: Timestamp, most: usize) -> Result<Vec<Job>> {
-        let due = || -> rusqlite::Result<Vec<Job>> {
-            let sql = "SELECT id, kind, subject, matter, due, attempts, state, lease, leased_until,
-                reason, payload FROM job WHERE firm = ?1 AND ready <= ?2 ORDER BY due, id LIMIT ?3";
-            let mut statement = self.db.prepare_cached(sql)?;
-            let rows =
-                statement.query_map(params![self.no, micros(now), limit(most)], query::job)?;
-            rows.collect()
-        };
-        let mut jobs = due().map_err(broken(Port::Jobs, "lease"))?;
-        for job in &mut jobs {
-            job.lease_until(until);
-            self.write_job(job)?;
-        }
-        Ok(jobs)
-    }
-
-    fn write_job(&self, job: &Job) -> Result<()> {
-        self.execute(
-            "INSERT INTO job (firm, id, kind, subject, matter, due, ready, attempts, state, lease,
-             leased_until, reason, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-             ON CONFLICT (firm, id) DO UPDATE SET due = excluded.due, ready = excluded.ready,
-             attempts = excluded.attempts, state = excluded.state, lease = excluded.lease,
-             leased_until = excluded.leased_until, reason = excluded.reason",
-            params![
-                self.no,
-                job.id.as_bytes(),
-                job.kind.as_str(),
-                job.subject.as_ref().map(|id| id.as_bytes()),
-                job.matter.as_ref().map(|id| id.as_bytes()),
-                micros(job.due),
-                job.ready().map(micros),
-                job.attempts,
-                state_name(job.state),
-                integer(job.lease)?,
-                job.leased_until.map(micros),
-                job.reason.map(Code::as_str),
-                job.payload,
-            ],
         )
         .map(drop)
     }

@@ -59,7 +59,13 @@ impl Erase for SqliteStore {
         })];
         self.checkpoint().await?;
         steps.push(Label::fixed("log.empty"));
-        if self.bytes_left(placement).await? > 0 {
+        let own = self.clone();
+        let copy = placement.clone();
+        let left = move || {
+            let marks = own.read_here(|db| query::marks(db, &copy))?;
+            scrub::residues(own.path(), &marks)
+        };
+        if aside(Port::Erase, "erase", left).await? > 0 {
             self.inner.writer.between("erase", scrub::rewrite).await?;
             steps.push(Label::fixed("file.rewrite"));
         }
@@ -73,8 +79,14 @@ impl Erase for SqliteStore {
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe> {
         placement.admit(&self.system(), Act::Probe, permit)?;
         let key = placement.stored_record()?;
-        let found = self.read_here(|db| query::traces(db, placement, &key))?;
-        let bytes = self.bytes_left(placement).await?;
+        let own = self.clone();
+        let copy = placement.clone();
+        let look = move || {
+            let found = own.read_here(|db| query::traces(db, &copy, &key))?;
+            let marks = own.read_here(|db| query::marks(db, &copy))?;
+            Ok((found, scrub::residues(own.path(), &marks)?))
+        };
+        let (found, bytes) = aside(Port::Erase, "probe", look).await?;
         let whole = placement.kind != PlacementKind::IndexEntry;
         let residue = |what| Residue {
             what: Label::fixed(what),
@@ -100,17 +112,5 @@ impl Erase for SqliteStore {
             evidence: Digest::of(answers.as_bytes()),
             residues,
         })
-    }
-}
-
-impl SqliteStore {
-    /// How many pieces of ciphertext that was erased for this placement the files still hold.
-    async fn bytes_left(&self, placement: &Placement) -> Result<usize> {
-        let key = placement.stored_record()?;
-        let marks = self
-            .read_here(|db| query::traces(db, placement, &key))?
-            .marks;
-        let path = self.path().to_path_buf();
-        aside(Port::Erase, "probe", move || scrub::residues(&path, &marks)).await
     }
 }

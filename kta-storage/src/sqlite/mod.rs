@@ -6,10 +6,14 @@ mod check;
 mod erase;
 pub(crate) mod fault;
 mod govern;
+mod lease;
 pub(crate) mod open;
+#[cfg(test)]
+mod plans;
 mod query;
 pub(crate) mod readers;
 pub(crate) mod scrub;
+mod shard;
 mod trail;
 mod writer;
 
@@ -350,6 +354,7 @@ static FORM: Form = Form {
         include_str!("classes.sql"),
         include_str!("cohorts.sql"),
         include_str!("trail.sql"),
+        include_str!("leasing.sql"),
     ],
     port: Port::Store,
 };

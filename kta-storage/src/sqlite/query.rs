@@ -34,47 +34,7 @@ pub(super) fn record(db: &Connection, key: &RecordKey) -> Result<Option<Record>>
 }
 
 pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record>> {
-    let columns = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, g.governing,
-        r.header, r.fields";
-    let governed = "JOIN cohort c ON c.no = r.cohort JOIN reign g ON g.no = c.reign";
-    let firm = "(SELECT no FROM firm WHERE tenant = :tenant)";
-    let admits = |purpose: &str| {
-        format!(
-            "(SELECT k.admits & {purpose} FROM class k WHERE k.firm = g.firm AND k.id = g.governing)"
-        )
-    };
-    // A purpose that the law gives is admitted by every class.
-    let purpose = query.purpose.filter(|purpose| !purpose.is_legal());
-    let admitted = purpose.map_or_else(|| "true".to_owned(), |_| admits(":purpose"));
-    let after = "(:after IS NULL OR r.record > :after)";
-    let order = "ORDER BY r.record, r.subject LIMIT :limit";
-    // Several cohorts may be under one reign: of each the first rows of the page, from the index,
-    // and of these the page.
-    let of_reigns = |reigns: &str| {
-        format!(
-            "WITH page AS MATERIALIZED (SELECT r.no AS no, g.governing AS governing FROM reign g
-                 CROSS JOIN cohort c ON c.firm = g.firm AND c.reign = g.no
-                 CROSS JOIN record r ON r.no IN (SELECT r.no FROM record r
-                     WHERE r.firm = c.firm AND r.cohort = c.no AND {after} {order})
-             WHERE g.firm = {firm} AND {reigns} AND {admitted} {order})
-             {columns} FROM page g JOIN record r ON r.no = g.no ORDER BY r.record, r.subject"
-        )
-    };
-    let of_rows = |rows: &str, which: &str| {
-        format!("{columns} FROM {rows} {governed} WHERE {which} AND {admitted} AND {after} {order}")
-    };
-    let sql = match &query.by {
-        RecordBy::Class(_) => of_reigns("g.governing = :by"),
-        RecordBy::Matter(_) => of_rows("record r", &format!("r.firm = {firm} AND r.matter = :by")),
-        RecordBy::Purpose(_) => of_reigns(&admits(":of")),
-        RecordBy::Subject(_) => {
-            of_rows("record r", &format!("r.firm = {firm} AND r.subject = :by"))
-        }
-        RecordBy::Tag(..) => of_rows(
-            "tag t JOIN record r ON r.no = t.record",
-            &format!("t.firm = {firm} AND t.field = :name AND t.tag = :by"),
-        ),
-    };
+    let sql = records_sql(query);
     let (name, by): (Option<&str>, Option<&[u8]>) = match &query.by {
         RecordBy::Class(class) => (None, Some(class.as_bytes())),
         RecordBy::Matter(matter) => (None, Some(matter.as_bytes())),
@@ -87,23 +47,19 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
         _ => None,
     };
     let after = query.after.as_ref().map(|id| id.as_bytes());
-    let most = limit(query.limit);
-    let purpose = purpose.map(purpose_bit);
-    let mut values = vec![
-        (":tenant", query.tenant.as_bytes() as &dyn ToSql),
-        (":after", &after),
-        (":limit", &most),
-    ];
-    for (key, value) in [
-        (":name", &name as &dyn ToSql),
-        (":by", &by),
-        (":of", &of),
-        (":purpose", &purpose),
-    ] {
-        if sql.contains(key) {
-            values.push((key, value));
-        }
-    }
+    let (purpose, most) = (query.purpose.map(purpose_bit), limit(query.limit));
+    let values = named(
+        &sql,
+        &[
+            (":tenant", query.tenant.as_bytes()),
+            (":name", &name),
+            (":by", &by),
+            (":of", &of),
+            (":purpose", &purpose),
+            (":after", &after),
+            (":limit", &most),
+        ],
+    );
     let find = || -> rusqlite::Result<Vec<Record>> {
         let mut statement = db.prepare_cached(&sql)?;
         statement
@@ -113,11 +69,56 @@ pub(super) fn records(db: &Connection, query: &RecordQuery) -> Result<Vec<Record
     find().map_err(broken(Port::Store, "records"))
 }
 
+pub(super) fn records_sql(query: &RecordQuery) -> String {
+    let columns = "SELECT r.subject, r.record, r.matter, r.revision, r.schema, g.governing,
+        r.header, r.fields";
+    let governed = "JOIN cohort c ON c.no = r.cohort JOIN reign g ON g.no = c.reign";
+    let firm = "(SELECT no FROM firm WHERE tenant = :tenant)";
+    let admits = |purpose: &str| {
+        format!(
+            "(SELECT k.admits & {purpose} FROM class k WHERE k.firm = g.firm AND k.id = g.governing)"
+        )
+    };
+    // A purpose that the law gives is admitted by every class.
+    let purpose = query.purpose.filter(|purpose| !purpose.is_legal());
+    let admitted = purpose.map_or_else(|| "true".to_owned(), |_| admits(":purpose"));
+    // Only where there is one: a condition that could also be none bounds no index.
+    let after = match query.after {
+        Some(_) => "AND r.record > :after",
+        None => "",
+    };
+    let order = "ORDER BY r.record, r.subject LIMIT :limit";
+    // Several cohorts may be under one reign: of each the first rows of the page, from the index,
+    // and of these the page.
+    let of_reigns = |reigns: &str| {
+        format!(
+            "WITH page AS MATERIALIZED (SELECT r.no AS no, g.governing AS governing FROM reign g
+                 CROSS JOIN cohort c ON c.firm = g.firm AND c.reign = g.no
+                 CROSS JOIN record r ON r.no IN (SELECT r.no FROM record r
+                     WHERE r.firm = c.firm AND r.cohort = c.no {after} {order})
+             WHERE g.firm = {firm} AND {reigns} AND {admitted} {order})
+             {columns} FROM page g JOIN record r ON r.no = g.no ORDER BY r.record, r.subject"
+        )
+    };
+    let of_rows = |rows: &str, which: &str| {
+        format!("{columns} FROM {rows} {governed} WHERE {which} AND {admitted} {after} {order}")
+    };
+    match &query.by {
+        RecordBy::Class(_) => of_reigns("g.governing = :by"),
+        RecordBy::Matter(_) => of_rows("record r", &format!("r.firm = {firm} AND r.matter = :by")),
+        RecordBy::Purpose(_) => of_reigns(&admits(":of")),
+        RecordBy::Subject(_) => {
+            of_rows("record r", &format!("r.firm = {firm} AND r.subject = :by"))
+        }
+        RecordBy::Tag(..) => of_rows(
+            "tag t JOIN record r ON r.no = t.record",
+            &format!("t.firm = {firm} AND t.field = :name AND t.tag = :by"),
+        ),
+    }
+}
+
 pub(super) fn placements(db: &Connection, query: &PlacementQuery) -> Result<Vec<Placement>> {
-    let mut sql = String::from(
-        "SELECT body FROM placement WHERE firm = (SELECT no FROM firm WHERE tenant = :tenant)
-         AND (:after IS NULL OR id > :after)",
-    );
+    let sql = placements_sql(query);
     let (subject, matter) = (
         query.subject.map(|id| *id.as_bytes()),
         query.matter.map(|id| *id.as_bytes()),
@@ -125,29 +126,49 @@ pub(super) fn placements(db: &Connection, query: &PlacementQuery) -> Result<Vec<
     let system = query.system.as_ref().map(Label::as_str);
     let after = query.after.map(|id| *id.as_bytes());
     let most = limit(query.limit);
-    let mut values: Vec<(&str, &dyn ToSql)> = vec![
-        (":tenant", query.tenant.as_bytes()),
-        (":after", &after),
-        (":limit", &most),
-    ];
-    if subject.is_some() {
-        sql.push_str(" AND subject = :subject");
-        values.push((":subject", &subject));
-    }
-    if matter.is_some() {
-        sql.push_str(" AND matter = :matter");
-        values.push((":matter", &matter));
-    }
-    if system.is_some() {
-        sql.push_str(" AND system = :system");
-        values.push((":system", &system));
-    }
-    sql.push_str(" ORDER BY id LIMIT :limit");
+    let values = named(
+        &sql,
+        &[
+            (":tenant", query.tenant.as_bytes()),
+            (":subject", &subject),
+            (":matter", &matter),
+            (":system", &system),
+            (":after", &after),
+            (":limit", &most),
+        ],
+    );
     bodies(db, &sql, &values)
         .map_err(broken(Port::Store, "placements"))?
         .iter()
         .map(|body| json(body))
         .collect()
+}
+
+pub(super) fn placements_sql(query: &PlacementQuery) -> String {
+    let mut sql = String::from(
+        "SELECT body FROM placement WHERE firm = (SELECT no FROM firm WHERE tenant = :tenant)",
+    );
+    for (asked, condition) in [
+        (query.subject.is_some(), " AND subject = :subject"),
+        (query.matter.is_some(), " AND matter = :matter"),
+        (query.system.is_some(), " AND system = :system"),
+        (query.after.is_some(), " AND id > :after"),
+    ] {
+        if asked {
+            sql.push_str(condition);
+        }
+    }
+    sql.push_str(" ORDER BY id LIMIT :limit");
+    sql
+}
+
+/// The values that a statement names.
+fn named<'v>(
+    sql: &str,
+    values: &[(&'static str, &'v dyn ToSql)],
+) -> Vec<(&'static str, &'v dyn ToSql)> {
+    let in_it = |(name, _): &&(&'static str, &'v dyn ToSql)| sql.contains(name);
+    values.iter().filter(in_it).copied().collect()
 }
 
 /// The bodies of a firm's holds, in the order of their ids.
@@ -276,65 +297,71 @@ pub(super) fn entries(
 }
 
 /// Whether a record is there and how many index entries lead to it or, when it was removed for
-/// this placement, still lead to where it was; and by what to recognise its bytes.
+/// this placement, still lead to where it was.
+///
+/// It reads all of the blind index, which is ordered by tag: whoever calls it does so aside. A
+/// record's own word on its tags would be found at once, but that is what is to be proved; after
+/// an erasure it says that there are none. To keep the tags with the marks would be to keep what
+/// must be gone. A second index, by record, would be as large as the first, to spare reading a
+/// part of the file to a probe that reads all of it.
 pub(super) fn traces(db: &Connection, placement: &Placement, key: &RecordKey) -> Result<Traces> {
     let find = || -> rusqlite::Result<Traces> {
-        let Some(firm) = firm(db, key.tenant)? else {
-            return Ok(Traces::default());
-        };
         let row = db
             .query_row(
-                "SELECT no FROM record WHERE firm = ?1 AND subject = ?2 AND record = ?3",
-                params![firm, key.subject.as_bytes(), key.record.as_bytes()],
+                "SELECT no FROM record WHERE firm = (SELECT no FROM firm WHERE tenant = ?1)
+                 AND subject = ?2 AND record = ?3",
+                params![
+                    key.tenant.as_bytes(),
+                    key.subject.as_bytes(),
+                    key.record.as_bytes()
+                ],
                 |row| row.get::<_, i64>(0),
             )
             .optional()?;
+        // The row's number may have gone to another record since; then the tags are its own.
         let gone = db
             .query_row(
-                "SELECT record, marks FROM mark WHERE firm = ?1 AND placement = ?2",
-                params![firm, placement.id.as_bytes()],
-                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)),
+                "SELECT record FROM mark WHERE firm = (SELECT no FROM firm WHERE tenant = ?1)
+                 AND placement = ?2 AND record NOT IN (SELECT no FROM record)",
+                params![placement.tenant.as_bytes(), placement.id.as_bytes()],
+                |row| row.get::<_, i64>(0),
             )
             .optional()?;
-        let tags = |no: i64| {
-            db.query_row("SELECT count(*) FROM tag WHERE record = ?1", [no], |row| {
-                row.get::<_, u32>(0)
-            })
-        };
-        let mut found = Traces {
+        let tags = db.query_row(
+            "SELECT count(*) FROM tag WHERE record IN (?1, ?2)",
+            [row, gone],
+            |row| row.get(0),
+        )?;
+        Ok(Traces {
             record: row.is_some(),
-            ..Traces::default()
-        };
-        if let Some(no) = row {
-            found.tags += tags(no)?;
-        }
-        if let Some((no, marks)) = gone {
-            // The row's number may have gone to another record since; then the tags are its own.
-            let taken: bool = db.query_row(
-                "SELECT EXISTS (SELECT 1 FROM record WHERE no = ?1)",
-                [no],
-                |row| row.get(0),
-            )?;
-            if !taken {
-                found.tags += tags(no)?;
-            }
-            let (marks, _) = marks.as_chunks::<16>();
-            found.marks = marks
-                .iter()
-                .map(|mark| !u128::from_be_bytes(*mark))
-                .collect();
-        }
-        Ok(found)
+            tags,
+        })
     };
     find().map_err(broken(Port::Erase, "probe"))
 }
 
 /// What is left of a record.
-#[derive(Default)]
 pub(super) struct Traces {
     pub(super) record: bool,
     pub(super) tags: u32,
-    pub(super) marks: Vec<u128>,
+}
+
+/// By what to recognise the bytes of what was removed for a placement.
+pub(super) fn marks(db: &Connection, placement: &Placement) -> Result<Vec<u128>> {
+    let find = || -> rusqlite::Result<Option<Vec<u8>>> {
+        db.query_row(
+            "SELECT marks FROM mark WHERE firm = (SELECT no FROM firm WHERE tenant = ?1)
+             AND placement = ?2",
+            params![placement.tenant.as_bytes(), placement.id.as_bytes()],
+            |row| row.get(0),
+        )
+        .optional()
+    };
+    let marks = find().map_err(broken(Port::Erase, "probe"))?;
+    let marks = marks.unwrap_or_default();
+    let (marks, _) = marks.as_chunks::<16>();
+    let turned = marks.iter().map(|mark| !u128::from_be_bytes(*mark));
+    Ok(turned.collect())
 }
 
 /// The number under which a tenant's rows stand.

@@ -280,6 +280,8 @@ impl Pace {
 enum Steps {
     /// Something to keep.
     Keep,
+    /// Something to keep, beside what was given back: the rows counted may all be of that.
+    Part,
     /// Nothing; what was entered from the journal may be kept.
     Nothing,
     /// Half of something: all of the transaction must go.
@@ -373,7 +375,7 @@ impl Thread {
                 Ok(if stays { Steps::Keep } else { Steps::Forget })
             }),
             several => self.transact(sync, |db| {
-                let mut kept = Steps::Nothing;
+                let (mut kept, mut given_back) = (false, false);
                 for (_, step, _) in several {
                     db.execute_batch("SAVEPOINT step")?;
                     let stays = step.run(db);
@@ -384,16 +386,19 @@ impl Thread {
                             None,
                         ));
                     }
-                    if stays {
-                        kept = Steps::Keep;
-                    }
+                    kept |= stays;
+                    given_back |= !stays;
                     db.execute_batch(if stays {
                         "RELEASE step"
                     } else {
                         "ROLLBACK TO step; RELEASE step"
                     })?;
                 }
-                Ok(kept)
+                Ok(match (kept, given_back) {
+                    (true, false) => Steps::Keep,
+                    (true, true) => Steps::Part,
+                    (false, _) => Steps::Nothing,
+                })
             }),
         };
         // Only a disk that is waited for is worth waiting for company.
@@ -447,9 +452,10 @@ impl Thread {
             }
             entered = true;
         }
-        match steps(&self.db) {
-            Ok(Steps::Keep) => {}
-            Ok(Steps::Nothing) if entered => {}
+        let counted = match steps(&self.db) {
+            Ok(Steps::Keep) => true,
+            Ok(Steps::Part) => false,
+            Ok(Steps::Nothing) if entered => false,
             Ok(_) => {
                 // What was taken from the journal is entered by the next transaction.
                 self.roll_back();
@@ -459,9 +465,15 @@ impl Thread {
                 self.roll_back();
                 return Err(told(error));
             }
-        }
+        };
         let rows = self.db.total_changes() - rows;
-        let paced = self.pace.keep(&self.db, rows);
+        // SQLite synchronises what it writes, and a commit that changes nothing writes nothing:
+        // what that one found may be bounded, here or in another process, and not on disk yet.
+        let synced = match sync {
+            Sync::Full if rows == 0 || !counted => touch(&self.db).map(drop),
+            _ => Ok(()),
+        };
+        let paced = synced.and_then(|()| self.pace.keep(&self.db, rows));
         if let Err(error) = paced.and_then(|()| self.db.execute_batch("COMMIT")) {
             self.roll_back();
             if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
@@ -499,16 +511,18 @@ impl Thread {
     /// Carries bounded commits to disk: a synchronised commit takes all before it along.
     fn tick(&mut self) {
         if self.unsynced.is_some() {
-            let outcome = self.transact(Sync::Full, |db| {
-                db.execute("UPDATE tick SET count = count + 1 WHERE one = 1", [])
-                    .map(|_| Steps::Keep)
-            });
+            let outcome = self.transact(Sync::Full, |db| touch(db).map(|_| Steps::Keep));
             if outcome.is_err() {
                 // Tried again after another lag, or by the next durable commit.
                 self.unsynced = Some(Instant::now());
             }
         }
     }
+}
+
+/// Writes a row that is there for this, so that a commit has something to synchronise.
+fn touch(db: &Connection) -> rusqlite::Result<usize> {
+    db.execute("UPDATE tick SET count = count + 1 WHERE one = 1", [])
 }
 
 fn down(operation: &'static str, detail: &'static str) -> Error {

@@ -126,8 +126,10 @@ async fn an_index_entry_is_erased_without_its_record_and_a_held_record_is_not_er
     let set = rows.set(0).with(Change::PlaceHold(hold));
     store.commit(set).await.unwrap();
     let copy = placement(&desk, PlacementKind::StoreRecord, rows.key(1, 1).record);
-    let error = erase(&store, &desk, &copy).await.unwrap_err();
-    assert_eq!(error.refusal().unwrap().code(), Code::DstHold);
+    for held in [&copy, &entry] {
+        let error = erase(&store, &desk, held).await.unwrap_err();
+        assert_eq!(error.refusal().unwrap().code(), Code::DstHold);
+    }
     assert!(store.record(&one.key).await.unwrap().is_some());
     // A document is not here.
     let document = Placement {
