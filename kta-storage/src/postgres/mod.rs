@@ -12,6 +12,7 @@ mod query;
 mod retry;
 mod save;
 mod session;
+mod shard;
 mod sql;
 mod view;
 mod writer;

@@ -40,15 +40,6 @@ pub trait Shard: Store + Jobs + Ledger {
     async fn unlisted(&self, tenant: TenantId) -> Result<Option<Digest>>;
 }
 
-/// Compared by what its ports list.
-#[cfg(feature = "postgres")]
-#[async_trait]
-impl Shard for crate::PgStore {
-    async fn unlisted(&self, _: TenantId) -> Result<Option<Digest>> {
-        Ok(None)
-    }
-}
-
 impl<S: Shard> Router<S> {
     /// Reads everything that both shards have of a firm that is being moved, and compares it: the
     /// log byte for byte, placements, records, holds, sheets of every register and jobs; of each
@@ -56,7 +47,7 @@ impl<S: Shard> Router<S> {
     /// [does not list](Shard::unlisted). Entries of the blind index that lead nowhere do not show
     /// here; a search checks what it finds.
     ///
-    /// A store that does not tell, as `PgStore` does not yet, is compared by what its ports list: records by placement, by
+    /// A store that does not tell is compared by what its ports list: records by placement, by
     /// interned class and by each person whom the log names; not the blind index, nor what governs
     /// a class without records.
     ///

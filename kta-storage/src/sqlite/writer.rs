@@ -326,7 +326,8 @@ impl Thread {
             }
         }
         self.tick();
-        if self.taken.is_none() {
+        // Where the disk did not answer, the next to open the file takes the journal in.
+        if self.taken.is_none() && self.unsynced.is_none() {
             self.journal.close();
         }
     }

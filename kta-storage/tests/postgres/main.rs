@@ -13,4 +13,5 @@ mod migration;
 mod openings;
 mod proxy;
 mod residue;
+mod shard;
 mod walls;

@@ -401,7 +401,7 @@ async fn fill(store: &PgStore, rows: &Samples) {
     store.commit(set).await.unwrap();
 }
 
-async fn as_firm(client: &Client, rows: &Samples) {
+pub(crate) async fn as_firm(client: &Client, rows: &Samples) {
     let sql = format!(
         "BEGIN; SELECT set_config('kta.tenant', '{}', true)",
         hex(rows)
