@@ -75,6 +75,11 @@ impl BlobId {
 #[async_trait]
 pub trait Blobs: core::fmt::Debug + Send + Sync {
     /// Stores a stream of sealed bytes; gives its length and digest as stored.
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover the person, is for another act, of another firm
+    /// or has ended; the error of a stream that breaks off; faults of the storage. It may be put
+    /// again after any fault.
     async fn put(
         &self,
         id: &BlobId,
@@ -84,6 +89,11 @@ pub trait Blobs: core::fmt::Debug + Send + Sync {
 
     /// As [`put`](Self::put), only where there is a blob still when the new bytes take its place;
     /// for sealing anew ([`Act::Rekey`]), which may not bring back what was erased meanwhile.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`NotFound`](crate::error::FaultKind::NotFound) when there is no
+    /// blob any more, `Conflict` where the storage saw another writer in between, `Unsupported`
+    /// where it cannot replace a blob of this length without bringing one back.
     async fn replace(
         &self,
         id: &BlobId,
@@ -92,11 +102,22 @@ pub trait Blobs: core::fmt::Debug + Send + Sync {
     ) -> Result<(u64, Digest)>;
 
     /// The sealed bytes, or [`NotFound`](crate::error::FaultKind::NotFound).
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`put`](Self::put), `NotFound`; faults of the storage, in the stream too.
     async fn stream(&self, id: &BlobId, permit: &Permit<'_>) -> Result<ContentStream>;
 
     /// Removes the blob.
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`put`](Self::put), `DST-HOLD` when anything of the person is held,
+    /// `DST-RESIDUE` where the storage keeps a copy locked; faults of the storage. It may be
+    /// called again after any fault.
     async fn remove(&self, id: &BlobId, permit: &Permit<'_>) -> Result<()>;
 
     /// Whether the blob is there.
+    ///
+    /// # Errors
+    /// Faults of the storage.
     async fn contains(&self, id: &BlobId) -> Result<bool>;
 }

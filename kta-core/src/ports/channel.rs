@@ -26,6 +26,13 @@ pub trait Channel: core::fmt::Debug + Send + Sync {
     fn name(&self) -> Label;
 
     /// Hands the package over, or prepares the human act by which it will be.
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover every person and category of the package, is of
+    /// another matter or act, or has ended; what the channel's own register refuses; a lasting
+    /// error such as `Corrupt` when the parts are not what the manifest says; `Conflict` for the
+    /// key of another matter's submission; faults of the channel. After `OutcomeUnknown` ask
+    /// [`find`](Self::find) first.
     async fn submit(
         &self,
         package: &Package,
@@ -35,6 +42,10 @@ pub trait Channel: core::fmt::Debug + Send + Sync {
     ) -> Result<Submission>;
 
     /// The submission under this key, if there is one.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; faults of the channel. A
+    /// submission of another matter is `None`.
     async fn find(&self, key: IdempotencyKey, permit: &Permit<'_>) -> Result<Option<Submission>>;
 }
 

@@ -22,6 +22,13 @@ use crate::time::Timestamp;
 #[async_trait]
 pub trait Collaboration: core::fmt::Debug + Send + Sync {
     /// Shares a document.
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover the person, is for another act or has ended;
+    /// `SHR-EXPIRY` for an end that has passed, or that the system does not take; `SHR-DOMAIN` for
+    /// a recipient whom it does not take; `NotFound` for a document that is not there, `Conflict`
+    /// where the key is another grant's; faults of the system. The same key again makes no second
+    /// grant.
     async fn grant(
         &self,
         request: &GrantRequest,
@@ -30,6 +37,10 @@ pub trait Collaboration: core::fmt::Debug + Send + Sync {
     ) -> Result<Grant>;
 
     /// Who has access to a document beyond the library's own members.
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`grant`](Self::grant); faults of the system. A document that is not
+    /// there is `NotFound`, or has none.
     async fn grants(
         &self,
         subject: SubjectId,
@@ -38,6 +49,11 @@ pub trait Collaboration: core::fmt::Debug + Send + Sync {
     ) -> Result<Vec<Grant>>;
 
     /// Takes a grant back.
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`grant`](Self::grant), `Unsupported` for one that is
+    /// [inherited](Grant::inherited); faults of the system. It may be called again after any
+    /// fault.
     async fn revoke(
         &self,
         subject: SubjectId,

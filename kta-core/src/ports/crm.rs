@@ -61,6 +61,12 @@ pub trait Crm: core::fmt::Debug + Send + Sync {
     fn system(&self) -> System;
 
     /// Enters a record, or finds that it is entered.
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover the person and every category, is of another
+    /// matter or act, or has ended; `SYN-UNMAPPED`, `CRM-FIELD-RESTRICTED`; `SYN-REPARENT` when
+    /// the record stands there for another person or matter; faults of the CRM. The same call
+    /// again makes no second record.
     async fn enter(
         &self,
         record: &CrmRecord,
@@ -69,9 +75,17 @@ pub trait Crm: core::fmt::Debug + Send + Sync {
     ) -> Result<Locator>;
 
     /// The CRM's id of our record, if it has it.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; faults of the CRM.
     async fn locate(&self, record: RecordId, permit: &Permit<'_>) -> Result<Option<Locator>>;
 
     /// The record, or [`NotFound`](crate::error::FaultKind::NotFound).
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover the person, is for another act or has ended, or
+    /// the record is somebody else's; `SYN-REPARENT` when it is of another matter than the permit;
+    /// `CRM-FIELD-RESTRICTED`; `NotFound`; other faults of the CRM.
     async fn fetch(
         &self,
         subject: SubjectId,
@@ -80,6 +94,10 @@ pub trait Crm: core::fmt::Debug + Send + Sync {
     ) -> Result<Fetched>;
 
     /// Changes fields of a record that nobody changed since `expected`; gives its new instant.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch), and `SYN-UNMAPPED`; `Conflict` when it was changed since
+    /// `expected`: fetch it again.
     async fn amend(
         &self,
         subject: SubjectId,
@@ -100,6 +118,10 @@ pub trait Crm: core::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait ChangeFeed: core::fmt::Debug + Send + Sync {
     /// At most about `limit` changes after `cursor`, oldest first.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; `Misconfigured` for what is
+    /// no cursor of this feed; other faults of the CRM.
     async fn changes(
         &self,
         cursor: Option<&Cursor>,
@@ -145,6 +167,9 @@ pub struct Cursor(pub String);
 #[async_trait]
 pub trait AccessReview: core::fmt::Debug + Send + Sync {
     /// The active users.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; faults of the CRM.
     async fn users(&self, permit: &Permit<'_>) -> Result<Vec<CrmUser>>;
 }
 
@@ -171,6 +196,10 @@ pub struct CrmUser {
 #[async_trait]
 pub trait AuditFeed: core::fmt::Debug + Send + Sync {
     /// The vendor's rows of an interval.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; faults of the vendor,
+    /// `Throttled` while the rows are not ready.
     async fn rows(
         &self,
         from: Timestamp,

@@ -28,6 +28,12 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     fn system(&self) -> System;
 
     /// Stores a document's content, as a new file or a new version.
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover the person and the category, is for another act
+    /// or has ended; `DOC-LABEL`; `Corrupt` for content that is not the document's; the error of a
+    /// stream that breaks off; other faults of the library. The same call again makes no second
+    /// version.
     async fn put(
         &self,
         document: &Document,
@@ -38,6 +44,9 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     ) -> Result<StoredDocument>;
 
     /// Where the document is, if the library has it.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; faults of the library.
     async fn locate(
         &self,
         matter: MatterId,
@@ -46,6 +55,10 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     ) -> Result<Option<StoredDocument>>;
 
     /// The current content, or [`NotFound`](crate::error::FaultKind::NotFound).
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`put`](Self::put), `NotFound`; other faults of the library. In the
+    /// stream: those, and `Corrupt` when the bytes are not the document's.
     async fn content(
         &self,
         document: &Document,
@@ -54,6 +67,10 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     ) -> Result<Content>;
 
     /// The versions, newest first.
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover the person, is for another act or has ended;
+    /// `NotFound`; other faults of the library.
     async fn versions(
         &self,
         subject: SubjectId,
@@ -64,6 +81,10 @@ pub trait Documents: core::fmt::Debug + Send + Sync {
     /// Takes the file out of the working library the ordinary way (for the end of its life
     /// there is [`Erase`](crate::ports::Erase)). A person of whom anything is held loses no file:
     /// [`DST-HOLD`](crate::refusal::Code::DstHold).
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`versions`](Self::versions), `DST-HOLD`; faults of the library. It may
+    /// be called again after any fault.
     async fn remove(
         &self,
         subject: SubjectId,
@@ -102,6 +123,11 @@ pub struct Version {
 #[async_trait]
 pub trait Labels: core::fmt::Debug + Send + Sync {
     /// Sets or clears the label.
+    ///
+    /// # Errors
+    /// `ACL-DENY` when the permit does not cover the person, is for another act or has ended;
+    /// `DOC-LABEL` or `DST-HOLD` where a label may not be cleared; `NotFound` when there is no
+    /// file to set it on; other faults of the library.
     async fn label(
         &self,
         subject: SubjectId,
@@ -111,6 +137,10 @@ pub trait Labels: core::fmt::Debug + Send + Sync {
     ) -> Result<()>;
 
     /// The label, if there is one.
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`label`](Self::label); faults of the library. A file that is not there
+    /// is `NotFound`, or has none.
     async fn labelled(
         &self,
         subject: SubjectId,
@@ -128,6 +158,9 @@ pub trait Labels: core::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Inventory: core::fmt::Debug + Send + Sync {
     /// The next page after `cursor`.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; faults of the library.
     async fn inventory(
         &self,
         cursor: Option<&Cursor>,

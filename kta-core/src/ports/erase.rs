@@ -31,6 +31,12 @@ pub trait Erase: core::fmt::Debug + Send + Sync {
     fn system(&self) -> System;
 
     /// Erases the copy.
+    ///
+    /// # Errors
+    /// Those of [`Placement::admit`]: `ACL-DENY`, [`DST-HOLD`](Code::DstHold), a `Protocol` fault
+    /// for a copy that this system does not hold; `DST-UNMAPPED` where only a locator tells the
+    /// copy and there is none; faults of the system. What was cut short the next call carries to
+    /// its end.
     async fn erase(
         &self,
         placement: &Placement,
@@ -39,6 +45,10 @@ pub trait Erase: core::fmt::Debug + Send + Sync {
     ) -> Result<Erased>;
 
     /// Looks for what is left of the copy.
+    ///
+    /// # Errors
+    /// `ACL-DENY`, `Protocol` and `DST-UNMAPPED` as for [`erase`](Self::erase); faults of the
+    /// system.
     async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> Result<Probe>;
 }
 

@@ -27,9 +27,16 @@ pub trait Intake: core::fmt::Debug + Send + Sync {
     fn channel(&self) -> Label;
 
     /// The oldest delivery that was not acknowledged.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; faults of the channel. What
+    /// cannot be read is no error: see [`Delivery::refused`].
     async fn oldest(&self, permit: &Permit<'_>) -> Result<Option<Delivery>>;
 
     /// Takes the delivery off the channel; only after it is on the log.
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`oldest`](Self::oldest); faults of the channel.
     async fn acknowledge(&self, delivery: DeliveryId, permit: &Permit<'_>) -> Result<()>;
 }
 

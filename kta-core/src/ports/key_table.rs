@@ -20,7 +20,8 @@ use crate::time::Timestamp;
 /// backup of the records alone opens nothing, and one of the table alone holds nothing. After an
 /// erasure older backups of the table are of no use to anybody, so take a new one then.
 ///
-/// The table knows nothing of cryptography: it stores rows and answers for their atomicity.
+/// The table knows nothing of cryptography: it stores rows and answers for their atomicity. What
+/// residue of removed bytes its medium keeps, and until when, each adapter states.
 ///
 /// # Behavior
 /// - `read` answers all that was wanted from one moment: no commit shows in half of it.
@@ -34,9 +35,8 @@ use crate::time::Timestamp;
 ///   effect; so is `expected: None` for a tenant that exists, and of two concurrent commits
 ///   that expect the same revision exactly one succeeds.
 /// - A commit raises the revision by one, whatever it changes.
-/// - A tombstone removes the person's row; the removed bytes are not in the file any more.
-/// - A row keeps the person's former key beside the present one, and a commit that drops a
-///   former key leaves its wrapped bytes nowhere in the file either.
+/// - A tombstone removes the person's row from the table.
+/// - A row keeps the person's former key beside the present one, until a commit drops it.
 /// - A tombstone is never removed, and a row for a person who has one is refused with
 ///   [`Code::CryErased`](crate::refusal::Code::CryErased), without effect.
 /// - `destroyed` evidence is added to every tombstone that names its KEK.

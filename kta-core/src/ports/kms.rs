@@ -28,7 +28,8 @@ use crate::time::Timestamp;
 /// - A KEK that was never created is refused with `CRY-KEY` by every operation.
 /// - `destroy` makes every later `wrap` and `unwrap` under the KEK refuse with
 ///   [`Code::CryErased`](crate::refusal::Code::CryErased), at once, even where the custodian
-///   keeps the key for a waiting period, and in every other handle to the same custodian.
+///   keeps the key for a waiting period. So it is in every other handle to the same custodian:
+///   the kit has one handle, and where there can be a second an adapter's own tests check it.
 /// - `destroy` is repeatable: it answers the evidence of the first time, except that a
 ///   scheduled destruction whose time has come may answer as immediate.
 /// - Destroying one KEK leaves every other usable.

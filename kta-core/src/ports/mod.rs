@@ -1,10 +1,18 @@
 //! The doors of the house: one small trait a file, contract first.
 //!
 //! Every port is object-safe, `Debug + Send + Sync`, async where the call leaves the process,
-//! and takes the [`Permit`](crate::policy::Permit) last. Repeatable writes take an
-//! [`IdempotencyKey`](crate::id::IdempotencyKey): the same key twice is one effect. What not
-//! every system can do is a trait of its own. Each contract's `# Behavior` bullets are the
-//! cases of its [conformance kit](crate::conformance).
+//! and takes the [`Permit`](crate::policy::Permit) last. [`Store`], [`Jobs`], [`Ledger`], [`Kms`],
+//! [`KeyTable`] and [`Blobs::contains`] take none: they keep keys, sealed values, ids and dates,
+//! and the log itself, in which every permit stands. Before them stand the
+//! [`Gate`](crate::policy::Gate) and the [`Sealer`](crate::policy::Sealer).
+//!
+//! Repeatable writes take an [`IdempotencyKey`](crate::id::IdempotencyKey): the same key twice is
+//! one effect. What not every system can do is a trait of its own. Each contract's `# Behavior`
+//! bullets are the cases of its [conformance kit](crate::conformance).
+//!
+//! Under `# Errors`, `ACL-DENY` and its like are [`Code`](crate::refusal::Code)s of refusals;
+//! `Conflict` and its like are [`FaultKind`](crate::error::FaultKind)s, which say what the caller
+//! may do next.
 
 pub mod blobs;
 pub mod channel;

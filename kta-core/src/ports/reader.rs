@@ -13,6 +13,11 @@ use crate::policy::Permit;
 /// - A permit for an act on content is wanted, and one that has ended is refused.
 pub trait Reader: core::fmt::Debug + Send + Sync {
     /// The text of a document, if it has any that can be read.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; a code of intake (`INT-…`)
+    /// for bytes that are too many, or not what `media` says; never a fault for what is in the
+    /// file.
     fn text(
         &self,
         media: &MediaType,

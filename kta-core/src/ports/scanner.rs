@@ -18,9 +18,17 @@ use crate::policy::Permit;
 #[async_trait]
 pub trait Scanner: core::fmt::Debug + Send + Sync {
     /// Inspects content.
+    ///
+    /// # Errors
+    /// `ACL-DENY` for a permit that is for another act or has ended; the error of a content that
+    /// breaks off, unless it is told as opaque.
     async fn inspect(&self, content: Content, permit: &Permit<'_>) -> Result<Inspection>;
 
     /// Takes every finding of these kinds out of a text; all kinds when none is named.
+    ///
+    /// # Errors
+    /// `ACL-DENY` as for [`inspect`](Self::inspect), `DLP-RESIDUE` when something is still found
+    /// afterwards; `Unsupported` where a kind is one that the scanner never finds.
     async fn redact(
         &self,
         text: &Pii<String>,

@@ -54,22 +54,46 @@ pub use query::{HoldQuery, PlacementQuery, RecordBy, RecordQuery, SheetQuery};
 #[async_trait]
 pub trait Store: core::fmt::Debug + Send + Sync {
     /// Applies one change set.
+    ///
+    /// # Errors
+    /// - `Protocol`: those of [`ChangeSet::check`];
+    /// - `Conflict`: what is stored is not what a change expects, or the job is in other hands;
+    ///   read it again;
+    /// - `NotFound`: no such hold, job, record or class to change;
+    /// - `DST-HOLD` for a record that is held, `AUD-DOWN` for an entry that no log can hold;
+    /// - other faults of the store. After `OutcomeUnknown` read whether it happened; after any
+    ///   other error nothing of the set did.
     async fn commit(&self, change: ChangeSet) -> Result<Committed>;
 
     /// The record at `key`.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>>;
 
     /// Records by person, matter, index tag, governing class or purpose, in the order of their
     /// ids.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>>;
 
     /// Known copies, in the order of their ids.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn placements(&self, query: &PlacementQuery) -> Result<Vec<Placement>>;
 
     /// Legal holds, in the order of their ids.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn holds(&self, query: &HoldQuery) -> Result<Vec<Hold>>;
 
     /// Sheets of a register, in the order of their ids.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn sheets(&self, query: &SheetQuery) -> Result<Vec<Sheet>>;
 }
 
@@ -84,6 +108,10 @@ pub trait Store: core::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Jobs: core::fmt::Debug + Send + Sync {
     /// Leases at most `limit` due jobs until `until`.
+    ///
+    /// # Errors
+    /// `Protocol` for a lease that ends before it begins; faults of the store. A job that was
+    /// leased though the answer was lost is leased again after `until`.
     async fn lease(
         &self,
         tenant: TenantId,
@@ -93,6 +121,9 @@ pub trait Jobs: core::fmt::Debug + Send + Sync {
     ) -> Result<Vec<Job>>;
 
     /// Jobs by state, in the order of their ids, for operators and tests.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn jobs(&self, tenant: TenantId, state: Option<JobState>) -> Result<Vec<Job>>;
 }
 
@@ -105,13 +136,22 @@ pub trait Jobs: core::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Ledger: core::fmt::Debug + Send + Sync {
     /// How many entries the log has.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn size(&self, tenant: TenantId) -> Result<u64>;
 
     /// At most `limit` canonical entries from number `from` on.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>>;
 
     /// Who did what with this person's data between two instants (a regulator's query): numbers
     /// of the entries.
+    ///
+    /// # Errors
+    /// Faults of the store.
     async fn trail(
         &self,
         tenant: TenantId,
