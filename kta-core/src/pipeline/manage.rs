@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
+use serde::de::DeserializeOwned;
 
 use crate::audit::{Label, Outcome};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
@@ -134,10 +135,8 @@ pub async fn list_actor(house: &House, session: &Session<'_>, actor: Actor) -> R
         .with(filed)
         .event(event);
     house.doors.store.commit(change).await?;
-    house
-        .gate
-        .amend_directory(|directory| directory.list(actor));
-    Ok(())
+    let id = label(actor.id);
+    know_from(house, Register::Actors, id, actor, Directory::list).await
 }
 
 /// Opens a matter, with a person's key for every party. Opening it again, exactly as it is on file,
@@ -187,10 +186,7 @@ pub async fn open_matter(
         .in_matter(matter.id)
         .with("parties", matter.parties.len());
     house.doors.store.commit(change.event(event)).await?;
-    house
-        .gate
-        .amend_directory(|directory| directory.file(matter));
-    Ok(())
+    know(house, matter).await
 }
 
 /// The sheet of a party. Of somebody who is known from another matter it stays, with what the
@@ -252,7 +248,7 @@ pub async fn amend_matter(
             Err(Error::Broken(fault)) if fault.kind() == FaultKind::Conflict && left > 0 => {}
             outcome => {
                 outcome?;
-                know(house, id).await?;
+                know(house, matter.clone()).await?;
                 return Ok(matter);
             }
         }
@@ -267,15 +263,37 @@ pub(crate) async fn matter_on_file(house: &House, id: MatterId) -> Result<(Sheet
     Ok((sheet, matter))
 }
 
-/// Brings a matter into the directory as it is on file by now: of two changes at once the later
-/// one may be told of first.
-pub(crate) async fn know(house: &House, id: MatterId) -> Result<()> {
+/// Brings a matter into the directory as it is on file by now.
+pub(crate) async fn know(house: &House, matter: Matter) -> Result<()> {
+    let id = label(matter.id);
+    know_from(house, Register::Matters, id, matter, Directory::file).await
+}
+
+/// Brings what was just written into the directory as it is on file by now: of two changes at once
+/// the later one may be told of first. Where it cannot be read again it is told as it was written.
+async fn know_from<T: Clone + DeserializeOwned>(
+    house: &House,
+    register: Register,
+    id: Label,
+    written: T,
+    tell: impl Fn(&mut Directory, T),
+) -> Result<()> {
     loop {
         let revision = house.gate.directory_revision();
-        let (_, matter) = matter_on_file(house, id).await?;
-        let file = |directory: &mut Directory| directory.file(matter);
+        let now = match named(house, register, id.clone()).await {
+            Ok(Some(sheet)) => read(&sheet)?,
+            Ok(None) => written.clone(),
+            Err(error) => {
+                house.gate.amend_directory(|all| tell(all, written));
+                return Err(error);
+            }
+        };
         // Every turn that fails is another change that was told of.
-        if house.gate.amend_directory_at(revision, file).is_some() {
+        if house
+            .gate
+            .amend_directory_at(revision, |all| tell(all, now))
+            .is_some()
+        {
             return Ok(());
         }
     }

@@ -8,9 +8,10 @@ use kta_core::id::{Digest, DocumentId, PlacementId, RecordId, SubjectId};
 use kta_core::memory::ManualClock;
 use kta_core::pii::placement::CopyOf;
 use kta_core::pii::{
-    Content, ContentStream, FieldName, MediaType, Pii, Placement, PlacementState, Record,
+    Content, ContentStream, FieldName, Fields, MediaType, Pii, Placement, PlacementState, Record,
     RecordKey, Schema,
 };
+use kta_core::pipeline::House;
 use kta_core::pipeline::receive::{Reception, receive};
 use kta_core::pipeline::rekey::{Rekeying, Stage, rekey, under_way};
 use kta_core::policy::{Act, Permit, Purpose, Role};
@@ -123,7 +124,7 @@ async fn two_workers_take_turns_and_lose_nothing() {
     let (ports, cast) = filled(6).await;
     let (mut one, mut other) = (ports.open().await.unwrap(), ports.open().await.unwrap());
     for house in [&mut one, &mut other] {
-        house.doors.store = Arc::new(Yielding(Arc::clone(&house.doors.store), usize::MAX));
+        house.doors.store = Yielding::over(house, usize::MAX, usize::MAX);
         kta_core::pipeline::manage::wake(house).await.unwrap();
     }
     for _ in 0..10 {
@@ -171,9 +172,26 @@ async fn where_somebody_keeps_writing_less_is_written_together_and_it_ends() {
     let mut house = ports.open().await.unwrap();
     kta_core::pipeline::manage::wake(&house).await.unwrap();
     fill(&house, &cast, 300).await;
-    house.doors.store = Arc::new(Yielding(Arc::clone(&house.doors.store), 128));
+    house.doors.store = Yielding::over(&house, 128, usize::MAX);
     let done = to_the_end(&ports, &house).await;
     assert_eq!((done.records, done.exceptions.len()), (305, 0));
+    everything_opens(&house, &cast).await;
+}
+
+#[tokio::test]
+async fn large_records_are_not_written_together_without_bound() {
+    let (ports, cast) = filled_over(15, 8).await;
+    let mut house = ports.open().await.unwrap();
+    kta_core::pipeline::manage::wake(&house).await.unwrap();
+    let large = 1 << 20;
+    let mut fields = Fields::new();
+    let address = FieldName::fixed("address");
+    fields.insert(address, Pii::new("x".repeat(large)));
+    fill_with(&house, &cast, 40, &fields).await;
+    // What is much, and the record that makes it so.
+    house.doors.store = Yielding::over(&house, usize::MAX, (16 << 20) + 2 * large);
+    let done = to_the_end(&ports, &house).await;
+    assert_eq!((done.records, done.exceptions.len()), (45, 0));
     everything_opens(&house, &cast).await;
 }
 
@@ -262,37 +280,58 @@ async fn a_disposal_beside_a_rotation_ends_with_proof_and_so_does_the_rotation()
 /// A store that lets somebody else go on at each call, and in which somebody else writes one of
 /// them whenever more than so many records are written together.
 #[derive(Debug)]
-struct Yielding(Arc<dyn Store>, usize);
+struct Yielding {
+    store: Arc<dyn Store>,
+    records: usize,
+    bytes: usize,
+}
+
+impl Yielding {
+    /// The house's store, which takes no more records nor sealed bytes than these together.
+    fn over(house: &House, records: usize, bytes: usize) -> Arc<Self> {
+        let store = Arc::clone(&house.doors.store);
+        Arc::new(Self {
+            store,
+            records,
+            bytes,
+        })
+    }
+}
 
 #[async_trait]
 impl Store for Yielding {
     async fn commit(&self, change: ChangeSet) -> Result<Committed> {
         tokio::task::yield_now().await;
-        let records = change.changes.iter();
-        let records = records.filter(|change| matches!(change, Change::PutRecord { .. }));
-        if records.count() > self.1 {
+        let changes = change.changes.iter();
+        let sealed = changes.filter_map(|change| match change {
+            Change::PutRecord { record, .. } => Some(record.fields.values()),
+            _ => None,
+        });
+        let sizes = sealed.map(|all| all.map(|it| it.sealed.as_bytes().len()).sum::<usize>());
+        let sizes: Vec<_> = sizes.collect();
+        if sizes.len() > self.records || sizes.iter().sum::<usize>() > self.bytes {
             return Err(Fault::new(FaultKind::Conflict, Port::Store, "commit").into());
         }
-        self.0.commit(change).await
+        self.store.commit(change).await
     }
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>> {
         tokio::task::yield_now().await;
-        self.0.record(key).await
+        self.store.record(key).await
     }
     async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>> {
         tokio::task::yield_now().await;
-        self.0.records(query).await
+        self.store.records(query).await
     }
     async fn placements(&self, query: &PlacementQuery) -> Result<Vec<Placement>> {
         tokio::task::yield_now().await;
-        self.0.placements(query).await
+        self.store.placements(query).await
     }
     async fn holds(&self, query: &HoldQuery) -> Result<Vec<Hold>> {
-        self.0.holds(query).await
+        self.store.holds(query).await
     }
     async fn sheets(&self, query: &SheetQuery) -> Result<Vec<Sheet>> {
         tokio::task::yield_now().await;
-        self.0.sheets(query).await
+        self.store.sheets(query).await
     }
 }
 

@@ -255,6 +255,10 @@ pub(crate) const PAGE: &[u8] = b"a page about somebody, invented, Qzxcanary";
 
 /// Gives one person so many records more.
 pub(crate) async fn fill(house: &House, cast: &Cast, many: u64) {
+    fill_with(house, cast, many, &family_name(&Schema::person())).await;
+}
+
+pub(crate) async fn fill_with(house: &House, cast: &Cast, many: u64, fields: &Fields) {
     let (subject, schema) = (cast.people[1], Schema::person());
     let paralegal = session(house, Role::Paralegal, Purpose::Representation);
     let permit = paralegal
@@ -265,10 +269,7 @@ pub(crate) async fn fill(house: &House, cast: &Cast, many: u64) {
         let mut key = record_key(house, subject);
         key.record = RecordId::derived(&[b"many", &number.to_be_bytes()]);
         let form = form(key, 1, &schema, cast);
-        let record = house
-            .sealer
-            .seal(form, &family_name(&schema), &permit)
-            .await;
+        let record = house.sealer.seal(form, fields, &permit).await;
         put(house, record.unwrap(), Expected::Absent).await;
     }
 }

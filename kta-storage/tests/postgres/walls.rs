@@ -1,6 +1,7 @@
 //! What keeps firms apart, the log as it is, and strangers out.
 
 use kta_core::conformance::store::Samples;
+use kta_core::policy::Purpose;
 use kta_core::ports::store::{
     Change, Expected, PlacementQuery, RecordBy, RecordQuery, Register, SheetQuery,
 };
@@ -227,6 +228,7 @@ async fn a_regulators_question_and_every_look_up_is_answered_by_an_index() {
     for number in 0..40_u8 {
         let mut set = rows
             .set(i64::from(number) * 10)
+            .with(Change::Intern(rows.class()))
             .with(rows.put(number, number, 1, &[number], Expected::Absent))
             .with(Change::PutPlacement(rows.placement(
                 number,
@@ -272,6 +274,13 @@ async fn a_regulators_question_and_every_look_up_is_answered_by_an_index() {
         let query = RecordQuery::all(rows.tenant, by).page(None, 10);
         assert_eq!(store.records(&query).await.unwrap().len(), 1);
     }
+    for by in [
+        RecordBy::Class(rows.class().id()),
+        RecordBy::Purpose(Purpose::Representation),
+    ] {
+        let query = RecordQuery::all(rows.tenant, by).page(Some(rows.key(7, 7).record), 5);
+        assert_eq!(store.records(&query).await.unwrap().len(), 5);
+    }
     assert!(store.record(&rows.key(7, 7)).await.unwrap().is_some());
     let of = PlacementQuery::of(rows.tenant, rows.subject(7));
     assert_eq!(store.placements(&of).await.unwrap().len(), 1);
@@ -294,6 +303,8 @@ async fn a_regulators_question_and_every_look_up_is_answered_by_an_index() {
         ("WHERE r.tenant = $1 AND r.matter", "record_by_matter"),
         ("WHERE r.tenant = $1 AND r.subject", "record_pkey"),
         ("JOIN kta.tag t", "tag_pkey"),
+        ("AND g.governing = $2", "record_by_cohort"),
+        ("k.admits & $2", "record_by_cohort"),
         ("AND r.subject = $2 AND r.record = $3", "record_pkey"),
         ("SELECT body FROM kta.placement", "placement_pkey"),
         ("FROM kta.sheet WHERE", "sheet_pkey"),

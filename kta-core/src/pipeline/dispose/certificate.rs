@@ -167,7 +167,7 @@ pub(super) async fn certify(
         change = change.with(file_over(&sheet, &now_on_file)?);
     }
     house.doors.store.commit(change).await?;
-    manage::know(house, matter.id).await?;
+    manage::know(house, now_on_file).await?;
     Ok(Disposed {
         matter: matter.id,
         certificates,

@@ -41,10 +41,10 @@ impl Work<'_> {
                 if first || !is_of(record, person.generation()) {
                     self.seal_record(record, &person, index)?;
                 }
-            }
-            if self.is_much() {
-                // How far it is stays as it was: should this be all, the person is done again.
-                self.commit().await?;
+                if self.is_much() {
+                    // How far it is stays as it was: should this be all, the person is done again.
+                    self.commit().await?;
+                }
             }
             if found.len() < PAGE {
                 break;
