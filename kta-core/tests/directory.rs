@@ -64,6 +64,11 @@ async fn a_matter_that_is_there_is_not_opened_again_with_other_walls() {
     other.walled.clear();
     let outcome = manage::open_matter(&house, &intake, other, &[]).await;
     assert_eq!(refused(outcome), Code::AclDeny);
+    let lifted = manage::amend_matter(&house, &intake, cast.matter, "wall", |matter| {
+        matter.walled.clear();
+        Ok(())
+    });
+    assert_eq!(refused(lifted.await), Code::AclDeny);
     // Who starts anew finds the wall.
     let again = ports.open().await.unwrap();
     manage::wake(&again).await.unwrap();

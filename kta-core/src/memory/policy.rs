@@ -85,7 +85,7 @@ pub const GRANTS: &[Grants] = &[
     },
     Grants {
         role: Role::Intake,
-        firm: &[Manage, Open, Receive, Report, Search, Verify],
+        firm: &[Open, Receive, Report, Search, Verify],
         personal: &[Receive, Release, Report, Review, Scan, Search, Verify],
         special: &[Receive, Release, Report, Review, Scan, Verify],
     },
