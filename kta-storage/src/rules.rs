@@ -98,8 +98,8 @@ pub(crate) struct NewEntry {
 pub(crate) fn commit(rows: &mut impl Rows, change: &ChangeSet) -> Result<Committed> {
     let LogEnd { size: first, at } = rows.log_end();
     let now = at.map_or(change.at, |last| last.max(change.at));
-    for change in &change.changes {
-        apply(rows, change, now)?;
+    for each in &change.changes {
+        apply(rows, each, now, change.at)?;
     }
     for event in &change.events {
         let entry = entry(event, rows.log_end().size, now)?;
@@ -136,7 +136,9 @@ pub(crate) fn free<R: Rows>(rows: &R, key: &RecordKey) -> Result<Option<R::Store
     Ok(Some(stored))
 }
 
-fn apply(rows: &mut impl Rows, change: &Change, now: Timestamp) -> Result<()> {
+/// Applies a change, `now` by the log and `at` by the clock of whoever makes it. A lease was given
+/// by such a clock: an entry of a machine whose clock is ahead ends none.
+fn apply(rows: &mut impl Rows, change: &Change, now: Timestamp, at: Timestamp) -> Result<()> {
     match change {
         Change::Enqueue(job) => match rows.job(job.id)? {
             Some(_) => Ok(()),
@@ -195,7 +197,7 @@ fn apply(rows: &mut impl Rows, change: &Change, now: Timestamp) -> Result<()> {
             let mut job = rows
                 .job(*job)?
                 .ok_or_else(|| missing("no job of this id"))?;
-            job.settle(*lease, *outcome, now)?;
+            job.settle(*lease, *outcome, at)?;
             rows.put_job(job)
         }
         Change::Supersede { from, to } => class::supersede(rows, *from, to, now),

@@ -164,8 +164,8 @@ impl Job {
         self.leased_until = Some(kept(until));
     }
 
-    /// Settles the job, at `now`; settling it again in the same way under the same lease changes
-    /// nothing. A worker whose ended lease somebody without one
+    /// Settles the job, at `now` by the clock of whoever settles it; settling it again in the same
+    /// way under the same lease changes nothing. A worker whose ended lease somebody without one
     /// settled over has lost it, and what it did late is not committed beside.
     ///
     /// # Errors

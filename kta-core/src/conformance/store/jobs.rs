@@ -195,6 +195,13 @@ pub async fn a_stage_settles_its_own_job_without_a_lease(port: &dyn Firm) {
     // Once the lease has ended it may; then the worker comes too late, with the same word, too.
     let mine = port.lease(rows.tenant, at(70_000), at(80_000), 1);
     let mine = mine.await.unwrap()[0].lease;
+    // An entry of a machine whose clock is ahead ends no lease.
+    let ahead = rows.set(500_000).event(rows.event(None));
+    port.commit(ahead).await.unwrap();
+    assert_eq!(
+        settle(port, &rows, 2, None, Settled::Done).await,
+        Err(FaultKind::Conflict)
+    );
     let settled = rows.set(90_000).with(Change::Settle {
         job: rows.job(2, 0).id,
         lease: None,

@@ -107,8 +107,8 @@ impl Firm {
             .entries
             .last()
             .map_or(change.at, |last| last.at.max(change.at));
-        for change in change.changes {
-            let before = self.apply(change, now, undo)?;
+        for each in change.changes {
+            let before = self.apply(each, now, change.at, undo)?;
             undo.push(before);
         }
         let first = self.entries.len() as u64;
@@ -133,8 +133,15 @@ impl Firm {
         })
     }
 
-    /// Applies one change, or leaves everything as it was.
-    fn apply(&mut self, change: Change, now: Timestamp, undo: &mut Vec<Before>) -> Result<Before> {
+    /// Applies one change, or leaves everything as it was; `now` by the log, `at` by the clock of
+    /// whoever makes it, by which leases are given.
+    fn apply(
+        &mut self,
+        change: Change,
+        now: Timestamp,
+        at: Timestamp,
+        undo: &mut Vec<Before>,
+    ) -> Result<Before> {
         Ok(match change {
             Change::Enqueue(job) => {
                 let (id, known) = (job.id, self.jobs.get(&job.id).cloned());
@@ -262,7 +269,7 @@ impl Firm {
                     .get_mut(&id)
                     .ok_or_else(|| missing("no job of this id"))?;
                 let known = Some(job.clone());
-                job.settle(lease, outcome, now)?;
+                job.settle(lease, outcome, at)?;
                 Before::Job(id, known)
             }
             Change::Supersede { from, to } => {
