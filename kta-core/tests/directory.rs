@@ -122,12 +122,7 @@ async fn a_house_that_looks_again_knows_who_was_revoked_and_walled_elsewhere() {
     gone.revoked = true;
     manage::list_actor(&one, &ciso, gone).await.unwrap();
     // The paralegal, by an attorney who is still there to the other house.
-    let attorney = session(&other, Role::Attorney, Purpose::Representation);
-    let walled = manage::amend_matter(&other, &attorney, cast.matter, "wall", |matter| {
-        matter.walled.insert(cast.actor(Role::Paralegal));
-        Ok(())
-    });
-    walled.await.unwrap();
+    wall(&other, &cast).await.unwrap();
     manage::refresh(&other).await.unwrap();
     manage::refresh(&one).await.unwrap();
     for house in [&one, &other] {

@@ -169,8 +169,7 @@ pub(crate) async fn require_enacted(house: &House) -> Result<()> {
 
 /// The sheet that names the schedules in force, once there are any.
 async fn in_force(house: &House) -> Result<Option<Sheet>> {
-    let query = SheetQuery::named(house.tenant(), Register::Receipts, SCHEDULES);
-    Ok(house.doors.store.sheets(&query).await?.pop())
+    house.sheet(Register::Receipts, SCHEDULES).await
 }
 
 /// Names the first schedules in force.

@@ -125,9 +125,14 @@ impl House {
         register: Register,
         id: &Label,
     ) -> Result<Option<T>> {
-        let query = SheetQuery::named(self.tenant(), register, id.clone());
-        let sheets = self.doors.store.sheets(&query).await?;
-        sheets.first().map(read).transpose()
+        let sheet = self.sheet(register, id.clone()).await?;
+        sheet.as_ref().map(read).transpose()
+    }
+
+    /// What a register has under this name, as a sheet to file something over.
+    pub(crate) async fn sheet(&self, register: Register, id: Label) -> Result<Option<Sheet>> {
+        let query = SheetQuery::named(self.tenant(), register, id);
+        Ok(self.doors.store.sheets(&query).await?.pop())
     }
 
     /// What a register holds about a matter.
@@ -169,19 +174,7 @@ pub(crate) fn file<T: Serialize>(
     matter: Option<MatterId>,
     what: &T,
 ) -> Result<Change> {
-    let body = serde_json::to_vec(what).map_err(|_| corrupt())?;
-    let sheet = Sheet {
-        register,
-        id,
-        subject,
-        matter,
-        revision: 1,
-        body,
-    };
-    Ok(Change::File {
-        sheet,
-        expected: Expected::Any,
-    })
+    filing(register, id, subject, matter, what, Expected::Any)
 }
 
 /// As [`file`], where there is no such sheet yet.
@@ -192,11 +185,27 @@ pub(crate) fn file_new<T: Serialize>(
     matter: Option<MatterId>,
     what: &T,
 ) -> Result<Change> {
-    let mut change = file(register, id, subject, matter, what)?;
-    if let Change::File { expected, .. } = &mut change {
-        *expected = Expected::Absent;
-    }
-    Ok(change)
+    filing(register, id, subject, matter, what, Expected::Absent)
+}
+
+fn filing<T: Serialize>(
+    register: Register,
+    id: Label,
+    subject: Option<SubjectId>,
+    matter: Option<MatterId>,
+    what: &T,
+    expected: Expected,
+) -> Result<Change> {
+    let body = serde_json::to_vec(what).map_err(|_| corrupt())?;
+    let sheet = Sheet {
+        register,
+        id,
+        subject,
+        matter,
+        revision: 1,
+        body,
+    };
+    Ok(Change::File { sheet, expected })
 }
 
 /// As [`file`], over a sheet as it was read.

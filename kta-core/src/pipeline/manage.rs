@@ -105,12 +105,6 @@ pub async fn refresh(house: &House) -> Result<()> {
     }
 }
 
-/// What a register has under this name.
-async fn named(house: &House, register: Register, id: Label) -> Result<Option<Sheet>> {
-    let query = SheetQuery::named(house.tenant(), register, id);
-    Ok(house.doors.store.sheets(&query).await?.pop())
-}
-
 /// Puts an actor on the access list, or replaces what it says. Nobody lists themselves.
 ///
 /// # Errors
@@ -127,7 +121,7 @@ pub async fn list_actor(house: &House, session: &Session<'_>, actor: Actor) -> R
     let event = permit
         .event(Act::Enlist, Outcome::Done)
         .with("listed", actor.id);
-    let filed = match named(house, Register::Actors, label(actor.id)).await? {
+    let filed = match house.sheet(Register::Actors, label(actor.id)).await? {
         Some(sheet) => file_over(&sheet, &actor)?,
         None => file_new(Register::Actors, label(actor.id), None, None, &actor)?,
     };
@@ -155,7 +149,7 @@ pub async fn open_matter(
     let scope = Scope::firm().about("matter", matter.id);
     let permit = session.permit(Act::Manage, scope.clone()).await?;
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
-    match named(house, Register::Matters, label(matter.id)).await? {
+    match house.sheet(Register::Matters, label(matter.id)).await? {
         None => {
             let (register, id) = (Register::Matters, matter.id);
             change = change.with(file_new(register, label(id), None, Some(id), &matter)?);
@@ -197,7 +191,7 @@ async fn enter_person(
     matter: &Matter,
     minor: bool,
 ) -> Result<Change> {
-    if let Some(sheet) = named(house, Register::Subjects, label(id)).await? {
+    if let Some(sheet) = house.sheet(Register::Subjects, label(id)).await? {
         let known: Subject = read(&sheet)?;
         return file_over(&sheet, &Subject { minor, ..known });
     }
@@ -257,7 +251,7 @@ pub async fn amend_matter(
 
 /// A matter with its sheet, as it is on file.
 pub(crate) async fn matter_on_file(house: &House, id: MatterId) -> Result<(Sheet, Matter)> {
-    let sheet = named(house, Register::Matters, label(id)).await?;
+    let sheet = house.sheet(Register::Matters, label(id)).await?;
     let sheet = sheet.ok_or_else(|| Refusal::new(Code::AclDeny).about("matter", id))?;
     let matter = read(&sheet)?;
     Ok((sheet, matter))
@@ -280,7 +274,7 @@ async fn know_from<T: Clone + DeserializeOwned>(
 ) -> Result<()> {
     loop {
         let revision = house.gate.directory_revision();
-        let now = match named(house, register, id.clone()).await {
+        let now = match house.sheet(register, id.clone()).await {
             Ok(Some(sheet)) => read(&sheet)?,
             Ok(None) => written.clone(),
             Err(error) => {
@@ -352,7 +346,7 @@ pub async fn same_person(
     ids.extend([one, other]);
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     for id in &ids {
-        let Some(sheet) = named(house, Register::Subjects, label(id)).await? else {
+        let Some(sheet) = house.sheet(Register::Subjects, label(id)).await? else {
             return Err(Code::AclDeny.into());
         };
         let mut subject: Subject = read(&sheet)?;

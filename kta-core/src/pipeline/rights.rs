@@ -17,7 +17,7 @@ use crate::pii::Subject;
 use crate::pipeline::govern;
 use crate::pipeline::house::{House, file_over, label, read};
 use crate::policy::{Act, Permit, PolicyClass, Purpose, Scope, Session};
-use crate::ports::store::{Change, ChangeSet, RecordBy, RecordQuery, Register, Sheet, SheetQuery};
+use crate::ports::store::{Change, ChangeSet, RecordBy, RecordQuery, Register, Sheet};
 use crate::refusal::{Code, Refusal};
 
 /// Restricts the processing of a person's data, or lifts the restriction: while it stands, only
@@ -187,9 +187,7 @@ fn scope(subject: SubjectId) -> Scope {
 
 /// The person's sheet; `None` for somebody of whom there is none.
 async fn known(house: &House, subject: SubjectId) -> Result<Option<(Sheet, Subject)>> {
-    let query = SheetQuery::named(house.tenant(), Register::Subjects, label(subject));
-    let mut sheets = house.doors.store.sheets(&query).await?;
-    let sheet = sheets.pop();
+    let sheet = house.sheet(Register::Subjects, label(subject)).await?;
     sheet
         .map(|sheet| Ok((sheet.clone(), read(&sheet)?)))
         .transpose()

@@ -27,7 +27,6 @@ impl Shard for PgStore {
 /// Rows of a firm in the order of a key, which is their first columns.
 struct Listing {
     key: &'static str,
-    columns: usize,
     rest: &'static str,
     from: &'static str,
 }
@@ -51,16 +50,15 @@ impl Listing {
     }
 
     fn after(&self, last: Option<&Row>, tenant: TenantId) -> Sql {
-        let Self {
-            key, rest, from, ..
-        } = self;
+        let Self { key, rest, from } = self;
+        let columns = key.split(',').count();
         let sql = Sql::new(format!("SELECT {key}, {rest} FROM {from} = $1"));
         let mut sql = sql.id(tenant.as_bytes());
         if let Some(row) = last {
             let first = sql.next();
-            let places = (first..first + self.columns).map(|place| format!("${place}"));
+            let places = (first..first + columns).map(|place| format!("${place}"));
             let places = places.collect::<Vec<_>>().join(", ");
-            for (at, of) in row.columns().iter().enumerate().take(self.columns) {
+            for (at, of) in row.columns().iter().enumerate().take(columns) {
                 let value: Option<Raw> = column(row, at).flatten();
                 sql = sql.with(value, of.type_().clone());
             }
@@ -83,7 +81,6 @@ fn add(hash: &mut Sha256, row: &Row, at: usize) {
 
 const RECORDS: Listing = Listing {
     key: "r.subject, r.record",
-    columns: 2,
     rest: "r.matter, r.revision, r.schema, g.governing, r.header, r.fields",
     from: "kta.record r JOIN kta.cohort c ON c.tenant = r.tenant AND c.no = r.cohort
         JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign WHERE r.tenant",
@@ -91,14 +88,12 @@ const RECORDS: Listing = Listing {
 
 const TAGS: Listing = Listing {
     key: "field, tag, record, subject",
-    columns: 4,
     rest: "true",
     from: "kta.tag WHERE tenant",
 };
 
 const CLASSES: Listing = Listing {
     key: "c.id",
-    columns: 1,
     rest: "g.governing, c.admits",
     from: "kta.class c LEFT JOIN kta.reign g ON g.tenant = c.tenant AND g.no = c.reign
         WHERE c.tenant",

@@ -153,7 +153,6 @@ impl<'r> FromSql<'r> for Id {
 }
 
 /// A value as the server writes it, whatever it is.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Raw(pub(super) Vec<u8>);
 
 impl fmt::Debug for Raw {

@@ -41,9 +41,17 @@ async fn end_all(house: &House, destroyer: &Session<'_>, all: &[&Data]) -> Resul
     for data in all {
         permits.push(without_copies(house, destroyer, data).await?);
     }
-    let mut change = ChangeSet::new(house.tenant(), house.gate.now());
+    if permits.is_empty() {
+        return Ok(());
+    }
     for (data, permit) in all.iter().zip(&permits) {
         permit.require_unheld(data.quarantine)?;
+    }
+    let gone: Vec<_> = all.iter().map(|data| data.quarantine).collect();
+    let keys = house.sealer.keys();
+    keys.erase(&gone, house.gate.now()).await?;
+    let mut change = ChangeSet::new(house.tenant(), house.gate.now());
+    for (data, permit) in all.iter().zip(&permits) {
         let event = permit
             .event(Act::Destroy, Outcome::Done)
             .of_subject(data.quarantine)
@@ -51,12 +59,6 @@ async fn end_all(house: &House, destroyer: &Session<'_>, all: &[&Data]) -> Resul
             .with("what", "quarantine");
         change = change.event(event);
     }
-    if permits.is_empty() {
-        return Ok(());
-    }
-    let gone: Vec<_> = all.iter().map(|data| data.quarantine).collect();
-    let keys = house.sealer.keys();
-    keys.erase(&gone, house.gate.now()).await?;
     house.doors.store.commit(change).await.map(drop)
 }
 
