@@ -9,6 +9,9 @@
 //! Numbers and times are told as what they are more than those of the posting before, if that is
 //! of the same person, and than the first ones of the whole run otherwise: later entries are never
 //! of an earlier time. All are LEB128.
+//!
+//! What is in no run yet stands in plain form, thirty-two bytes a posting: the person, the number,
+//! the time, both big-endian.
 
 use crate::row::{read_number, write_number};
 
@@ -19,6 +22,29 @@ pub(crate) struct Posting {
     pub(crate) seq: u64,
     /// Milliseconds since 1970.
     pub(crate) at: i64,
+}
+
+impl Posting {
+    /// The plain form.
+    pub(crate) fn plain(&self) -> [u8; 32] {
+        let mut plain = [0; 32];
+        plain[..16].copy_from_slice(&self.subject);
+        plain[16..24].copy_from_slice(&self.seq.to_be_bytes());
+        plain[24..].copy_from_slice(&self.at.to_be_bytes());
+        plain
+    }
+
+    /// What is written in plain form.
+    pub(crate) fn of_plain(plain: &[u8; 32]) -> Self {
+        fn part<const N: usize>(plain: &[u8; 32], from: usize) -> [u8; N] {
+            core::array::from_fn(|at| plain[from + at])
+        }
+        Self {
+            subject: part(plain, 0),
+            seq: u64::from_be_bytes(part(plain, 16)),
+            at: i64::from_be_bytes(part(plain, 24)),
+        }
+    }
 }
 
 /// The first number and the first time among the postings of a run.
@@ -129,6 +155,16 @@ mod tests {
         assert_eq!(write_pages(&[posting(1, 10, 9)], base), None);
         let turned = [posting(1, 12, 12), posting(1, 11, 11)];
         assert_eq!(write_pages(&turned, base), None);
+    }
+
+    #[test]
+    fn the_plain_form_is_what_its_account_says() {
+        let named = posting(1, 0x0102, -2);
+        let plain = named.plain();
+        assert_eq!(plain[..16], [1; 16]);
+        assert_eq!(plain[16..24], [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(plain[24..], [255, 255, 255, 255, 255, 255, 255, 254]);
+        assert_eq!(Posting::of_plain(&plain), named);
     }
 
     proptest! {

@@ -113,6 +113,45 @@ async fn a_probe_finds_bytes_that_stayed_in_the_log_of_the_file() {
     assert_eq!(found(&probe(&store, &desk, &copy).await), ["file.bytes"]);
 }
 
+/// As an entry that is repeated after a restored mailbox, or a matter that is opened again, would.
+#[tokio::test]
+async fn what_was_written_again_is_erased_again_and_both_are_looked_for() {
+    let folder = common::folder("again");
+    let desk = Desk::new("again");
+    let file = folder.join("firm.db");
+    let store = SqliteStore::open(&file).unwrap();
+    let rows = Samples {
+        tenant: desk.tenant(),
+    };
+    let copy = placement_of(&desk, 1);
+    let first = of_beneficiary(&desk, &rows, 1);
+    let mut second = of_beneficiary(&desk, &rows, 2);
+    second.key = first.key;
+    for record in [&first, &second] {
+        put(&store, &desk, record).await;
+        erase(&store, &desk, &copy).await.unwrap();
+        assert!(probe(&store, &desk, &copy).await.is_clean());
+    }
+    for record in [first, second] {
+        let sealed = &record.fields.values().next().unwrap().sealed;
+        let other = rusqlite::Connection::open(&file).unwrap();
+        other
+            .execute_batch("CREATE TABLE hidden (bytes BLOB)")
+            .unwrap();
+        let bytes = sealed.as_bytes();
+        other
+            .execute("INSERT INTO hidden VALUES (?1)", [bytes])
+            .unwrap();
+        assert_eq!(found(&probe(&store, &desk, &copy).await), ["file.bytes"]);
+        other
+            .execute_batch("PRAGMA secure_delete = 1; DROP TABLE hidden")
+            .unwrap();
+        drop(other);
+        store.checkpoint().await.unwrap();
+        assert!(probe(&store, &desk, &copy).await.is_clean());
+    }
+}
+
 #[tokio::test]
 async fn many_records_of_all_lengths_leave_no_ciphertext_behind() {
     let folder = common::folder("churn");

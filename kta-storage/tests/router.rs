@@ -191,7 +191,7 @@ async fn a_copy_that_lacks_anything_is_refused() {
     for lost in [
         "DELETE FROM sheet WHERE register = 'successions'",
         "DELETE FROM sheet WHERE register = 'receipts' AND firm = :firm",
-        "DELETE FROM trail WHERE subject = x'01010101010101010101010101010101'",
+        "UPDATE trail_young SET bytes = substr(bytes, 33)",
         "DELETE FROM tag",
         "UPDATE record SET tags = x'0100' WHERE record = x'01010101010101010101010101010101'",
         "DELETE FROM class WHERE id NOT IN (SELECT governing FROM reign)",

@@ -184,7 +184,7 @@ impl<'c> Firm<'c> {
         self.execute(
             "INSERT INTO mark (firm, placement, record, marks) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (firm, placement) DO UPDATE SET record = excluded.record,
-             marks = mark.marks || excluded.marks",
+             marks = CAST(mark.marks || excluded.marks AS BLOB)",
             params![self.no, placement.id.as_bytes(), row.no, turned],
         )
         .map(drop)

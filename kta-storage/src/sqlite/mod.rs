@@ -355,6 +355,7 @@ static FORM: Form = Form {
         include_str!("cohorts.sql"),
         include_str!("trail.sql"),
         include_str!("leasing.sql"),
+        include_str!("young.sql"),
     ],
     port: Port::Store,
 };

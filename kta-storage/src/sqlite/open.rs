@@ -185,7 +185,7 @@ pub(super) fn touch(path: &Path) -> std::io::Result<()> {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Kibibytes of cache, as SQLite wants them: negative.
-const WRITER_CACHE: i64 = -64 * 1024;
+const WRITER_CACHE: i64 = -8 * 1024;
 const READER_CACHE: i64 = -16 * 1024;
 
 /// At how many pages the write-ahead log is written home: each page then goes home once for many

@@ -2,19 +2,20 @@
 //! is entered does not go to a page of its own each time.
 //!
 //! ```text
-//!   a few names ──► trail, by person ──┐ 4,096 of a firm's
-//!   many at once ──────────────────────┴──► run ──┐ a tier that has enough for the next one
-//!                    tier 0   < 2,048 postings ◄──┘ becomes one run, of the next tier
-//!                    tier 1   < 16,384
-//!                    tier 2   < 131,072
-//!                    tier 3   stays as it is
+//!   a few names ──► new ones, as they come ──┐ 2,048 of a firm's
+//!   many at once ────────────────────────────┴──► run ──┐ a tier that has enough for the next one
+//!                          tier 0   < 2,048 postings ◄──┘ becomes one run, of the next tier
+//!                          tier 1   < 16,384
+//!                          tier 2   < 131,072
+//!                          tier 3   stays as it is
 //! ```
 //!
 //! A run is sorted by person, cut into pages (see posting.rs) and never changed. A log-structured
 //! merge tree in the manner of O'Neil and others (1996), tiered: each posting is written four
 //! times at most, always beside others, where an index of rows touches a page for each. A question
 //! about a person looks into every run that has entries of the time it asks about: twenty-one at
-//! most, and one more for each 131,072 postings or more of the firm.
+//! most, and one more for each 131,072 postings or more of the firm; and it reads the new ones
+//! through, sixty-four kilobytes at most.
 //!
 //! What was lost of a run, or of the newest, is found out by whoever merges it, and not forgotten
 //! with it.
@@ -22,12 +23,13 @@
 use kta_core::id::{SubjectId, TenantId};
 use kta_core::time::Timestamp;
 use kta_core::{Port, Result};
+use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, Row, params};
 
 use super::FORM;
 use super::change::Firm;
 use super::fault::{broken, corrupt};
-use super::query::unreadable;
+use super::query::{LAST_PLACE, place, unreadable};
 use crate::form::{integer, limit, millis, millis_from};
 use crate::posting::{Base, Posting, read_page, write_pages};
 
@@ -35,17 +37,14 @@ impl Firm<'_> {
     /// Keeps whom the entries of this transaction name.
     pub(super) fn keep_trail(&mut self) -> Result<()> {
         let mut fresh = std::mem::take(&mut self.named);
-        fresh.sort_unstable();
         if fresh.len() < FEW {
-            for Posting { subject, seq, at } in &fresh {
-                self.execute(KEEP, params![self.no, subject, integer(*seq)?, at])?;
-            }
-            self.young += fresh.len() as u64;
+            self.keep_young(&fresh)?;
             if self.young < MANY {
                 return Ok(());
             }
             fresh = self.take_young()?;
         }
+        fresh.sort_unstable();
         self.write_run(&fresh)?;
         for tier in 0..LAST {
             self.merge(tier)?;
@@ -53,26 +52,38 @@ impl Firm<'_> {
         Ok(())
     }
 
-    /// Takes postings out of the table of the newest, in order.
+    /// Puts postings behind the newest: all pages but the last are full.
+    fn keep_young(&mut self, mut fresh: &[Posting]) -> Result<()> {
+        while !fresh.is_empty() {
+            let (page, before) = (self.young / IN_PAGE, self.young % IN_PAGE);
+            let room = fresh.len().min((IN_PAGE - before) as usize);
+            let (here, rest) = fresh.split_at(room);
+            let bytes: Vec<u8> = here.iter().flat_map(Posting::plain).collect();
+            self.execute(KEEP, params![self.young_page(page)?, bytes])?;
+            self.young += room as u64;
+            fresh = rest;
+        }
+        Ok(())
+    }
+
+    /// Takes the last pages of the newest.
     fn take_young(&mut self) -> Result<Vec<Posting>> {
-        let read = |row: &Row<'_>| {
-            Ok(Posting {
-                subject: row.get(0)?,
-                seq: row.get::<_, i64>(1)?.cast_unsigned(),
-                at: row.get(2)?,
-            })
-        };
         // A file of an earlier version may hold all there ever were.
-        let many = self.young.min(MOST);
-        let taken: Vec<Posting> = self.all(YOUNG, params![self.no, integer(many)?], read)?;
-        if taken.len() as u64 != many {
+        let from = self.young.div_ceil(IN_PAGE).saturating_sub(AT_ONCE);
+        let pages = params![self.young_page(from)?, place(self.no, LAST_PLACE)];
+        let read = |row: &Row<'_>| young(row, 0)?.map(Ok).collect::<rusqlite::Result<Vec<_>>>();
+        let taken = self.all(YOUNG, pages, read)?.concat();
+        self.execute(TAKEN, pages)?;
+        let left = from * IN_PAGE;
+        if taken.len() as u64 != self.young - left {
             return Err(damaged());
         }
-        if let Some(Posting { subject, seq, .. }) = taken.last() {
-            self.execute(TAKEN, params![self.no, subject, integer(*seq)?])?;
-        }
-        self.young -= many;
+        self.young = left;
         Ok(taken)
+    }
+
+    fn young_page(&self, number: u64) -> Result<i64> {
+        Ok(place(self.no, integer(number)?))
     }
 
     fn write_run(&self, postings: &[Posting]) -> Result<()> {
@@ -132,18 +143,16 @@ pub(super) fn find(
     let search = || -> rusqlite::Result<Vec<u64>> {
         let mut found = Vec::new();
         let mut statement = db.prepare_cached(FIND)?;
-        let mut rows = statement.query(params![tenant.as_bytes(), subject.as_bytes(), from, to])?;
+        let firm = (tenant.as_bytes(), subject.as_bytes());
+        let mut rows = statement.query(params![firm.0, firm.1, from, to, LAST_PLACE])?;
         while let Some(row) = rows.next()? {
-            let base = base_of(row)?;
-            let page = row.get_ref(2)?.as_blob_or_null();
-            match page.map_err(|error| unreadable(2, error))? {
-                None => found.push(base.seq),
-                Some(page) => {
-                    let page = read_page(page, base)
-                        .ok_or_else(|| unreadable(2, rusqlite::types::FromSqlError::InvalidType))?;
-                    found.extend(page.iter().filter(|it| wanted(it)).map(|it| it.seq));
-                }
+            if row.get_ref(0)? == ValueRef::Null {
+                found.extend(young(row, 2)?.filter(wanted).map(|posting| posting.seq));
+                continue;
             }
+            let page = read_page(row.get_ref(2)?.as_blob()?, base_of(row)?)
+                .ok_or_else(|| unreadable(2, FromSqlError::InvalidType))?;
+            found.extend(page.iter().filter(|it| wanted(it)).map(|it| it.seq));
         }
         found.sort_unstable();
         Ok(found)
@@ -155,7 +164,14 @@ pub(super) fn find(
 pub(super) fn check(db: &Connection) -> Result<()> {
     let told = broken(Port::Store, "check");
     let agree = || -> rusqlite::Result<bool> {
-        let young: bool = db.query_row(COUNTED, [], |row| row.get(0))?;
+        let mut firms = db.prepare("SELECT no, young FROM firm")?;
+        let mut firms = firms.query([])?;
+        while let Some(firm) = firms.next()? {
+            let (no, young): (i64, i64) = (firm.get(0)?, firm.get(1)?);
+            if !pages_hold(db, no, young.cast_unsigned())? {
+                return Ok(false);
+            }
+        }
         let mut runs = db.prepare("SELECT seq, at, no, firm, postings FROM trail_run")?;
         let mut runs = runs.query([])?;
         while let Some(run) = runs.next()? {
@@ -178,13 +194,41 @@ pub(super) fn check(db: &Connection) -> Result<()> {
                 return Ok(false);
             }
         }
-        Ok(young)
+        Ok(true)
     };
     if agree().map_err(told)? {
         Ok(())
     } else {
         Err(FORM.corrupt("the trail is damaged"))
     }
+}
+
+/// Whether all pages of a firm's newest but the last are full, and together hold so many.
+fn pages_hold(db: &Connection, firm: i64, young: u64) -> rusqlite::Result<bool> {
+    let sql = "SELECT place, length(bytes) FROM trail_young WHERE place BETWEEN ?1 AND ?2
+        ORDER BY place";
+    let mut pages = db.prepare_cached(sql)?;
+    let pages = pages.query_map([place(firm, 0), place(firm, LAST_PLACE)], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    let pages: Vec<(i64, i64)> = pages.collect::<rusqlite::Result<_>>()?;
+    let expected = (0..young.div_ceil(IN_PAGE)).map(|number| {
+        let here = IN_PAGE.min(young - number * IN_PAGE);
+        (place(firm, number.cast_signed()), 32 * here.cast_signed())
+    });
+    Ok(expected.eq(pages))
+}
+
+/// The postings of a page of the newest, in the order of the log.
+fn young<'r>(
+    row: &'r Row<'_>,
+    column: usize,
+) -> rusqlite::Result<impl Iterator<Item = Posting> + 'r> {
+    let (postings, cut) = row.get_ref(column)?.as_blob()?.as_chunks();
+    if !cut.is_empty() {
+        return Err(unreadable(column, FromSqlError::InvalidType));
+    }
+    Ok(postings.iter().map(Posting::of_plain))
 }
 
 fn base_of(row: &Row<'_>) -> rusqlite::Result<Base> {
@@ -215,16 +259,21 @@ const LAST: u32 = 3;
 /// From how many names in one transaction these are a run of their own.
 const FEW: usize = 256;
 
-/// How many new postings of a firm become a run, and how many at most.
-const MANY: u64 = 4096;
-const MOST: u64 = 1 << 16;
+/// How many new postings of a firm become a run.
+const MANY: u64 = 2048;
 
-const KEEP: &str = "INSERT INTO trail (firm, subject, seq, at) VALUES (?1, ?2, ?3, ?4)";
+/// How many stand on a page of the newest, which fills a page of SQLite's and no second.
+const IN_PAGE: u64 = 125;
 
-const YOUNG: &str = "SELECT subject, seq, at FROM trail WHERE firm = ?1
-    ORDER BY subject, seq LIMIT ?2";
+/// How many pages of the newest become a run at most.
+const AT_ONCE: u64 = 512;
 
-const TAKEN: &str = "DELETE FROM trail WHERE firm = ?1 AND (subject, seq) <= (?2, ?3)";
+const KEEP: &str = "INSERT INTO trail_young (place, bytes) VALUES (?1, ?2)
+    ON CONFLICT (place) DO UPDATE SET bytes = CAST(bytes || excluded.bytes AS BLOB)";
+
+const YOUNG: &str = "SELECT bytes FROM trail_young WHERE place BETWEEN ?1 AND ?2 ORDER BY place";
+
+const TAKEN: &str = "DELETE FROM trail_young WHERE place BETWEEN ?1 AND ?2";
 
 const RUN: &str = "INSERT INTO trail_run (firm, tier, postings, seq, at, last_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -247,13 +296,10 @@ const DROP_RUNS: &str = "DELETE FROM trail_run WHERE firm = ?1 AND tier = ?2";
 const PAGES_OF: &str = "SELECT bytes FROM trail_page WHERE firm = ?1 AND run = ?2
     ORDER BY subject, seq";
 
-const COUNTED: &str = "SELECT NOT EXISTS (SELECT 1 FROM firm
-    WHERE young <> (SELECT count(*) FROM trail WHERE trail.firm = firm.no))";
-
 /// A person's postings in a run begin in the last page that begins before the person, or in one
 /// that begins with the person.
-const FIND: &str = "SELECT seq, at, NULL FROM trail
-    WHERE firm = (SELECT no FROM firm WHERE tenant = ?1) AND subject = ?2 AND at BETWEEN ?3 AND ?4
+const FIND: &str = "SELECT NULL, NULL, y.bytes FROM firm f CROSS JOIN trail_young y
+    ON y.place BETWEEN f.no << 40 AND (f.no << 40) + ?5 WHERE f.tenant = ?1
     UNION ALL
     SELECT r.seq, r.at, p.bytes FROM trail_run r
     CROSS JOIN trail_page p ON p.firm = r.firm AND p.run = r.no AND p.subject <= ?2

@@ -2,9 +2,9 @@
 //! that is where it must be.
 //!
 //! ```text
-//!   commit ─┐                       ┌ savepoint ─ change set 1 ┐
-//!   commit ─┼─► queue ─► BEGIN ─────┼ savepoint ─ change set 2 ├─► COMMIT ─► sync? ─► answers
-//!   lease  ─┘   (≤ 1024)            └ savepoint ─ lease        ┘
+//!   commit ─┐                       ┌ change set 1 ┐
+//!   commit ─┼─► queue ─► BEGIN ─────┼ change set 2 ├─► COMMIT ─► sync? ─► answers
+//!   lease  ─┘   (≤ 1024)            └ lease        ┘
 //! ```
 //!
 //! Whoever was answered together tends to come back together, but not at one instant. Behind a
@@ -12,11 +12,11 @@
 //! most of what that batch took: otherwise the first to come would go alone, and each round of
 //! callers would wait for two synchronisations. Who writes alone never waits.
 //!
-//! A change set that fails goes back to its savepoint and is answered alone; one that has the
-//! transaction to itself has none, and takes the transaction back. A batch that holds
-//! a durable one is synchronised to disk before anybody in it is answered; one of bounded ones
-//! only is answered when it is in the operating system's hands, and carried to disk by the next
-//! durable batch or after [`LAG`], whatever comes first.
+//! A change set that fails takes the transaction back. Those that it had company in are done once
+//! more, now each behind a savepoint, for which SQLite copies every page that it touches first:
+//! then it goes back alone. A batch that holds a durable one is synchronised to disk before anybody
+//! in it is answered; one of bounded ones only is answered when it is in the operating system's
+//! hands, and carried to disk by the next durable batch or after [`LAG`], whatever comes first.
 //!
 //! Bounded events alone do not come this way: they are answered when they stand in the
 //! [journal](crate::journal), and every transaction first enters what stands there.
@@ -179,9 +179,13 @@ enum Work {
     },
 }
 
+/// What waits for one transaction, and its room in the queue.
+type Waiting = (Durability, Box<dyn Step>, Option<OwnedSemaphorePermit>);
+
 /// One step inside a transaction.
 trait Step: Send {
-    /// Does it; whether it may stay.
+    /// Does it; whether it may stay. Done again after its transaction was taken back, it is as if
+    /// for the first time.
     fn run(&mut self, db: &Connection) -> bool;
     /// Answers whoever waits: with the step's own outcome, or with what became of its
     /// transaction.
@@ -357,7 +361,7 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, mut batch: Vec<(Durability, Box<dyn Step>, Option<OwnedSemaphorePermit>)>) {
+    fn write(&mut self, mut batch: Vec<Waiting>) {
         if batch.is_empty() {
             return;
         }
@@ -375,32 +379,19 @@ impl Thread {
                 let stays = step.run(db);
                 Ok(if stays { Steps::Keep } else { Steps::Forget })
             }),
-            several => self.transact(sync, |db| {
-                let (mut kept, mut given_back) = (false, false);
-                for (_, step, _) in several {
-                    db.execute_batch("SAVEPOINT step")?;
-                    let stays = step.run(db);
-                    if db.is_autocommit() {
-                        // SQLite gave the whole transaction up, as it does when the disk is full.
-                        return Err(rusqlite::Error::SqliteFailure(
-                            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-                            None,
-                        ));
-                    }
-                    kept |= stays;
-                    given_back |= !stays;
-                    db.execute_batch(if stays {
-                        "RELEASE step"
-                    } else {
-                        "ROLLBACK TO step; RELEASE step"
-                    })?;
+            several => {
+                let mut all = true;
+                let together = self.transact(sync, |db| {
+                    all = all_of(several, db)?;
+                    Ok(if all { Steps::Keep } else { Steps::Forget })
+                });
+                match together {
+                    // Whoever fails must not take the others back. What was taken from the journal
+                    // stands before all of them still, so it needs no transaction of its own.
+                    Ok(()) if !all => self.attempt(sync, |db| each_of(several, db)),
+                    outcome => outcome,
                 }
-                Ok(match (kept, given_back) {
-                    (true, false) => Steps::Keep,
-                    (true, true) => Steps::Part,
-                    (false, _) => Steps::Nothing,
-                })
-            }),
+            }
         };
         // Only a disk that is waited for is worth waiting for company.
         self.company = Company {
@@ -519,6 +510,49 @@ impl Thread {
             }
         }
     }
+}
+
+/// Runs steps in a transaction, until one fails; whether none did.
+fn all_of(steps: &mut [Waiting], db: &Connection) -> rusqlite::Result<bool> {
+    for (_, step, _) in steps {
+        let stays = step.run(db);
+        not_given_up(db)?;
+        if !stays {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Runs steps in a transaction, each with a way back to what was before it.
+fn each_of(steps: &mut [Waiting], db: &Connection) -> rusqlite::Result<Steps> {
+    let (mut kept, mut given_back) = (false, false);
+    for (_, step, _) in steps {
+        db.execute_batch("SAVEPOINT step")?;
+        let stays = step.run(db);
+        not_given_up(db)?;
+        kept |= stays;
+        given_back |= !stays;
+        db.execute_batch(if stays {
+            "RELEASE step"
+        } else {
+            "ROLLBACK TO step; RELEASE step"
+        })?;
+    }
+    Ok(match (kept, given_back) {
+        (true, false) => Steps::Keep,
+        (true, true) => Steps::Part,
+        (false, _) => Steps::Nothing,
+    })
+}
+
+/// Whether the transaction is there still: SQLite gives the whole of it up when the disk is full.
+fn not_given_up(db: &Connection) -> rusqlite::Result<()> {
+    if db.is_autocommit() {
+        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        return Err(rusqlite::Error::SqliteFailure(full, None));
+    }
+    Ok(())
 }
 
 /// Writes a row that is there for this, so that a commit has something to synchronise.
