@@ -19,7 +19,7 @@ use kta_core::ports::store::{
 use kta_core::time::{Entropy, Timestamp};
 use kta_core::{Code, Error, Result, audit::Label};
 use kta_keys::{LocalKeyring, OsEntropy, Unlock};
-use kta_storage::{SqliteKeyTable, SqliteStore};
+use kta_storage::{SqliteKeyTable, SqliteOptions, SqliteStore};
 
 use crate::catalogue::{Catalogue, purposes};
 use crate::generate::{Meta, Op, Set, data, mark, mix};
@@ -52,7 +52,9 @@ impl Firm {
         let tenant = TenantId::derived(&[b"the firm of the personas"]);
         let clock = ManualClock::at(beginning());
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let store = SqliteStore::open(folder.join("store.db")).unwrap();
+        // As much as the peers have.
+        let options = SqliteOptions::default().cache(64 << 20);
+        let store = SqliteStore::open_with(folder.join("store.db"), &options).unwrap();
         let unlock = folder.join("unlock");
         std::fs::write(&unlock, [7; 32]).unwrap();
         restrict(&unlock);
