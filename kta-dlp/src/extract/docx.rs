@@ -1,8 +1,9 @@
-//! Word documents: text, tables, headers, footers, notes, comments, deleted text and properties.
+//! Word documents: text, tables, headers, footers, notes, comments, deleted text, properties, where
+//! links lead, and what the attributes of all these say, such as who wrote a comment.
 
 use super::{Extracted, html};
-use quick_xml::Reader;
-use quick_xml::events::Event;
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
 use std::io::{Cursor, Read as _};
 
 /// The text of a package that is a Word document. Another package, an encrypted or broken one,
@@ -43,14 +44,16 @@ fn document(bytes: &[u8]) -> Option<Extracted> {
         // One byte more than is left tells a part that is too large.
         entry.take(left + 1).read_to_string(&mut xml).ok()?;
         left = left.checked_sub(xml.len() as u64)?;
-        paragraphs(&xml, &mut text)?;
+        let mut hidden = String::new();
+        paragraphs(&xml, &mut text, &mut hidden)?;
         text.push('\n');
+        text.push_str(&hidden);
     }
     Some(Extracted { text, opaque })
 }
 
-/// Appends the text of one part.
-fn paragraphs(xml: &str, text: &mut String) -> Option<()> {
+/// Appends the text of one part, and to `hidden` what its attributes say.
+fn paragraphs(xml: &str, text: &mut String, hidden: &mut String) -> Option<()> {
     let mut reader = Reader::from_str(xml);
     let mut depth = 0u32;
     loop {
@@ -60,6 +63,7 @@ fn paragraphs(xml: &str, text: &mut String) -> Option<()> {
                 if depth > DEPTH {
                     return None;
                 }
+                attributes(&tag, hidden)?;
                 if tag.local_name().as_ref() == "tc" {
                     text.push('\t');
                 }
@@ -73,12 +77,15 @@ fn paragraphs(xml: &str, text: &mut String) -> Option<()> {
                     _ => {}
                 }
             }
-            Event::Empty(tag) => match tag.local_name().as_ref() {
-                "tab" => text.push('\t'),
-                "br" | "cr" => text.push('\n'),
-                "noBreakHyphen" => text.push('-'),
-                _ => {}
-            },
+            Event::Empty(tag) => {
+                attributes(&tag, hidden)?;
+                match tag.local_name().as_ref() {
+                    "tab" => text.push('\t'),
+                    "br" | "cr" => text.push('\n'),
+                    "noBreakHyphen" => text.push('-'),
+                    _ => {}
+                }
+            }
             Event::Text(piece) => text.push_str(&piece.xml10_content()),
             Event::CData(piece) => text.push_str(&piece.xml10_content()),
             Event::GeneralRef(name) => {
@@ -92,6 +99,32 @@ fn paragraphs(xml: &str, text: &mut String) -> Option<()> {
     }
 }
 
+/// Appends the values of an element's attributes, one a line, the attribute's name before it; but
+/// for namespaces, and for the numbers by which Word knows its own revisions and paragraphs.
+fn attributes(tag: &BytesStart<'_>, hidden: &mut String) -> Option<()> {
+    if tag.local_name().as_ref().starts_with("rsid") {
+        return Some(());
+    }
+    for attribute in tag.attributes() {
+        let attribute = attribute.ok()?;
+        let name = attribute.key.local_name();
+        let name: &str = name.as_ref();
+        let own = attribute.key.as_namespace_binding().is_some()
+            || name.starts_with("rsid")
+            || matches!(
+                name,
+                "paraId" | "textId" | "anchorId" | "editId" | "durableId"
+            );
+        if !own {
+            hidden.push_str(name);
+            hidden.push_str(": ");
+            hidden.push_str(&attribute.normalized_value(XmlVersion::default()).ok()?);
+            hidden.push('\n');
+        }
+    }
+    Some(())
+}
+
 fn is_text(name: &str) -> bool {
     let word = name.strip_prefix("word/").is_some_and(|part| {
         [
@@ -102,6 +135,7 @@ fn is_text(name: &str) -> bool {
             "endnotes",
             "comments",
             "people",
+            "settings",
             "glossary/document",
         ]
         .iter()
@@ -111,17 +145,15 @@ fn is_text(name: &str) -> bool {
     let other = name
         .strip_prefix("docProps/")
         .or_else(|| name.strip_prefix("customXml/"));
-    word || other.is_some_and(|part| part.ends_with(".xml"))
+    word || name.ends_with(".rels") || other.is_some_and(|part| part.ends_with(".xml"))
 }
 
 /// Parts that hold no text of the writer.
 fn is_furniture(name: &str) -> bool {
     name == "[Content_Types].xml"
-        || name.ends_with(".rels")
         || [
             "word/styles",
             "word/stylesWithEffects",
-            "word/settings",
             "word/fontTable",
             "word/webSettings",
             "word/numbering",
@@ -175,6 +207,44 @@ mod tests {
         assert!(!read.opaque);
         for expected in ["SSN 123-45-6789 & more", "footer text", "Testa Canary"] {
             assert!(read.text.contains(expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn links_authors_defaults_and_variables_are_not_overlooked() {
+        let bytes = package(&[
+            (
+                "word/document.xml",
+                "<w:document xmlns:w=\"http://w\"><w:p w:rsidR=\"00A77427\"><w:ins w:author=\"Testa Canary\"/>\
+                 <w:default w:val=\"123-45-6789\"/><w:instrText w:x=\"a &amp; b\"/></w:p></w:document>",
+            ),
+            (
+                "word/_rels/document.xml.rels",
+                "<Relationships><Relationship Id=\"rId4\" Target=\"mailto:testa@example.com\" TargetMode=\"External\"/></Relationships>",
+            ),
+            (
+                "word/people.xml",
+                "<w15:people><w15:person w15:author=\"Anna Canary\"/></w15:people>",
+            ),
+            (
+                "word/settings.xml",
+                "<w:settings><w:rsids><w:rsid w:val=\"00B88538\"/></w:rsids><w:docVar w:name=\"passport\" w:val=\"XC1234567\"/></w:settings>",
+            ),
+        ]);
+        let read = read(&bytes);
+        assert!(!read.opaque);
+        for expected in [
+            "author: Testa Canary\n",
+            "val: 123-45-6789\n",
+            "x: a & b\n",
+            "Target: mailto:testa@example.com\n",
+            "author: Anna Canary\n",
+            "val: XC1234567\n",
+        ] {
+            assert!(read.text.contains(expected), "{expected} in {}", read.text);
+        }
+        for own in ["00A77427", "00B88538", "http://w"] {
+            assert!(!read.text.contains(own), "{own}");
         }
     }
 

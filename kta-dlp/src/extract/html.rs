@@ -74,44 +74,31 @@ fn tag_end(tag: &str) -> Option<usize> {
     })
 }
 
-/// Quoted values of attributes, one a line, the attribute's name before it.
+/// Values of attributes, quoted or not, one a line, the attribute's name before it.
 fn attributes(tag: &str, hidden: &mut String) {
     let mut rest = tag;
     while let Some(equals) = rest.find('=') {
         let name = rest[..equals]
+            .trim_end()
             .rsplit(|letter: char| letter.is_whitespace())
             .next()
             .unwrap_or_default();
         let value = rest[equals + 1..].trim_start();
-        let Some(quote) = value
-            .chars()
-            .next()
-            .filter(|quote| matches!(quote, '"' | '\''))
-        else {
-            rest = &rest[equals + 1..];
-            continue;
+        let (value, after) = match value.chars().next() {
+            Some(quote @ ('"' | '\'')) => {
+                let body = &value[1..];
+                body.split_once(quote).unwrap_or((body, ""))
+            }
+            _ => value.split_at(value.find(char::is_whitespace).unwrap_or(value.len())),
         };
-        let body = &value[1..];
-        let end = body.find(quote).unwrap_or(body.len());
-        if !matches!(
-            name,
-            "class"
-                | "style"
-                | "id"
-                | "width"
-                | "height"
-                | "rel"
-                | "type"
-                | "src"
-                | "lang"
-                | "xmlns"
-        ) {
+        let layout = ["width", "height", "rel", "type", "lang", "xmlns"];
+        if !layout.iter().any(|known| name.eq_ignore_ascii_case(known)) {
             hidden.push_str(name);
             hidden.push_str(": ");
-            resolve(&body[..end], hidden);
+            resolve(value, hidden);
             hidden.push('\n');
         }
-        rest = body.get(end + 1..).unwrap_or_default();
+        rest = after;
     }
 }
 
@@ -180,6 +167,27 @@ mod tests {
                 && text.contains("123-45-6789")
                 && text.contains("canary")
         );
+    }
+
+    #[test]
+    fn attributes_are_read_without_quotes_too_and_those_of_pictures() {
+        for page in [
+            "<input name=ssn value=123-45-6789>",
+            "<input value = 123-45-6789 name=ssn>",
+            "<input VALUE=123-45-6789/>",
+            "<img src=\"https://x.example/?ssn=123-45-6789\">",
+            "<img alt='' src=https://x.example/?ssn=123-45-6789&amp;a=1>",
+            "<p id='123-45-6789' class=\"b\">",
+            "<a title='a=b' href=//x.example/123-45-6789>",
+        ] {
+            let text = strip(page);
+            let whole = text.split(|sign: char| !(sign.is_ascii_digit() || sign == '-'));
+            assert!(
+                whole.into_iter().any(|word| word == "123-45-6789"),
+                "{text}"
+            );
+        }
+        assert_eq!(strip("<td width=\"123\" height=45>x</td>").trim(), "x");
     }
 
     #[test]
