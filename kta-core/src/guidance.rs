@@ -66,6 +66,8 @@ guidance! {
         "יש להשתמש במהדורת הטופס שהרשות מקבלת ביום ההגשה.";
     AgyExcess: "Take the document that the form does not require out of the package.",
         "יש להוציא מהחבילה את המסמך שהטופס אינו דורש.";
+    AgyFiled: "Look at what was filed; file again when the agency asks for more.",
+        "יש לעיין במה שהוגש; ניתן להגיש שוב כאשר הרשות מבקשת השלמה.";
     AgyFormat: "Convert or split the file to a type and size that the agency accepts.",
         "יש להמיר או לפצל את הקובץ לסוג ולגודל שהרשות מקבלת.";
     AgyNoAuth: "Obtain the client's signed authority before you file.",

@@ -112,6 +112,7 @@ codes! {
     AgyChannel = "AGY-CHANNEL", "this class of data may not go by this channel";
     AgyEdition = "AGY-EDITION", "the form's edition is not accepted on that day";
     AgyExcess = "AGY-EXCESS", "the package holds a document that the form does not require";
+    AgyFiled = "AGY-FILED", "another package of this form was filed in the matter";
     AgyFormat = "AGY-FORMAT", "the agency does not accept this file type or size";
     AgyNoAuth = "AGY-NO-AUTH", "there is no signed authority to act for the client";
     AgyReceipt = "AGY-RECEIPT", "the receipt number is invalid or bound to another matter";

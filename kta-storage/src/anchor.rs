@@ -57,13 +57,18 @@ impl AnchorFile {
     /// [`Code::AudFork`] when `next` is shorter than what is known, or of the same length with
     /// another root; a fault when the file cannot be written.
     pub fn advance(&self, next: Anchor) -> Result<()> {
-        if let Some(known) = self.known()?
-            && known.advance(next)? == known
-        {
-            return Ok(());
-        }
-        self.write(&format!("{next}\n"))
-            .map_err(|_| fault(FaultKind::Unavailable, "the anchor cannot be written"))
+        let known = self.known()?;
+        let remembered = match known {
+            Some(known) => known.advance(next)? == known,
+            None => false,
+        };
+        let written = if remembered {
+            // By whoever was killed before it was on disk, perhaps.
+            self.sync_folder()
+        } else {
+            self.write(&format!("{next}\n"))
+        };
+        written.map_err(|_| fault(FaultKind::Unavailable, "the anchor cannot be written"))
     }
 
     /// As [`advance`](Self::advance), with the log's state beside it, so that
@@ -204,6 +209,10 @@ impl AnchorFile {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
+        self.sync_folder()
+    }
+
+    fn sync_folder(&self) -> std::io::Result<()> {
         let folder = self
             .path
             .parent()

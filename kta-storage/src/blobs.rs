@@ -309,7 +309,13 @@ impl Drop for Incoming {
 fn erase_file(path: &Path) -> std::io::Result<()> {
     let mut file = match std::fs::OpenOptions::new().write(true).open(path) {
         Ok(file) => file,
-        Err(error) if is_absent(&error) => return Ok(()),
+        // Unlinked by whoever was killed before that was on disk, perhaps.
+        Err(error) if is_absent(&error) => {
+            return match path.parent().map_or(Ok(()), sync) {
+                Err(error) if is_absent(&error) => Ok(()),
+                outcome => outcome,
+            };
+        }
         Err(error) => return Err(error),
     };
     let mut left = file.metadata()?.len();

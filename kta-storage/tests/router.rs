@@ -264,6 +264,17 @@ async fn a_move_that_was_given_up_or_begun_anew_is_not_ended_by_an_old_compariso
     assert_eq!(map.shard_of(tenant).unwrap(), &home);
     map.begin_move(tenant, others[1].clone()).unwrap();
     assert_eq!(kind(map.end_move(agreed)), FaultKind::Conflict);
+
+    // Nor when it is begun anew between the same two: meanwhile the firm was at work.
+    let router = Router::open(map.clone(), stores.clone()).await.unwrap();
+    let agreed = router.agree(tenant).await.unwrap();
+    map.give_up_move(tenant).unwrap();
+    map.begin_move(tenant, others[1].clone()).unwrap();
+    assert_eq!(kind(map.end_move(agreed)), FaultKind::Conflict);
+    let router = Router::open(map.clone(), stores).await.unwrap();
+    let agreed = router.agree(tenant).await.unwrap();
+    map.end_move(agreed).unwrap();
+    assert_eq!(map.shard_of(tenant).unwrap(), &others[1]);
 }
 
 #[test]

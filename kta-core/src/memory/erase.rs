@@ -28,14 +28,12 @@ impl Erase for MemoryStore {
     ) -> Result<Erased> {
         placement.admit(&self.system(), Act::Destroy, permit)?;
         let key = placement.stored_record()?;
+        let entry = ChangeSet::new(placement.tenant, permit.now()).event(placement.erased(permit));
         let step = if placement.kind == PlacementKind::IndexEntry {
-            self.drop_tags(&key);
+            self.drop_tags(&key, entry)?;
             "index.delete"
         } else {
-            let event = placement.erased(permit);
-            let change = ChangeSet::new(placement.tenant, permit.now());
-            self.commit(change.with(Change::RemoveRecord(key)).event(event))
-                .await?;
+            self.commit(entry.with(Change::RemoveRecord(key))).await?;
             "record.delete"
         };
         Ok(Erased {

@@ -56,12 +56,11 @@ impl MemoryStore {
 
     /// Takes away the index tags of a record and leaves the record, for
     /// [`Erase`](crate::ports::Erase) of an index entry.
-    pub(super) fn drop_tags(&self, key: &RecordKey) {
-        if let Some(firm) = self.locked().get_mut(&key.tenant)
-            && let Some(row) = firm.records.get_mut(&(key.record, key.subject))
-        {
-            row.tags.clear();
-        }
+    pub(super) fn drop_tags(&self, key: &RecordKey, entry: ChangeSet) -> Result<Committed> {
+        entry.check()?;
+        let mut firms = self.locked();
+        let firm = firms.entry(key.tenant).or_default();
+        firm.forget_tags(key, entry)
     }
 
     /// Whether a record is there, and how many index tags lead to it.

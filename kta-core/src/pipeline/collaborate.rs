@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{Label, Outcome};
 use crate::error::{Error, Result};
-use crate::id::{DocumentId, GrantId, IdempotencyKey, MatterId};
-use crate::pii::Locator;
+use crate::id::{Digest, DocumentId, GrantId, IdempotencyKey, MatterId};
+use crate::pii::{Document, FieldKind, FieldName, Locator};
 use crate::pipeline::house::{House, file, label};
 use crate::pipeline::receipt::Receipt;
 use crate::pipeline::store::Stored;
@@ -20,6 +20,9 @@ use crate::time::Timestamp;
 
 /// The longest a share may last.
 pub const LONGEST_SHARE: TimeDelta = TimeDelta::days(90);
+
+/// What the mark of a recipient is made under.
+const RECIPIENT: FieldName = FieldName::fixed("recipient");
 
 /// Receipt of the seventh stage: what was shared is on the register.
 #[derive(Debug)]
@@ -86,7 +89,9 @@ pub async fn collaborate(house: &House, stored: Stored) -> Result<Shared> {
     Ok(Shared { stored, grants })
 }
 
-/// Decides a wish and, if it may be, makes the share.
+/// Decides a wish and, if it may be, makes the share. Where the same recipient has the document
+/// already, it gives that share again, with the end that it has. One that has ended, or that the
+/// library no longer lists, is made anew.
 ///
 /// # Errors
 /// [`Code::ShrExpiry`], [`Code::ShrClass`], [`Code::ShrDomain`], [`Code::ShrLocation`],
@@ -102,19 +107,20 @@ pub async fn share(
             .about("document", wish.document)
             .into());
     };
-    let id = GrantId::derived(&[
-        b"share",
-        document.id.as_bytes(),
-        wish.recipient.domain().as_bytes(),
-    ]);
-    if let Some(grant) = shared.grants.iter().find(|grant| grant.id == id) {
-        return Ok(grant.clone());
-    }
     let category = document.classification.category;
     let scope = Scope::of(document.subject, category)
         .in_matter(document.matter)
         .about("document", document.id);
     let permit = session.permit(Act::Share, scope.clone()).await?;
+    let mark = house
+        .sealer
+        .mark(FieldKind::Email, &RECIPIENT, wish.recipient.bare())
+        .await?
+        .ok_or(Code::ShrDomain)?;
+    let id = match known(house, &shared.grants, (document, locator), mark, &permit).await? {
+        Known::Stands(grant) => return Ok(grant),
+        Known::Free(id) => id,
+    };
     let expires = match decide(house, document, &wish, &permit).await {
         Ok(expires) => expires,
         Err(error) => {
@@ -216,9 +222,47 @@ pub async fn unregistered(
     Ok(found)
 }
 
+/// What the register has of a document and a recipient.
+enum Known {
+    /// A share that lets the recipient in.
+    Stands(SharedGrant),
+    /// None that does: the id of the next.
+    Free(GrantId),
+}
+
+/// A recipient is told from another by a keyed mark of the address, which alone tells nothing.
+async fn known(
+    house: &House,
+    grants: &[SharedGrant],
+    (document, locator): (&Document, &Locator),
+    recipient: Digest,
+    permit: &Permit<'_>,
+) -> Result<Known> {
+    let mut number = 0_u64;
+    loop {
+        let id = GrantId::derived(&[
+            b"share to a recipient",
+            document.id.as_bytes(),
+            recipient.as_bytes(),
+            &number.to_be_bytes(),
+        ]);
+        let Some(grant) = grants.iter().find(|grant| grant.id == id) else {
+            return Ok(Known::Free(id));
+        };
+        if grant.expires > house.gate.now() {
+            let library = &house.doors.collaboration;
+            let listed = library.grants(document.subject, locator, permit).await?;
+            if listed.iter().any(|listed| listed.locator == grant.locator) {
+                return Ok(Known::Stands(grant.clone()));
+            }
+        }
+        number += 1;
+    }
+}
+
 async fn decide(
     house: &House,
-    document: &crate::pii::Document,
+    document: &Document,
     wish: &Wish,
     permit: &Permit<'_>,
 ) -> Result<Timestamp> {

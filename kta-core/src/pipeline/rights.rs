@@ -16,7 +16,7 @@ use crate::id::{Digest, SubjectId};
 use crate::pii::Subject;
 use crate::pipeline::govern;
 use crate::pipeline::house::{House, file_over, label, read};
-use crate::policy::{Act, Permit, PolicyClass, Purpose, Scope, Session};
+use crate::policy::{Act, Directory, Permit, PolicyClass, Purpose, Scope, Session};
 use crate::ports::store::{Change, ChangeSet, RecordBy, RecordQuery, Register, Sheet};
 use crate::refusal::{Code, Refusal};
 
@@ -38,8 +38,7 @@ pub async fn restrict(
         core::mem::replace(&mut person.restricted, restricted) != restricted
     })
     .await?;
-    know(house, subject, restricted);
-    Ok(())
+    know(house, subject).await
 }
 
 /// Restricts a person whose file the law at once demands to be kept and forbids to be used: what
@@ -54,18 +53,28 @@ pub(crate) async fn restrict_beyond_ceiling(
         !core::mem::replace(&mut person.restricted, true)
     })
     .await?;
-    know(house, subject, true);
-    Ok(())
+    know(house, subject).await
 }
 
-fn know(house: &House, subject: SubjectId, restricted: bool) {
+/// Has the directory say what the person's sheet says, which of two changes at once neither caller
+/// knows. Until that is read, the person is restricted.
+async fn know(house: &House, subject: SubjectId) -> Result<()> {
     house.gate.amend_directory(|directory| {
-        if restricted {
-            directory.restricted.insert(subject);
-        } else {
-            directory.restricted.remove(&subject);
-        }
+        directory.restricted.insert(subject);
     });
+    loop {
+        let revision = house.gate.directory_revision();
+        let person = known(house, subject).await?;
+        if person.is_none_or(|(_, person)| person.restricted) {
+            return Ok(());
+        }
+        let lift = |directory: &mut Directory| {
+            directory.restricted.remove(&subject);
+        };
+        if house.gate.amend_directory_at(revision, lift).is_some() {
+            return Ok(());
+        }
+    }
 }
 
 /// Notes a person's objection to a purpose, and puts the person's records under classes that say

@@ -35,6 +35,9 @@ pub struct Transmitted {
 #[serde(deny_unknown_fields)]
 struct Data {
     matter: MatterId,
+    /// How many packages of the form were filed in the matter before.
+    #[serde(default)]
+    number: u32,
     package: Package,
     submission: Submission,
 }
@@ -54,6 +57,12 @@ impl Transmitted {
     #[must_use]
     pub const fn package(&self) -> &Package {
         &self.data.package
+    }
+
+    /// The name of the submission.
+    #[must_use]
+    pub fn key(&self) -> IdempotencyKey {
+        numbered_key(self.data.matter, &self.data.package.form, self.data.number)
     }
 
     /// How far it is.
@@ -84,14 +93,24 @@ pub struct Filing {
     pub authority: Option<Digest>,
 }
 
-/// The name of the one submission of a form in a matter. The day of filing is part of the package
-/// but not of its name: a retry after midnight is the same submission.
+/// The name of the first submission of a form in a matter; [`Transmitted::key`] has that of any. The
+/// day of filing is part of the package but not of its name: a retry after midnight is the same
+/// submission.
 #[must_use]
 pub fn submission_key(matter: MatterId, form: &Label) -> IdempotencyKey {
-    IdempotencyKey::derived(
-        "channel.submit",
-        &[matter.as_bytes(), form.as_str().as_bytes()],
-    )
+    numbered_key(matter, form, 0)
+}
+
+fn numbered_key(matter: MatterId, form: &Label, number: u32) -> IdempotencyKey {
+    let count = number.to_be_bytes();
+    // The first has the name that it had when there was no other.
+    let count: &[&[u8]] = if number == 0 { &[] } else { &[&count] };
+    let parts = [
+        &[matter.as_bytes() as &[u8], form.as_str().as_bytes()],
+        count,
+    ]
+    .concat();
+    IdempotencyKey::derived("channel.submit", &parts)
 }
 
 /// One disclosure of one person's document, for the accounting (NIST PM-21).
@@ -116,7 +135,13 @@ pub struct Disclosure {
 
 /// Hands a package to the agency's channel.
 ///
+/// The same filing again is the submission that was made, with the day and the attorney that it
+/// had. Another filing of the form is a further submission while the agency asks for more
+/// ([`MatterState::Rfe`]); otherwise it is refused, and what was submitted stands as it was
+/// accounted for.
+///
 /// # Errors
+/// [`Code::AgyFiled`] for another filing of a form that was filed;
 /// [`Code::AgyWrongPerson`] when a document is not of this matter's people or not of this
 /// matter, [`Code::AgyNoAuth`] without authority, what the channel refuses: each logged;
 /// refusals of the gate; faults of the ports.
@@ -156,23 +181,24 @@ async fn try_transmit(
     shared: &Shared,
     filing: Filing,
 ) -> Result<Data> {
-    let id = label(format_args!(
-        "transmitted:{}:{}",
-        shared.matter(),
-        filing.form
-    ));
-    if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
-        return Ok(data);
+    let (matter, mut number) = (shared.matter(), 0);
+    let id = loop {
+        let id = numbered("transmitted", matter, &filing.form, number);
+        match house.filed::<Data>(Register::Receipts, &id).await? {
+            Some(data) if is_of(&data.package, &filing) => return Ok(data),
+            Some(_) => number += 1,
+            None => break id,
+        }
+    };
+    let states = [
+        MatterState::ClientSign,
+        MatterState::Filed,
+        MatterState::Rfe,
+    ];
+    require_state(house, matter, &states)?;
+    if number > 0 && manage::matter(house, matter)?.state != MatterState::Rfe {
+        return refused(session, shared, other(matter, &filing.form).into()).await;
     }
-    require_state(
-        house,
-        shared.matter(),
-        &[
-            MatterState::ClientSign,
-            MatterState::Filed,
-            MatterState::Rfe,
-        ],
-    )?;
     let (package, documents) = match assemble(house, session, shared, &filing).await {
         Ok(assembled) => assembled,
         Err(error) => return refused(session, shared, error).await,
@@ -186,8 +212,9 @@ async fn try_transmit(
         .in_matter(shared.matter())
         .about("package", package.digest());
     let permit = session.permit(Act::Transmit, scope).await?;
-    let submission = match submit(house, &package, &documents, &permit).await {
-        Ok(submission) => submission,
+    let submitted = submit(house, (&filing, number), package, &documents, &permit).await;
+    let (package, submission) = match submitted {
+        Ok(submitted) => submitted,
         Err(error) => return refused(session, shared, error).await,
     };
     if manage::matter(house, shared.matter())?.state == MatterState::ClientSign {
@@ -197,7 +224,8 @@ async fn try_transmit(
         .await?;
     }
     let data = Data {
-        matter: shared.matter(),
+        matter,
+        number,
         package,
         submission,
     };
@@ -252,17 +280,50 @@ async fn assemble<'s>(
     Ok((package, documents))
 }
 
-/// One submission; the copy each person has in it is announced before and confirmed after.
+/// Whether a package is of a filing, on whichever day and by whichever attorney.
+fn is_of(package: &Package, filing: &Filing) -> bool {
+    let documents = package.parts.iter().map(|part| part.document);
+    package.agency == filing.agency
+        && package.form == filing.form
+        && package.edition == filing.edition
+        && package.authority == filing.authority
+        && documents.eq(filing.documents.iter().copied())
+}
+
+fn other(matter: MatterId, form: &Label) -> Refusal {
+    Refusal::new(Code::AgyFiled)
+        .about("matter", matter)
+        .about("form", form.clone())
+}
+
+fn numbered(what: &str, matter: MatterId, form: &Label, number: u32) -> Label {
+    if number == 0 {
+        label(format_args!("{what}:{matter}:{form}"))
+    } else {
+        label(format_args!("{what}:{matter}:{form}:{number}"))
+    }
+}
+
+/// One submission; the package and the copy each person has in it are announced before, and the
+/// copies confirmed after. Gives the package that was submitted, which is of an earlier call where
+/// that one's answer was lost.
 async fn submit(
     house: &House,
-    package: &Package,
+    (filing, number): (&Filing, u32),
+    package: Package,
     documents: &[&Document],
     permit: &Permit<'_>,
-) -> Result<Submission> {
+) -> Result<(Package, Submission)> {
     let channel = &house.doors.channel;
-    let key = submission_key(package.matter, &package.form);
+    let key = numbered_key(package.matter, &package.form, number);
+    let announced = numbered("announced", package.matter, &package.form, number);
     if let Some(submission) = channel.find(key, permit).await? {
-        return Ok(submission);
+        let sent: Option<Package> = house.filed(Register::Receipts, &announced).await?;
+        let sent = sent.unwrap_or(package);
+        if submission.package != sent.digest() || !is_of(&sent, filing) {
+            return Err(other(sent.matter, &sent.form).into());
+        }
+        return Ok((sent, submission));
     }
     let mut contents = Vec::with_capacity(documents.len());
     for document in documents {
@@ -278,9 +339,11 @@ async fn submit(
     let event = permit
         .event(Act::Transmit, Outcome::Intended)
         .with("package", package.digest());
+    let matter = Some(package.matter);
+    announce = announce.with(file(Register::Receipts, announced, None, matter, &package)?);
     house.doors.store.commit(announce.event(event)).await?;
-    match channel.submit(package, contents, key, permit).await {
-        Ok(submission) => Ok(submission),
+    match channel.submit(&package, contents, key, permit).await {
+        Ok(submission) => Ok((package, submission)),
         Err(Error::Refused(refusal)) => {
             let mut retract = ChangeSet::new(house.tenant(), house.gate.now());
             for document in documents {
@@ -295,7 +358,7 @@ async fn submit(
             Err(refusal.into())
         }
         Err(Error::Broken(fault)) => match channel.find(key, permit).await? {
-            Some(submission) => Ok(submission),
+            Some(submission) => Ok((package, submission)),
             None => Err(fault.into()),
         },
     }
@@ -326,7 +389,13 @@ async fn record(
         };
         let copy = recipient(house, document);
         let place = Locator::new(data.submission.key.clone()).ok();
-        let name = label(format_args!("{}:{}", document.id, data.package.form));
+        let name = match data.number {
+            0 => label(format_args!("{}:{}", document.id, data.package.form)),
+            later => label(format_args!(
+                "{}:{}:{later}",
+                document.id, data.package.form
+            )),
+        };
         change = change
             .with(Change::PutPlacement(copy.placed(
                 house,

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use chrono::TimeDelta;
@@ -39,10 +40,19 @@ pub struct Gate {
     classes: RwLock<BTreeMap<Digest, Arc<PolicyClass>>>,
     /// The active holds, as they were last read or placed: what permits that were given out
     /// earlier are held against.
-    holds: RwLock<Vec<Hold>>,
+    holds: RwLock<Holds>,
+    /// How many readings of the holds began.
+    readings: AtomicU64,
     clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) budgets: Budgets,
+}
+
+/// The active holds, and which of the readings found them.
+#[derive(Default)]
+struct Holds {
+    reading: u64,
+    active: Vec<Hold>,
 }
 
 impl Gate {
@@ -67,6 +77,7 @@ impl Gate {
             decisions: Decisions::default(),
             classes: RwLock::default(),
             holds: RwLock::default(),
+            readings: AtomicU64::new(0),
             clock,
             entropy,
             budgets: Budgets::usual(),
@@ -205,11 +216,16 @@ impl Gate {
             matter: None,
             active: true,
         };
-        let holds = self.store.holds(&all).await?;
-        *self
+        let reading = self.readings.fetch_add(1, Ordering::Relaxed) + 1;
+        let active = self.store.holds(&all).await?;
+        let mut holds = self
             .holds
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = holds;
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // One that began earlier may not know of a hold that a later one found.
+        if reading > holds.reading {
+            *holds = Holds { reading, active };
+        }
         Ok(())
     }
 
@@ -224,7 +240,7 @@ impl Gate {
             .holds
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if holds.is_empty() {
+        if holds.active.is_empty() {
             return None;
         }
         let (ids, all) = self.directory(|directory| {
@@ -239,7 +255,7 @@ impl Gate {
             hold.released.is_none()
                 && (!hold.subjects.is_disjoint(&ids) || !hold.matters.is_disjoint(matters))
         };
-        holds.iter().find(covers).map(|hold| hold.id)
+        holds.active.iter().find(covers).map(|hold| hold.id)
     }
 
     /// How many classes are kept in memory: far more than a firm has.
@@ -286,3 +302,6 @@ pub(super) struct Revised {
     pub(super) directory: Directory,
     pub(super) revision: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,10 @@ impl Recipient {
         self.0.expose(permit)
     }
 
+    pub(crate) const fn bare(&self) -> &Pii<String> {
+        &self.0
+    }
+
     /// The domain in lower case: whom the firm shares with may be known, the person may not.
     #[must_use]
     pub fn domain(&self) -> String {

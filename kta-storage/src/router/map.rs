@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::misconfigured;
-use super::moving::Agreed;
+use super::moving::{Agreed, Move};
 
 /// Which shard keeps which firm, kept in a file.
 ///
@@ -28,6 +28,9 @@ pub struct ShardMap {
     shards: BTreeSet<Label>,
     slots: Vec<Label>,
     firms: BTreeMap<TenantId, Place>,
+    /// How many moves were begun.
+    #[serde(default)]
+    moves: u64,
 }
 
 /// Where a firm is that was moved by itself.
@@ -35,7 +38,13 @@ pub struct ShardMap {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Place {
     At(Label),
-    Moving { from: Label, to: Label },
+    Moving {
+        from: Label,
+        to: Label,
+        /// Which of the map's moves this is.
+        #[serde(default)]
+        number: u64,
+    },
 }
 
 impl ShardMap {
@@ -60,6 +69,7 @@ impl ShardMap {
             shards,
             slots,
             firms: BTreeMap::new(),
+            moves: 0,
         })
     }
 
@@ -102,7 +112,10 @@ impl ShardMap {
         if from == to || !self.has(&to) {
             return Err(misconfigured("not a shard that this firm can move to").into());
         }
-        self.firms.insert(tenant, Place::Moving { from, to });
+        self.moves += 1;
+        let number = self.moves;
+        self.firms
+            .insert(tenant, Place::Moving { from, to, number });
         Ok(())
     }
 
@@ -112,15 +125,11 @@ impl ShardMap {
     /// # Errors
     /// [`Conflict`](FaultKind::Conflict) when it is not on this move any more.
     pub fn end_move(&mut self, agreed: Agreed) -> Result<()> {
-        let Agreed { tenant, from, to } = agreed;
-        let moving = Place::Moving {
-            from,
-            to: to.clone(),
-        };
-        if self.firms.get(&tenant) != Some(&moving) {
+        let Agreed { tenant, moving } = agreed;
+        if self.moving(tenant).ok().as_ref() != Some(&moving) {
             return Err(conflict("the firm is not on this move"));
         }
-        self.firms.insert(tenant, Place::At(to));
+        self.firms.insert(tenant, Place::At(moving.to));
         Ok(())
     }
 
@@ -129,8 +138,7 @@ impl ShardMap {
     /// # Errors
     /// [`Conflict`](FaultKind::Conflict) when it is not being moved.
     pub fn give_up_move(&mut self, tenant: TenantId) -> Result<()> {
-        let (from, _) = self.moving(tenant)?;
-        let home = Place::At(from.clone());
+        let home = Place::At(self.moving(tenant)?.from);
         self.firms.insert(tenant, home);
         Ok(())
     }
@@ -213,10 +221,14 @@ impl ShardMap {
         self.shards.contains(shard)
     }
 
-    /// From where to where a firm is being moved.
-    pub(super) fn moving(&self, tenant: TenantId) -> Result<(&Label, &Label)> {
+    /// How a firm is being moved.
+    pub(super) fn moving(&self, tenant: TenantId) -> Result<Move> {
         match self.firms.get(&tenant) {
-            Some(Place::Moving { from, to }) => Ok((from, to)),
+            Some(Place::Moving { from, to, number }) => Ok(Move {
+                from: from.clone(),
+                to: to.clone(),
+                number: *number,
+            }),
             _ => Err(conflict("the firm is not being moved")),
         }
     }
@@ -224,7 +236,7 @@ impl ShardMap {
     fn is_whole(&self) -> bool {
         let named = |place: &Place| match place {
             Place::At(shard) => self.has(shard),
-            Place::Moving { from, to } => self.has(from) && self.has(to),
+            Place::Moving { from, to, .. } => self.has(from) && self.has(to),
         };
         self.form == FORM
             && self.slots.len() == Self::SLOTS

@@ -21,8 +21,15 @@ use super::Router;
 #[must_use = "it ends the move: ShardMap::end_move"]
 pub struct Agreed {
     pub(super) tenant: TenantId,
+    pub(super) moving: Move,
+}
+
+/// One move of a firm; the number tells it from another between the same shards.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Move {
     pub(super) from: Label,
     pub(super) to: Label,
+    pub(super) number: u64,
 }
 
 /// A store that firms can be moved to and from.
@@ -58,8 +65,11 @@ impl<S: Shard> Router<S> {
     /// [`Corrupt`](FaultKind::Corrupt) when they differ, [`Conflict`](FaultKind::Conflict) for a
     /// firm that is not being moved; faults of the stores.
     pub async fn agree(&self, tenant: TenantId) -> Result<Agreed> {
-        let (from, to) = self.map().moving(tenant)?;
-        let (old, new) = (self.store_named(from)?, self.store_named(to)?);
+        let moving = self.map().moving(tenant)?;
+        let (old, new) = (
+            self.store_named(&moving.from)?,
+            self.store_named(&moving.to)?,
+        );
         same_log(tenant, old, new).await?;
         same_copies(tenant, old, new).await?;
         for register in Register::ALL {
@@ -77,11 +87,7 @@ impl<S: Shard> Router<S> {
             &old.jobs(tenant, None).await?,
             &new.jobs(tenant, None).await?,
         )?;
-        Ok(Agreed {
-            tenant,
-            from: from.clone(),
-            to: to.clone(),
-        })
+        Ok(Agreed { tenant, moving })
     }
 }
 

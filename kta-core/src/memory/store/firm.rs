@@ -7,7 +7,7 @@ use crate::audit::tiles::LONGEST_ENTRY;
 use crate::crypto::IndexTag;
 use crate::error::{Fault, FaultKind, Port, Result};
 use crate::id::{Digest, HoldId, JobId, PlacementId, RecordId, SubjectId};
-use crate::pii::{FieldName, Placement, Record};
+use crate::pii::{FieldName, Placement, Record, RecordKey};
 use crate::policy::{PolicyClass, Succession};
 use crate::ports::store::{Change, ChangeSet, Committed, Job, Register, Sheet};
 use crate::refusal::{Code, Refusal};
@@ -88,6 +88,28 @@ enum Before {
 }
 
 impl Firm {
+    /// Whether a hold covers a record that is here.
+    fn is_held(&self, key: &(RecordId, SubjectId)) -> bool {
+        self.records.get(key).is_some_and(|row| {
+            let record = &row.record;
+            let covers = |hold: &Hold| hold.covers(record.key.subject, record.matter);
+            self.holds.values().any(covers)
+        })
+    }
+
+    /// Takes a record's tags away and leaves the record, with the entry of it.
+    pub(super) fn forget_tags(&mut self, key: &RecordKey, entry: ChangeSet) -> Result<Committed> {
+        let row = (key.record, key.subject);
+        if self.is_held(&row) {
+            return Err(Code::DstHold.into());
+        }
+        let committed = self.commit(entry)?;
+        if let Some(row) = self.records.get_mut(&row) {
+            row.tags.clear();
+        }
+        Ok(committed)
+    }
+
     pub(super) fn commit(&mut self, change: ChangeSet) -> Result<Committed> {
         let first = self.entries.len();
         let mut undo = Vec::new();
@@ -244,12 +266,7 @@ impl Firm {
             }
             Change::RemoveRecord(key) => {
                 let key = (key.record, key.subject);
-                if let Some(RecordRow { record, .. }) = self.records.get(&key)
-                    && self
-                        .holds
-                        .values()
-                        .any(|hold| hold.covers(record.key.subject, record.matter))
-                {
+                if self.is_held(&key) {
                     return Err(Code::DstHold.into());
                 }
                 Before::Record(key, self.records.remove(&key))
