@@ -250,6 +250,8 @@ pub(crate) struct Item {
 struct Parent {
     #[serde(default)]
     id: Option<String>,
+    #[serde(default)]
+    path: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -281,6 +283,13 @@ impl Item {
         self.parent_reference.as_ref()?.id.as_deref()
     }
 
+    /// The matter in whose folder it lies directly, when it was asked for with its parent.
+    pub(crate) fn matter(&self) -> Option<MatterId> {
+        let path = self.parent_reference.as_ref()?.path.as_deref()?;
+        // A folder's name of ours has nothing that a path would write in another way.
+        names::matter(path.rsplit('/').next()?)
+    }
+
     pub(crate) fn locator(&self, call: Call) -> Result<Locator> {
         Locator::new(self.id.as_str())
             .map_err(|_| call.fault(FaultKind::Protocol).because("not an id").into())
@@ -289,7 +298,7 @@ impl Item {
 
 fn selected(mut url: Url) -> Url {
     url.query_pairs_mut()
-        .append_pair("$select", "id,name,size,eTag,file,folder");
+        .append_pair("$select", "id,name,size,eTag,file,folder,parentReference");
     url
 }
 

@@ -206,7 +206,10 @@ impl SharePoint {
                 .because("recycle bins are in SharePoint REST, which is switched off")
         })?;
         let name = names::file(document);
-        match rest.entries(RECOVER, &[name.as_str()]).await?.first() {
+        let entries = rest
+            .entries(RECOVER, |entry| entry.leaf_name == name)
+            .await?;
+        match entries.first() {
             Some(entry) => rest.restore(RECOVER, entry).await.map(|()| true),
             None => Ok(false),
         }
@@ -289,9 +292,10 @@ impl SharePoint {
         let Some(rest) = self.rest().filter(|_| !documents.is_empty()) else {
             return Ok(BTreeSet::new());
         };
-        let wanted: Vec<String> = documents.iter().map(|id| names::file(*id)).collect();
-        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        let entries = rest.entries(SURVEY, &wanted).await?;
+        let wanted: BTreeSet<String> = documents.iter().map(|id| names::file(*id)).collect();
+        let entries = rest
+            .entries(SURVEY, |entry| wanted.contains(&entry.leaf_name))
+            .await?;
         Ok(entries.into_iter().map(|entry| entry.leaf_name).collect())
     }
 }
