@@ -263,9 +263,10 @@ impl<'a> Inspector<'a> {
             .is_some()
     }
 
-    /// Somebody deletes a record by hand: it goes to the recycle bin.
+    /// Somebody deletes a record, a note or an attachment by hand: it goes to the recycle bin.
     pub fn delete_by_hand(&self, id: u64) -> bool {
-        self.shared.world().bin_row(id, self.shared.clock.now())
+        let (mut world, now) = (self.shared.world(), self.shared.clock.now());
+        world.bin_row(id, now) || world.bin_attachment(id, now)
     }
 
     /// Somebody gives a record to another user, by the user's number in the list. `false` when
