@@ -194,10 +194,12 @@ impl SharePoint {
         Ok(survey)
     }
 
-    /// Brings a document back that somebody deleted, while a recycle bin has it; tells whether it did.
+    /// Brings a document back that somebody deleted, while a recycle bin has it; tells whether it did. Of
+    /// several deletions it is the latest.
     ///
     /// # Errors
-    /// `ACL-DENY` without a permit to store or process; `Unsupported` without SharePoint REST; faults.
+    /// `ACL-DENY` without a permit to store or process; `Unsupported` without SharePoint REST; `Conflict` when
+    /// its place is taken; faults.
     pub async fn recover(&self, document: DocumentId, permit: &Permit<'_>) -> Result<bool> {
         permit.require_act(WRITE)?;
         let rest = self.rest().ok_or_else(|| {
@@ -209,7 +211,8 @@ impl SharePoint {
         let entries = rest
             .entries(RECOVER, |entry| entry.leaf_name == name)
             .await?;
-        match entries.first() {
+        // The later of two deletions is what the firm had last.
+        match entries.iter().max_by_key(|entry| entry.deleted_date) {
             Some(entry) => rest.restore(RECOVER, entry).await.map(|()| true),
             None => Ok(false),
         }
