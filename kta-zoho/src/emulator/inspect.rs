@@ -253,6 +253,11 @@ impl<'a> Inspector<'a> {
         Some(attachment)
     }
 
+    /// Lets the next jobs of bulk read end in failure.
+    pub fn fail_jobs(&self, jobs: u32) {
+        self.shared.world().failing_jobs = jobs;
+    }
+
     /// Somebody stops the processing of a person's data in the privacy settings of the record.
     pub fn stop_processing(&self, id: u64) -> bool {
         self.shared
