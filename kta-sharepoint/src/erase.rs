@@ -3,9 +3,9 @@
 //! ```text
 //!   label forbids? ── DST-HOLD
 //!        │ no
-//!   shares withdrawn ─► permanentDelete ─► bin entries of that name ended, stage 1, then stage 2
-//!                         │ not offered
-//!                         └► delete, to the bin
+//!   shares withdrawn, own name again ─► permanentDelete ─► bin entries of that name ended, stage 1, then 2
+//!                                         │ not offered
+//!                                         └► delete, to the bin
 //! ```
 //!
 //! The probe asks by other ways than the erasure went: by path as well as by id, the lists of both bin
@@ -13,7 +13,7 @@
 
 use crate::client::Client;
 use crate::items::Item;
-use crate::recycle_bin::{Entry, Rest};
+use crate::recycle_bin::{Entry, Found, Rest};
 use crate::{SharePoint, names};
 use async_trait::async_trait;
 use chrono::TimeDelta;
@@ -26,6 +26,7 @@ use kta_core::ports::{Erase, Erased, Method, Probe, Residue};
 use kta_core::time::Timestamp;
 use kta_core::{Code, FaultKind, Port, Refusal, Result};
 use kta_http::{Call, Request};
+use serde_json::json;
 use std::fmt::Write as _;
 
 #[async_trait]
@@ -58,6 +59,10 @@ impl Erase for SharePoint {
             }
             self.withdraw_all(&item).await?;
             steps.push(Label::fixed("shares.withdraw"));
+            if item.name != names::file(document) {
+                rename(destroying, self.by_id(&item.id, &[]), document).await?;
+                steps.push(Label::fixed("file.rename"));
+            }
             if self.delete_for_good(destroying, &item).await? {
                 steps.push(Label::fixed("file.permanent_delete"));
             } else {
@@ -104,20 +109,17 @@ impl Erase for SharePoint {
         // The bins are an administrator's of the site to look into, as whoever destroys is.
         match self.destroying_rest().or(self.rest()) {
             Some(rest) => {
-                let file = names::file(document);
-                let folder = placement.matter.map(names::folder);
-                let wanted: Vec<&str> = [Some(file.as_str()), folder.as_deref()]
-                    .into_iter()
-                    .flatten()
-                    .collect();
-                let entries = rest.entries(PROBE, &wanted).await?;
+                let of = |entry: &Entry| entry.of(document, placement.matter);
+                let entries = rest.entries(PROBE, |entry| of(entry).is_some()).await?;
                 seen.asked("recycle_bin.list", entries.len());
                 for entry in &entries {
-                    // A deleted matter folder may hold the file; ending it would take others along.
-                    let what = match (entry.leaf_name == file, entry.item_state) {
-                        (false, _) => "recycle_bin.folder",
-                        (true, 2) => "recycle_bin.second_stage",
-                        (true, _) => "recycle_bin",
+                    // A deleted matter folder may hold the file, and what was renamed may be it; ending
+                    // those could take others along.
+                    let what = match (of(entry), entry.item_state) {
+                        (Some(Found::File), 2) => "recycle_bin.second_stage",
+                        (Some(Found::File), _) => "recycle_bin",
+                        (Some(Found::Folder), _) => "recycle_bin.folder",
+                        (Some(Found::Unattributed) | None, _) => "recycle_bin.unattributed",
                     };
                     let deleted = entry.deleted_date.unwrap_or(seen.at);
                     seen.left(true, what, Some(deleted + TimeDelta::days(BIN_DAYS)));
@@ -149,8 +151,13 @@ impl SharePoint {
         if let Some(locator) = &placement.locator
             && let Some(item) = self.item(call, locator.as_str()).await?
         {
-            // An id that names another file than the placement's is not followed.
-            if names::document(&item.name) != Some(document) {
+            // An id that names another file than the placement's is not followed. One whose name is nobody's
+            // is ours in our folder: somebody renamed it.
+            let ours = match names::document(&item.name) {
+                Some(named) => named == document,
+                None => placement.matter.is_some() && item.matter() == placement.matter,
+            };
+            if !ours {
                 let fault = call.fault(FaultKind::Protocol);
                 return Err(fault.because("the library's id names another file").into());
             }
@@ -160,7 +167,8 @@ impl SharePoint {
             && let Some(item) = self.item_at(call, &self.path(matter, document)).await?
             && found.iter().all(|known| known.id != item.id)
         {
-            found.push(item);
+            // It goes first, so that a renamed one can have its name.
+            found.insert(0, item);
         }
         Ok(found)
     }
@@ -204,12 +212,26 @@ impl SharePoint {
     }
 }
 
+/// Gives a file that somebody renamed its own name again: by it the recycle bin's entry is found, also after a
+/// kill, and what somebody wrote into the name does not outlive the file.
+async fn rename(graph: &Client, path: Vec<String>, document: DocumentId) -> Result<()> {
+    let url = graph.url(&path)?;
+    let body = json!({ "name": names::file(document) });
+    let make = || Ok(Request::patch(ERASE, url.clone()).json(&body).repeatable());
+    let answer = graph.ask(make).await?;
+    match answer.status {
+        // Gone: somebody deleted it meanwhile, and the bin tells the rest.
+        200 | 404 => Ok(()),
+        _ => Err(answer.unexpected(ERASE)),
+    }
+}
+
 /// Ends every entry of this name in both stages. Ending one in the first stage may move it to the
 /// second, so the list is read again until it is empty.
 async fn end_entries(rest: &Rest, name: &str) -> Result<usize> {
     let mut ended = 0;
     for _ in 0..ROUNDS {
-        let entries: Vec<Entry> = rest.entries(ERASE, &[name]).await?;
+        let entries: Vec<Entry> = rest.entries(ERASE, |entry| entry.leaf_name == name).await?;
         if entries.is_empty() {
             return Ok(ended);
         }
@@ -233,11 +255,10 @@ async fn kept(
 ) -> Result<Option<Timestamp>> {
     let held = rest.held(ERASE, &document.to_string()).await?;
     let mut until = (held > 0).then(|| now + TimeDelta::days(HOLD_DAYS));
-    if let Some(folder) = placement.matter.map(names::folder) {
-        for entry in rest.entries(ERASE, &[&folder]).await? {
-            let deleted = entry.deleted_date.unwrap_or(now);
-            until = until.max(Some(deleted + TimeDelta::days(BIN_DAYS)));
-        }
+    let of = |entry: &Entry| entry.of(document, placement.matter);
+    for entry in rest.entries(ERASE, |entry| of(entry).is_some()).await? {
+        let deleted = entry.deleted_date.unwrap_or(now);
+        until = until.max(Some(deleted + TimeDelta::days(BIN_DAYS)));
     }
     Ok(until)
 }

@@ -8,7 +8,7 @@ use kta_core::id::{DocumentId, IdempotencyKey, MatterId, SubjectId};
 use kta_core::pii::{Content, Document, Locator, System};
 use kta_core::policy::Permit;
 use kta_core::ports::{Documents, StoredDocument, Version};
-use kta_core::{Code, FaultKind, Port, Result};
+use kta_core::{Code, Error, FaultKind, Port, Refusal, Result};
 use kta_http::{Call, Request, Url};
 use serde::Deserialize;
 
@@ -65,6 +65,7 @@ impl Documents for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<Option<StoredDocument>> {
         permit.require_act(READ)?;
+        inside(matter, permit)?;
         match self.item_at(LOCATE, &self.path(matter, document)).await? {
             Some(item) => self.stored(LOCATE, item, None).await.map(Some),
             None => Ok(None),
@@ -78,6 +79,18 @@ impl Documents for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<Content> {
         permit.require(READ, document.subject, document.classification.category)?;
+        inside(document.matter, permit)?;
+        // Before a byte of somebody else's is on its way.
+        let item = self.item(CONTENT, locator.as_str()).await?;
+        let item = item.ok_or_else(|| CONTENT.fault(FaultKind::NotFound))?;
+        match names::document(&item.name) {
+            Some(named) if named == document.id && item.matter() == Some(document.matter) => {}
+            None if item.matter() == Some(document.matter) => {
+                let fault = CONTENT.fault(FaultKind::Protocol);
+                return Err(fault.because("the file has no name of ours").into());
+            }
+            _ => return Err(denied(permit)),
+        }
         let url = self
             .graph
             .url(&self.by_id(locator.as_str(), &["content"]))?;
@@ -97,6 +110,7 @@ impl Documents for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<Vec<Version>> {
         admitted(permit, READ, subject)?;
+        self.behind_no_wall(VERSIONS, locator, permit).await?;
         self.list_versions(VERSIONS, locator.as_str()).await
     }
 
@@ -108,6 +122,7 @@ impl Documents for SharePoint {
     ) -> Result<()> {
         admitted(permit, crate::REMOVE, subject)?;
         permit.require_unheld(subject)?;
+        self.behind_no_wall(REMOVE, locator, permit).await?;
         let url = self.graph.url(&self.by_id(locator.as_str(), &[]))?;
         let answer = self
             .graph
@@ -124,6 +139,26 @@ impl Documents for SharePoint {
 }
 
 impl SharePoint {
+    /// That the file is in the folder of the permit's matter, where the permit has one. A file that is not
+    /// there is behind no wall.
+    ///
+    /// # Errors
+    /// `ACL-DENY`; faults.
+    pub(crate) async fn behind_no_wall(
+        &self,
+        call: Call,
+        locator: &Locator,
+        permit: &Permit<'_>,
+    ) -> Result<()> {
+        if permit.matter().is_none() {
+            return Ok(());
+        }
+        match self.item(call, locator.as_str()).await? {
+            Some(item) if item.matter() != permit.matter() => Err(denied(permit)),
+            _ => Ok(()),
+        }
+    }
+
     /// An item by its id.
     pub(crate) async fn item(&self, call: Call, id: &str) -> Result<Option<Item>> {
         self.graph
@@ -225,6 +260,19 @@ impl SharePoint {
     }
 }
 
+/// That the permit is not one for another matter.
+fn inside(matter: MatterId, permit: &Permit<'_>) -> Result<()> {
+    match permit.matter() {
+        Some(other) if other != matter => Err(denied(permit)),
+        _ => Ok(()),
+    }
+}
+
+fn denied(permit: &Permit<'_>) -> Error {
+    let refusal = Refusal::new(Code::AclDeny);
+    refusal.about("permit", permit.id()).into()
+}
+
 /// A driveItem, as far as this adapter looks at it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -250,6 +298,8 @@ pub(crate) struct Item {
 struct Parent {
     #[serde(default)]
     id: Option<String>,
+    #[serde(default)]
+    path: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -281,6 +331,13 @@ impl Item {
         self.parent_reference.as_ref()?.id.as_deref()
     }
 
+    /// The matter in whose folder it lies directly, when it was asked for with its parent.
+    pub(crate) fn matter(&self) -> Option<MatterId> {
+        let path = self.parent_reference.as_ref()?.path.as_deref()?;
+        // A folder's name of ours has nothing that a path would write in another way.
+        names::matter(path.rsplit('/').next()?)
+    }
+
     pub(crate) fn locator(&self, call: Call) -> Result<Locator> {
         Locator::new(self.id.as_str())
             .map_err(|_| call.fault(FaultKind::Protocol).because("not an id").into())
@@ -289,7 +346,7 @@ impl Item {
 
 fn selected(mut url: Url) -> Url {
     url.query_pairs_mut()
-        .append_pair("$select", "id,name,size,eTag,file,folder");
+        .append_pair("$select", "id,name,size,eTag,file,folder,parentReference");
     url
 }
 

@@ -25,6 +25,7 @@ impl Labels for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<()> {
         admitted(permit, WRITE, subject)?;
+        self.behind_no_wall(LABEL, locator, permit).await?;
         match label {
             Some(label) => self.apply_label(LABEL, locator.as_str(), label).await,
             None => self.clear_label(locator.as_str()).await,
@@ -38,6 +39,7 @@ impl Labels for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<Option<Label>> {
         admitted(permit, READ, subject)?;
+        self.behind_no_wall(LABELLED, locator, permit).await?;
         let applied = self.applied(LABELLED, locator.as_str()).await?;
         let name = applied
             .and_then(|applied| applied.name)

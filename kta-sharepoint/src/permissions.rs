@@ -26,6 +26,8 @@ impl Collaboration for SharePoint {
         if request.expires <= permit.now() {
             return Err(Code::ShrExpiry.into());
         }
+        self.behind_no_wall(GRANT, &request.document, permit)
+            .await?;
         let item = request.document.as_str();
         let address = Pii::new(request.recipient.address(permit).to_lowercase());
         let address = address.expose(permit).as_str();
@@ -70,6 +72,7 @@ impl Collaboration for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<Vec<Grant>> {
         admitted(permit, READ, subject)?;
+        self.behind_no_wall(GRANTS, locator, permit).await?;
         let now = permit.now();
         let all = self
             .permissions(GRANTS, locator.as_str())
@@ -89,6 +92,7 @@ impl Collaboration for SharePoint {
         permit: &Permit<'_>,
     ) -> Result<()> {
         admitted(permit, &[Act::Revoke, Act::Share, Act::Destroy], subject)?;
+        self.behind_no_wall(REVOKE, locator, permit).await?;
         self.withdraw(REVOKE, locator.as_str(), grant.as_str())
             .await
     }

@@ -194,10 +194,12 @@ impl SharePoint {
         Ok(survey)
     }
 
-    /// Brings a document back that somebody deleted, while a recycle bin has it; tells whether it did.
+    /// Brings a document back that somebody deleted, while a recycle bin has it; tells whether it did. Of
+    /// several deletions it is the latest.
     ///
     /// # Errors
-    /// `ACL-DENY` without a permit to store or process; `Unsupported` without SharePoint REST; faults.
+    /// `ACL-DENY` without a permit to store or process; `Unsupported` without SharePoint REST; `Conflict` when
+    /// its place is taken; faults.
     pub async fn recover(&self, document: DocumentId, permit: &Permit<'_>) -> Result<bool> {
         permit.require_act(WRITE)?;
         let rest = self.rest().ok_or_else(|| {
@@ -206,7 +208,11 @@ impl SharePoint {
                 .because("recycle bins are in SharePoint REST, which is switched off")
         })?;
         let name = names::file(document);
-        match rest.entries(RECOVER, &[name.as_str()]).await?.first() {
+        let entries = rest
+            .entries(RECOVER, |entry| entry.leaf_name == name)
+            .await?;
+        // The later of two deletions is what the firm had last.
+        match entries.iter().max_by_key(|entry| entry.deleted_date) {
             Some(entry) => rest.restore(RECOVER, entry).await.map(|()| true),
             None => Ok(false),
         }
@@ -289,9 +295,10 @@ impl SharePoint {
         let Some(rest) = self.rest().filter(|_| !documents.is_empty()) else {
             return Ok(BTreeSet::new());
         };
-        let wanted: Vec<String> = documents.iter().map(|id| names::file(*id)).collect();
-        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        let entries = rest.entries(SURVEY, &wanted).await?;
+        let wanted: BTreeSet<String> = documents.iter().map(|id| names::file(*id)).collect();
+        let entries = rest
+            .entries(SURVEY, |entry| wanted.contains(&entry.leaf_name))
+            .await?;
         Ok(entries.into_iter().map(|entry| entry.leaf_name).collect())
     }
 }

@@ -1,9 +1,10 @@
 //! What Graph does not show: the two stages of the recycle bin, the Preservation Hold library, and
 //! whether the library keeps versions. All through SharePoint REST of the site.
 
-use crate::SharePoint;
 use crate::client::Client;
+use crate::{SharePoint, names};
 use chrono::{DateTime, Utc};
+use kta_core::id::{DocumentId, MatterId};
 use kta_core::{Error, FaultKind, Result};
 use kta_http::{Call, Request};
 use serde::Deserialize;
@@ -21,10 +22,24 @@ pub(crate) struct Entry {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) leaf_name: String,
+    /// The folder it was in, from the site on: `sites/x/Shared Documents/a`.
+    #[serde(default)]
+    pub(crate) dir_name: String,
     #[serde(default)]
     pub(crate) item_state: u8,
     #[serde(default)]
     pub(crate) deleted_date: Option<DateTime<Utc>>,
+}
+
+/// What an entry of the recycle bin can have to do with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Its file, by its name.
+    File,
+    /// The folder of its matter, in which it may be.
+    Folder,
+    /// Something out of the folder of its matter that has no name of ours: perhaps its file, renamed.
+    Unattributed,
 }
 
 impl Rest {
@@ -44,8 +59,12 @@ impl Rest {
         Ok(settings.enable_versioning)
     }
 
-    /// The entries of both stages whose name is one of `names`, with how the question was answered.
-    pub(crate) async fn entries(&self, call: Call, names: &[&str]) -> Result<Vec<Entry>> {
+    /// The entries of both stages that are `wanted`.
+    pub(crate) async fn entries(
+        &self,
+        call: Call,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<Entry>> {
         let mut found: Vec<Entry> = Vec::new();
         for (scope, filter) in [("web", None), ("site", Some("ItemState eq 2"))] {
             let mut url = self.client.url(&[scope, "RecycleBin"])?;
@@ -60,7 +79,7 @@ impl Rest {
             })?;
             for entry in entries {
                 let known = found.iter().any(|each| each.id == entry.id);
-                if !known && names.contains(&entry.leaf_name.as_str()) {
+                if !known && wanted(&entry) {
                     found.push(entry);
                 }
             }
@@ -125,6 +144,22 @@ impl Rest {
             self.client.list(call, url, MOST).await.map_err(closed)?;
         let of_ours = |item: &&HeldItem| item.file_leaf_ref.starts_with(stem);
         Ok(items.iter().flatten().filter(of_ours).count())
+    }
+}
+
+impl Entry {
+    /// What this entry can have to do with a document of a matter; `None` for nothing.
+    pub(crate) fn of(&self, document: DocumentId, matter: Option<MatterId>) -> Option<Found> {
+        if self.leaf_name == names::file(document) {
+            return Some(Found::File);
+        }
+        let folder = names::folder(matter?);
+        if self.leaf_name == folder {
+            return Some(Found::Folder);
+        }
+        // The bin does not tell an item's id, so a file that was renamed before cannot be told from another.
+        let inside = self.dir_name.split('/').any(|name| name == folder);
+        (inside && names::document(&self.leaf_name).is_none()).then_some(Found::Unattributed)
     }
 }
 

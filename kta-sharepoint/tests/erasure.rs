@@ -22,6 +22,8 @@ use serde_json::json;
 use support::graph;
 
 const CANARY: &[u8] = b"CANARY-Testa-Probst-passport";
+/// The name that a colleague gives a file.
+const BY_HAND: &str = "CANARY-Testa-Probst-passport.bin";
 
 /// A file with two versions and a share.
 async fn lived_in(house: &House) -> (Document, Locator) {
@@ -248,6 +250,106 @@ async fn an_id_that_names_another_file_is_not_followed() {
             .current
             .is_some()
     );
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_renamed_is_erased_with_the_name_that_they_gave_it() {
+    // Past the bin, or through it, and killed wherever a file is given its name again or deleted.
+    for selected in [false, true] {
+        for cut in [None, Some("PATCH"), Some("DELETE")] {
+            let house = House::open().await;
+            let (document, at) = lived_in(&house).await;
+            by_hand(&house, "PATCH", &at, &json!({ "name": BY_HAND })).await;
+            if selected {
+                let destroyer = house.emulator.destroyer_id();
+                house.emulator.select_sites(destroyer);
+                house.emulator.grant_site(destroyer, "fullcontrol");
+            }
+            let placement = house.placement(&document, Some(&at));
+            assert!(!house.probe(&placement).await.is_clean());
+            if let Some(method) = cut {
+                let lost = Fault::DropAfterEffect;
+                house.emulator.fail(5, method, "/v1.0/*/items/", lost);
+                let _ = house.erase(&placement).await;
+                house.emulator.heal();
+            }
+            let erased = house.erase(&placement).await.unwrap();
+            assert_eq!(erased.window, None);
+            gone(&house, &at);
+            assert!(house.probe(&placement).await.is_clean());
+            house.assert_unseen("CANARY");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_file_goes_also_when_another_one_has_taken_its_name() {
+    let house = House::open().await;
+    let (document, at) = lived_in(&house).await;
+    by_hand(&house, "PATCH", &at, &json!({ "name": BY_HAND })).await;
+    let worker = house.worker();
+    let storing = permit!(house, worker, Store);
+    let again = house.document("end", CANARY);
+    let stored = house.put(&again, CANARY, "again", &storing).await.unwrap();
+    assert_ne!(stored.locator, at);
+    house
+        .erase(&house.placement(&document, Some(&at)))
+        .await
+        .unwrap();
+    gone(&house, &at);
+    gone(&house, &stored.locator);
+}
+
+#[tokio::test]
+async fn what_left_the_matters_folder_under_another_name_is_told_and_left_to_a_person() {
+    let house = House::open().await;
+    let (document, at) = lived_in(&house).await;
+    let worker = house.worker();
+    let storing = permit!(house, worker, Store);
+    let beside = house.document("beside", b"another document of the matter");
+    let kept = house
+        .put(&beside, b"another document of the matter", "b", &storing)
+        .await
+        .unwrap();
+    by_hand(&house, "PATCH", &at, &json!({ "name": BY_HAND })).await;
+    by_hand(&house, "DELETE", &at, &serde_json::Value::Null).await;
+    by_hand(&house, "DELETE", &kept.locator, &serde_json::Value::Null).await;
+    let placement = house.placement(&document, Some(&at));
+    let erased = house.erase(&placement).await.unwrap();
+    let window = erased.window.unwrap() - house.desk.now();
+    assert!((92..=93).contains(&window.num_days()), "{window}");
+    let probe = house.probe(&placement).await;
+    // The other document has its own name in the bin, so it cannot be this one.
+    assert_eq!(probe.residues.len(), 1, "{probe:?}");
+    assert_eq!(probe.residues[0].what.as_str(), "recycle_bin.unattributed");
+    assert!(probe.residues[0].content && probe.residues[0].until.is_some());
+    assert!(!format!("{probe:?}{erased:?}").contains("CANARY"));
+    assert!(!house.emulator.holdings(at.as_str()).is_empty());
+    house.desk.clock().advance(TimeDelta::days(94));
+    house.emulator.advance(TimeDelta::days(94));
+    assert!(house.probe(&placement).await.is_clean());
+    gone(&house, &at);
+}
+
+#[tokio::test]
+async fn an_id_in_the_matters_folder_that_has_another_documents_name_is_not_followed() {
+    let house = House::open().await;
+    let (document, _) = lived_in(&house).await;
+    let worker = house.worker();
+    let storing = permit!(house, worker, Store);
+    let beside = house.document("beside", b"another");
+    let other = house.put(&beside, b"another", "b", &storing).await.unwrap();
+    let placement = house.placement(&document, Some(&other.locator));
+    assert_eq!(fault(house.erase(&placement).await), FaultKind::Protocol);
+    let held = house.emulator.holdings(other.locator.as_str());
+    assert!(held.current.is_some());
+}
+
+/// What a colleague does to a file in the browser.
+async fn by_hand(house: &House, method: &str, at: &Locator, body: &serde_json::Value) {
+    let path = format!("/drives/{}/items/{}", house.emulator.drive(), at.as_str());
+    let answer = graph(&house.emulator, method, &path, body).await;
+    assert!(matches!(answer.status, 200 | 204), "{}", answer.status);
 }
 
 #[tokio::test]

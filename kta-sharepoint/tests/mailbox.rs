@@ -297,8 +297,6 @@ async fn a_subscription_tells_of_mail_is_renewed_and_made_anew_when_it_is_gone()
     let permit = session.permit(Act::Receive, Scope::firm()).await.unwrap();
     let request = watch_request(&listener.address);
     let watch = mailbox.watch(&request, &permit).await.unwrap();
-    let same = mailbox.watch(&request, &permit).await.unwrap();
-    assert_eq!(watch.id, same.id, "asked twice, one subscription");
     listener.expect(&watch.id, "invented secret");
     let id = bench.send(1);
     assert_eq!(listener.hint().await, Hint::Look(watch.id.clone()));
@@ -340,6 +338,31 @@ async fn a_subscription_tells_of_mail_is_renewed_and_made_anew_when_it_is_gone()
 }
 
 #[tokio::test]
+async fn watching_again_brings_another_secret_and_leaves_one_subscription() {
+    for one_each in [false, true] {
+        let bench = fresh().await;
+        bench.emulator.set_one_subscription_each(one_each);
+        let mailbox = bench.open().await;
+        let listener = listener::Listener::start().await;
+        let desk = Desk::new("mailbox");
+        let session = desk.session(Role::Intake);
+        let permit = session.permit(Act::Receive, Scope::firm()).await.unwrap();
+        let request = watch_request(&listener.address);
+        let first = mailbox.watch(&request, &permit).await.unwrap();
+        let another = WatchRequest {
+            client_state: "another invented secret".to_owned().into(),
+            ..watch_request(&listener.address)
+        };
+        let second = mailbox.watch(&another, &permit).await.unwrap();
+        assert_ne!(first.id, second.id);
+        assert_eq!(bench.emulator.subscriptions(), [second.id.as_str()]);
+        listener.expect(&second.id, "another invented secret");
+        bench.send(1);
+        assert_eq!(listener.hint().await, Hint::Look(second.id.clone()));
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_does_not_echo_gets_no_subscription() {
     let bench = fresh().await;
     let mailbox = bench.open().await;
@@ -365,6 +388,32 @@ mod content {
         let set = support::send("GET", &url, &[], "").await.unwrap();
         let (tenant, login) = (emulator.tenant(), emulator.login_url());
         SigningKeys::new(&set.body, application, tenant, login).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_subscription_is_kept_only_for_the_certificate_that_is_wanted() {
+        let bench = fresh().await;
+        let mailbox = bench.open().await;
+        let listener = listener::Listener::start().await;
+        let desk = Desk::new("mailbox");
+        let session = desk.session(Role::Intake);
+        let permit = session.permit(Act::Receive, Scope::firm()).await.unwrap();
+        let sealed = |name: &str| WatchRequest {
+            content_for: Some((name.to_owned(), certificate().1)),
+            ..watch_request(&listener.address)
+        };
+        let bare = watch_request(&listener.address);
+        let mut watch = mailbox.watch(&bare, &permit).await.unwrap();
+        for request in [sealed("cert-1"), sealed("cert-2"), bare] {
+            let kept = mailbox.keep(&watch, &request, &permit).await.unwrap();
+            let Kept::Anew(anew) = kept else {
+                panic!("{kept:?}")
+            };
+            assert_eq!(bench.emulator.subscriptions(), [anew.id.as_str()]);
+            let kept = mailbox.keep(&anew, &request, &permit).await.unwrap();
+            assert_eq!(kept, Kept::Alive(anew.clone()));
+            watch = anew;
+        }
     }
 
     #[tokio::test]

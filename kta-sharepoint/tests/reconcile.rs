@@ -11,7 +11,7 @@ use house::{House, config, connect, fault, permit};
 use kta_core::id::MatterId;
 use kta_core::pii::{Document, Locator};
 use kta_core::policy::{Act, Role, Scope};
-use kta_core::ports::StoredDocument;
+use kta_core::ports::{Documents, StoredDocument};
 use kta_core::{Code, FaultKind};
 use kta_sharepoint::emulator::{Fault, Options};
 use kta_sharepoint::{Allowed, Finding, Known, Reach, Survey};
@@ -412,6 +412,32 @@ async fn what_the_feed_does_not_show_yet_is_not_called_deleted() {
     scene.known.clear();
     scene.house.emulator.advance(chrono::TimeDelta::minutes(6));
     assert_eq!(scene.survey().await.files, 1);
+}
+
+#[tokio::test]
+async fn of_two_deletions_the_later_is_brought_back() {
+    let house = House::with(Options::default()).await;
+    let session = house.worker();
+    let permit = permit!(house, session, Store);
+    let (earlier, later) = (&b"invented, the first"[..], &b"invented, the second"[..]);
+    for content in [earlier, later] {
+        let document = house.document("twice", content);
+        let name = format!("k{}", content.len());
+        let stored = house.put(&document, content, &name, &permit).await;
+        let at = stored.unwrap().locator;
+        let removed = house.library.remove(document.subject, &at, &permit).await;
+        removed.unwrap();
+        house.emulator.advance(chrono::TimeDelta::minutes(1));
+    }
+    let document = house.document("twice", later);
+    assert!(house.library.recover(document.id, &permit).await.unwrap());
+    let found = house
+        .library
+        .locate(document.matter, document.id, &permit)
+        .await;
+    let at = found.unwrap().unwrap().locator;
+    let held = house.emulator.holdings(at.as_str()).current.unwrap();
+    assert_eq!(&held[..], later);
 }
 
 #[tokio::test]

@@ -9,10 +9,11 @@ mod support;
 
 use chrono::TimeDelta;
 use house::{House, code, fault, key, permit};
+use kta_core::audit::Label;
 use kta_core::id::GrantId;
 use kta_core::pii::{Document, Locator};
 use kta_core::policy::Act;
-use kta_core::ports::{Collaboration, GrantRequest, Recipient, SharedRole};
+use kta_core::ports::{Collaboration, Documents, GrantRequest, Labels, Recipient, SharedRole};
 use kta_core::time::Timestamp;
 use kta_core::{Code, FaultKind};
 use kta_sharepoint::emulator::Fault;
@@ -228,4 +229,73 @@ async fn a_file_that_is_not_there_cannot_be_shared() {
         fault(house.library.grant(&wish, key("g"), &permit).await),
         FaultKind::NotFound
     );
+}
+
+#[tokio::test]
+async fn a_permit_for_one_matter_reaches_no_file_of_another_by_its_id() {
+    let house = House::open().await;
+    let (document, at) = stored(&house).await;
+    let bytes = house.emulator.holdings(at.as_str()).current;
+    let worker = house.worker();
+    let other = house.desk.stranger();
+    let scope = || house.desk.whole(other);
+    let storing = worker.permit(Act::Store, scope()).await.unwrap();
+    let sharing = worker.permit(Act::Share, scope()).await.unwrap();
+    let library = &house.library;
+    // Theirs as they say it: nothing but the id of the file is true.
+    let claimed = Document {
+        subject: other,
+        matter: house.desk.other_matter(),
+        ..document.clone()
+    };
+    let before = house.emulator.journal().len();
+    let found = library.locate(document.matter, document.id, &storing).await;
+    assert_eq!(code(found), Code::AclDeny);
+    assert_eq!(house.emulator.journal().len(), before, "nothing was asked");
+
+    let label = Label::new("invented").unwrap();
+    let until = house.desk.now() + TimeDelta::days(3);
+    let wish = request(&claimed, &at, SharedRole::View, until);
+    let grant = Locator::new("p").unwrap();
+    for refused in [
+        library.content(&claimed, &at, &storing).await.map(drop),
+        library.versions(other, &at, &storing).await.map(drop),
+        library.remove(other, &at, &storing).await,
+        library.label(other, &at, Some(&label), &storing).await,
+        library.labelled(other, &at, &storing).await.map(drop),
+        library.grant(&wish, key("g"), &sharing).await.map(drop),
+        library.grants(other, &at, &sharing).await.map(drop),
+        library.revoke(other, &at, &grant, &sharing).await,
+    ] {
+        assert_eq!(code(refused), Code::AclDeny);
+    }
+    let asked = &house.emulator.journal()[before..];
+    assert!(asked.iter().all(|each| each.method == "GET"));
+    assert!(!asked.iter().any(|each| each.target.contains("/content")));
+    let held = house.emulator.holdings(at.as_str());
+    assert_eq!((held.current, held.shares.len()), (bytes, 0));
+}
+
+#[tokio::test]
+async fn no_byte_comes_of_a_file_that_is_not_the_documents() {
+    let house = House::open().await;
+    let (document, at) = stored(&house).await;
+    let worker = house.worker();
+    let permit = permit!(house, worker, Store);
+    let beside = house.document("beside", b"another of the matter");
+    let another = house.library.content(&beside, &at, &permit).await;
+    assert_eq!(code(another), Code::AclDeny);
+    let path = format!("/drives/{}/items/{}", house.emulator.drive(), at.as_str());
+    let renamed = json!({ "name": "renamed.bin" });
+    let answer = graph(&house.emulator, "PATCH", &path, &renamed).await;
+    assert_eq!(answer.status, 200);
+    let renamed = house.library.content(&document, &at, &permit).await;
+    assert_eq!(fault(renamed), FaultKind::Protocol);
+    let nowhere = Locator::new("nowhere").unwrap();
+    let gone = house.library.content(&document, &nowhere, &permit).await;
+    assert_eq!(fault(gone), FaultKind::NotFound);
+    let asked = |each: &kta_sharepoint::emulator::Exchange| {
+        each.method == "GET" && each.target.contains("/content")
+    };
+    assert!(!house.emulator.journal().iter().any(asked));
 }

@@ -291,9 +291,14 @@ async fn firm(house: &House) {
     let manage = session.permit(Act::Manage, Scope::firm()).await.unwrap();
     let listener = listener::Listener::start().await;
     let request = watch_request(&listener.address);
-    let watch = library.watch(&request, &manage).await.unwrap();
     library.watch(&request, &manage).await.unwrap();
+    let watch = library.watch(&request, &manage).await.unwrap();
     library.keep(&watch, &request, &manage).await.unwrap();
+    let longer = WatchRequest {
+        lasts: request.lasts * 10,
+        ..watch_request(&listener.address)
+    };
+    library.keep(&watch, &longer, &manage).await.unwrap();
     library.reauthorize(&watch, &manage).await.unwrap();
     library.unwatch(&watch, &manage).await.unwrap();
     library.unwatch(&watch, &manage).await.unwrap();

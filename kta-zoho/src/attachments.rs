@@ -12,6 +12,7 @@ use crate::ZohoCrm;
 use crate::client::Client;
 use crate::coql::{is_id, text_id};
 use crate::error::protocol;
+use crate::marker;
 use crate::records::{MODULE, READING, locator};
 use crate::recycle_bin::{self, one_row, unless_gone};
 
@@ -164,7 +165,8 @@ impl ZohoCrm {
     }
 }
 
-/// Deletes and purges every attachment under a live record; gives how many there were.
+/// Deletes and purges every attachment under a live record, a few at a time whose ids the record says
+/// meanwhile; gives how many there were.
 pub(crate) async fn erase_all(client: &Client, call: Call, record: &str) -> Result<u32> {
     let mut erased = 0;
     for _ in 0..MOST_ROUNDS {
@@ -173,12 +175,15 @@ pub(crate) async fn erase_all(client: &Client, call: Call, record: &str) -> Resu
         if ids.is_empty() {
             return Ok(erased);
         }
-        for id in &ids {
-            let path = [MODULE, record, "Attachments", id];
-            let request = || client.request(call, Method::DELETE, &path);
-            unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
-            recycle_bin::purge(client, call, id).await?;
-            erased += 1;
+        for ids in ids.chunks(marker::AT_ONCE) {
+            marker::write(client, call, record, ids).await?;
+            for id in ids {
+                let path = [MODULE, record, "Attachments", id];
+                let request = || client.request(call, Method::DELETE, &path);
+                unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
+                recycle_bin::purge(client, call, id).await?;
+                erased += 1;
+            }
         }
     }
     Err(protocol(call, "attachments do not go away"))

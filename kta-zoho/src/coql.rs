@@ -71,19 +71,41 @@ pub(crate) async fn find(
     module: &str,
     record: RecordId,
 ) -> Result<Option<Value>> {
-    let key = record.to_string();
-    let text = format!(
-        "select id, {KEY}, {SUBJECT}, {MATTER} from {module} where {KEY} = '{key}' limit 0, 2"
-    );
-    let rows = query(client, call, &text).await?.into_list(call, "data")?;
-    let mut found = rows
-        .into_iter()
-        .filter(|row| row[KEY].as_str() == Some(&key));
+    let mut found = with_key(client, call, module, record, 2).await?.into_iter();
     let (first, second) = (found.next(), found.next());
     if second.is_some() {
         return Err(protocol(call, "the unique key stands in two records"));
     }
     Ok(first)
+}
+
+/// The CRM's ids of every live record with our key. There is one at most, unless somebody brought one
+/// back from the recycle bin meanwhile: whoever erases takes them all.
+pub(crate) async fn ids_of(
+    client: &Client,
+    call: Call,
+    module: &str,
+    record: RecordId,
+) -> Result<Vec<String>> {
+    let rows = with_key(client, call, module, record, 200).await?;
+    rows.iter().map(|row| text_id(call, row)).collect()
+}
+
+/// At most so many live records with our key.
+async fn with_key(
+    client: &Client,
+    call: Call,
+    module: &str,
+    record: RecordId,
+    most: usize,
+) -> Result<Vec<Value>> {
+    let key = record.to_string();
+    let text = format!(
+        "select id, {KEY}, {SUBJECT}, {MATTER} from {module} where {KEY} = '{key}' limit 0, {most}"
+    );
+    let mut rows = query(client, call, &text).await?.into_list(call, "data")?;
+    rows.retain(|row| row[KEY].as_str() == Some(&key));
+    Ok(rows)
 }
 
 /// The CRM's id of the one record with our key.

@@ -4,8 +4,12 @@
 //!  live record ─► notes (emptied, deleted, purged) ─► attachments (deleted, purged)
 //!       ▲               ─► name overwritten ─► record deleted ─► purged from the bin, by id
 //!       │ restored first, when somebody deleted it by hand: only a live record's notes and
-//!  recycle bin   attachments can be reached
+//!  recycle bin   attachments can be reached; after every live one, as the key is in one live record
 //! ```
+//!
+//! Before a note or an attachment goes, the name becomes a marker with the ids of what goes next
+//! ([`marker`]), and with our key before the record does: whoever goes on after a kill knows by it what is
+//! still in the recycle bin.
 
 use std::collections::BTreeSet;
 
@@ -19,13 +23,12 @@ use kta_core::ports::{Erase, Erased, Method as ErasureMethod, Probe, Residue};
 use kta_core::{Code, Error, Port, Result};
 use kta_http::{Call, Method};
 
-use crate::coql::{id_of, is_id};
+use crate::coql::{ids_of, is_id};
 use crate::map::{LAST_NAME, SUBJECT};
 use crate::notes::ERASED;
 use crate::records::MODULE;
 use crate::recycle_bin::{deleted_line, one_row, unless_gone};
-use crate::value::{Row, Write};
-use crate::{ZohoCrm, attachments, notes, recycle_bin};
+use crate::{ZohoCrm, attachments, marker, notes, recycle_bin};
 
 #[async_trait]
 impl Erase for ZohoCrm {
@@ -42,8 +45,20 @@ impl Erase for ZohoCrm {
         let call = Call::new(Port::Erase, "erase");
         placement.admit(&Self::SYSTEM, Act::Destroy, permit)?;
         let mut steps = Steps::default();
-        for id in self.find(call, placement).await? {
-            self.erase_record(call, placement, &id, &mut steps).await?;
+        let (mut live, mut dead) = (Vec::new(), Vec::new());
+        for id in self.find(call, placement).await?.0 {
+            match self.live_and_theirs(call, placement, &id).await? {
+                Some(marked) => live.push((id, marked)),
+                None => dead.push(id),
+            }
+        }
+        for (id, marked) in live {
+            self.erase_live(call, placement, &id, &marked, &mut steps)
+                .await?;
+        }
+        // Our key is in one live record at most, so these can come back only now.
+        for id in dead {
+            self.erase_dead(call, placement, &id, &mut steps).await?;
         }
         if steps.0.is_empty() {
             steps.took("record.absent", None);
@@ -60,27 +75,32 @@ impl Erase for ZohoCrm {
         let call = Call::new(Port::Erase, "probe");
         placement.admit(&Self::SYSTEM, Act::Probe, permit)?;
         let mut seen = Seen::default();
-        let record = placement.stored_record()?.record;
-        let found = id_of(&self.client, call, MODULE, record).await?;
-        seen.asked("record.query", found.is_some(), "record", None, true);
-        if let Some(id) = located(placement).or(found) {
-            self.probe_id(call, &id, &mut seen).await?;
+        let (ids, found) = self.find(call, placement).await?;
+        seen.asked("record.query", found, "record", None, true);
+        let last = marker::last(placement.stored_record()?.record);
+        for id in &ids {
+            self.probe_id(call, id, &last, &mut seen).await?;
         }
         Ok(seen.into_probe(permit))
     }
 }
 
 impl ZohoCrm {
-    /// The ids of the copy: as registered, and as our key finds it. They differ when the process
-    /// died between entering and registering, or somebody put a copy back.
-    async fn find(&self, call: Call, placement: &Placement) -> Result<BTreeSet<String>> {
+    /// The ids of the copy: as registered, as our key finds it, and as a broken-off erasure left it in
+    /// the bin. They differ when the process died between entering and registering, or somebody deleted a
+    /// copy or put one back.
+    async fn find(&self, call: Call, placement: &Placement) -> Result<(BTreeSet<String>, bool)> {
+        let (client, record) = (&*self.client, placement.stored_record()?.record);
         let mut ids: BTreeSet<String> = located(placement).into_iter().collect();
-        let record = placement.stored_record()?.record;
-        ids.extend(id_of(&self.client, call, MODULE, record).await?);
-        Ok(ids)
+        let live = ids_of(client, call, MODULE, record).await?;
+        let found = !live.is_empty();
+        ids.extend(live);
+        ids.extend(recycle_bin::named(client, call, MODULE, &marker::last(record)).await?);
+        Ok((ids, found))
     }
 
-    async fn erase_record(
+    /// Erases a record that is not live: brought back first when the recycle bin has it.
+    async fn erase_dead(
         &self,
         call: Call,
         placement: &Placement,
@@ -88,73 +108,86 @@ impl ZohoCrm {
         steps: &mut Steps,
     ) -> Result<()> {
         let client = &*self.client;
-        let mut live = self.is_live_and_theirs(call, placement, id).await?;
-        if !live && recycle_bin::look(client, call, id).await?.is_some() {
+        if recycle_bin::look(client, call, id).await?.is_some() {
             recycle_bin::restore(client, call, id).await?;
             steps.took("recycle_bin.restore", None);
-            live = self.is_live_and_theirs(call, placement, id).await?;
+            if let Some(marked) = self.live_and_theirs(call, placement, id).await? {
+                return self.erase_live(call, placement, id, &marked, steps).await;
+            }
         }
-        if live {
-            let count = notes::erase_all(client, call, id).await?;
-            steps.took("notes.delete", Some(count));
-            let count = attachments::erase_all(client, call, id).await?;
-            steps.took("attachments.delete", Some(count));
-            self.overwrite_name(call, id).await?;
-            steps.took("record.overwrite_name", None);
-            let path = [MODULE, id];
-            let request = || {
-                let request = client.request(call, Method::DELETE, &path)?;
-                Ok(request.query("wf_trigger", "false"))
-            };
-            unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
-            steps.took("record.delete", None);
+        self.purge(call, id, steps).await
+    }
+
+    /// Erases a live record; `marked` is what a broken-off erasure of it may have left in the bin.
+    async fn erase_live(
+        &self,
+        call: Call,
+        placement: &Placement,
+        id: &str,
+        marked: &[String],
+        steps: &mut Steps,
+    ) -> Result<()> {
+        let client = &*self.client;
+        for one in marked {
+            recycle_bin::purge_related(client, call, one).await?;
         }
-        if recycle_bin::purge(client, call, id).await? {
+        let count = notes::erase_all(client, call, id).await?;
+        steps.took("notes.delete", Some(count));
+        let count = attachments::erase_all(client, call, id).await?;
+        steps.took("attachments.delete", Some(count));
+        let last = marker::last(placement.stored_record()?.record);
+        marker::overwrite(client, call, id, &last).await?;
+        steps.took("record.overwrite_name", None);
+        let path = [MODULE, id];
+        let request = || {
+            let request = client.request(call, Method::DELETE, &path)?;
+            Ok(request.query("wf_trigger", "false"))
+        };
+        unless_gone(one_row(call, client.answer(call, request).await, "data"))?;
+        steps.took("record.delete", None);
+        self.purge(call, id, steps).await
+    }
+
+    async fn purge(&self, call: Call, id: &str, steps: &mut Steps) -> Result<()> {
+        if recycle_bin::purge(&self.client, call, id).await? {
             steps.took("recycle_bin.delete", None);
         }
         Ok(())
     }
 
-    /// Whether the record is live. One that is somebody else's is not touched.
-    async fn is_live_and_theirs(
+    /// `None` when the record is not live, else the ids that a marker in its name has. One that is
+    /// somebody else's is not touched.
+    async fn live_and_theirs(
         &self,
         call: Call,
         placement: &Placement,
         id: &str,
-    ) -> Result<bool> {
+    ) -> Result<Option<Vec<String>>> {
         let path = [MODULE, id];
+        let fields = format!("{SUBJECT},{LAST_NAME}");
         let request = || {
             let request = self.client.request(call, Method::GET, &path)?;
-            Ok(request.query("fields", SUBJECT))
+            Ok(request.query("fields", &fields))
         };
         let rows = self
             .client
             .answer(call, request)
             .await?
             .into_list(call, "data")?;
-        match rows.first().map(|row| row[SUBJECT].as_str()) {
-            None => Ok(false),
-            Some(Some(subject)) if subject == placement.subject.to_string() => Ok(true),
-            Some(_) => Err(Error::from(Code::AclDeny)),
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        match row[SUBJECT].as_str() {
+            Some(subject) if subject == placement.subject.to_string() => {
+                let name = row[LAST_NAME].as_str().unwrap_or_default();
+                Ok(Some(marker::read(name)))
+            }
+            _ => Err(Error::from(Code::AclDeny)),
         }
     }
 
-    /// The list of deleted records keeps the display name for ever, and no call takes it out.
-    /// So the name goes before the record does.
-    async fn overwrite_name(&self, call: Call, id: &str) -> Result<()> {
-        let path = [MODULE, id];
-        let names = [(LAST_NAME, ERASED), ("First_Name", "")];
-        let write = Write::new(Row::of(names), None);
-        let request = || Ok(self.client.request(call, Method::PUT, &path)?.json(&write));
-        unless_gone(one_row(
-            call,
-            self.client.answer(call, request).await,
-            "data",
-        ))
-        .map(drop)
-    }
-
-    async fn probe_id(&self, call: Call, id: &str, seen: &mut Seen) -> Result<()> {
+    /// `last` is the name under which an erased record went.
+    async fn probe_id(&self, call: Call, id: &str, last: &str, seen: &mut Seen) -> Result<()> {
         let client = &*self.client;
         let path = [MODULE, id];
         let request = || {
@@ -183,8 +216,20 @@ impl ZohoCrm {
         let line = deleted_line(client, call, MODULE, id).await?;
         let named = line
             .as_ref()
-            .is_some_and(|line| line.display_name != ERASED);
+            .is_some_and(|line| line.display_name != last && line.display_name != ERASED);
         seen.asked("deleted.list", line.is_some(), "deleted_list", None, named);
+
+        // What somebody deleted from under the record by hand went before the record did.
+        let gone = line.and_then(|line| line.since);
+        let (count, last) = recycle_bin::related(client, call, gone).await?;
+        let until = last.map(|last| last + BIN_WINDOW);
+        seen.asked(
+            "recycle_bin.list",
+            count > 0,
+            "recycle_bin.unattributed",
+            until,
+            true,
+        );
 
         let count = notes::count(client, call, id).await?;
         seen.asked("notes.query", count > 0, "notes", None, true);
@@ -247,16 +292,18 @@ impl Seen {
         until: Option<kta_core::time::Timestamp>,
         content: bool,
     ) {
-        let known = self
-            .residues
-            .iter()
-            .any(|residue| residue.what.as_str() == what);
-        if found && !known {
-            self.residues.extend(Label::new(what).map(|what| Residue {
+        let mut known = self.residues.iter_mut();
+        match known.find(|residue| residue.what.as_str() == what) {
+            _ if !found => {}
+            Some(known) => {
+                known.until = known.until.zip(until).map(|(one, other)| one.max(other));
+                known.content |= content;
+            }
+            None => self.residues.extend(Label::new(what).map(|what| Residue {
                 what,
                 until,
                 content,
-            }));
+            })),
         }
         let answer = if found { "found" } else { "nothing" };
         self.asked

@@ -25,6 +25,7 @@ mod hints;
 mod load;
 mod many;
 mod map;
+mod marker;
 mod marks;
 mod notes;
 mod oauth;

@@ -301,13 +301,17 @@ impl Load {
                 Some(job) => job,
                 None => self.order().await?,
             };
-            match self.crm.wait_for(&job).await? {
-                Some(result) => break result,
-                // Results are kept for a day; later it is another snapshot from its beginning.
-                None => {
-                    self.place.job = None;
-                    self.place.told = 0;
-                }
+            let ended = self.crm.wait_for(&job).await?;
+            if let Ended::Done(result) = ended {
+                break result;
+            }
+            // Results are kept for a day; later, and after a failure, it is another snapshot from its
+            // beginning: a failed job stays what it is however often it is asked.
+            self.place.job = None;
+            self.place.told = 0;
+            if let Ended::Failed = ended {
+                let fault = LOAD.fault(FaultKind::Unavailable);
+                return Err(fault.because("the job failed").into());
             }
         };
         let address = ["read", result.job.as_str(), "result"];
@@ -375,27 +379,24 @@ impl fmt::Debug for Load {
 }
 
 impl ZohoCrm {
-    /// Waits until a job is done. `None` when the vendor does not know it (any more).
-    async fn wait_for(&self, job: &str) -> Result<Option<JobResult>> {
+    /// Waits until a job has come to its end.
+    async fn wait_for(&self, job: &str) -> Result<Ended> {
         let path = ["read", job];
         let mut wait = self.config.waits.0;
         for _ in 0..MOST_LOOKS {
             let request = || self.client.bulk(LOAD, Method::GET, &path);
             let answer = self.client.answer(LOAD, request).await;
             let Some(answer) = crate::recycle_bin::unless_gone(answer)? else {
-                return Ok(None);
+                return Ok(Ended::Gone);
             };
             let rows = answer.into_list(LOAD, "data")?;
             let row = rows
                 .first()
                 .ok_or_else(|| protocol(LOAD, "the job is gone"))?;
             match row["state"].as_str() {
-                Some("COMPLETED") => return JobResult::read(job, &row["result"]).map(Some),
+                Some("COMPLETED") => return JobResult::read(job, &row["result"]).map(Ended::Done),
                 Some("ADDED" | "QUEUED" | "IN PROGRESS" | "IN_PROGRESS") => {}
-                Some("FAILURE" | "FAILED") => {
-                    let fault = LOAD.fault(FaultKind::Unavailable);
-                    return Err(fault.because("the job failed").into());
-                }
+                Some("FAILURE" | "FAILED") => return Ok(Ended::Failed),
                 _ => return Err(protocol(LOAD, "the job is in no known state")),
             }
             tokio::time::sleep(wait).await;
@@ -404,6 +405,15 @@ impl ZohoCrm {
         let fault = LOAD.fault(FaultKind::Throttled { retry_after: None });
         Err(fault.because("the job is not done").into())
     }
+}
+
+/// How a job ended.
+#[derive(Debug)]
+enum Ended {
+    Done(JobResult),
+    Failed,
+    /// The vendor does not know it, or not any more.
+    Gone,
 }
 
 /// What a finished job says of its result.

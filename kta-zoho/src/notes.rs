@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::ZohoCrm;
 use crate::client::Client;
 use crate::coql::{query, text_id};
+use crate::marker;
 use crate::records::{MODULE, READING, locator};
 use crate::recycle_bin::{self, one_row, unless_gone};
 use crate::value::{Row, Write};
@@ -35,9 +36,13 @@ pub(crate) async fn erase_all(client: &Client, call: Call, record: &str) -> Resu
         if rows.is_empty() {
             return Ok(erased);
         }
-        for row in &rows {
-            erase(client, call, &text_id(call, row)?).await?;
-            erased += 1;
+        let ids: Result<Vec<String>> = rows.iter().map(|row| text_id(call, row)).collect();
+        for ids in ids?.chunks(marker::AT_ONCE) {
+            marker::write(client, call, record, ids).await?;
+            for id in ids {
+                erase(client, call, id).await?;
+                erased += 1;
+            }
         }
     }
     Err(crate::error::protocol(call, "notes do not go away"))

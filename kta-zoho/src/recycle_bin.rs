@@ -4,10 +4,11 @@
 use kta_core::time::Timestamp;
 use kta_core::{Error, FaultKind, Result};
 use kta_http::{Call, Method};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Answer, Client};
-use crate::coql::parse_instant;
+use crate::coql::{parse_instant, text_id};
+use crate::error::protocol;
 
 /// Deletes one entry for good. `false` when there is none.
 pub(crate) async fn purge(client: &Client, call: Call, id: &str) -> Result<bool> {
@@ -25,9 +26,84 @@ pub(crate) async fn look(client: &Client, call: Call, id: &str) -> Result<Option
         return Ok(None);
     };
     let rows = answer.into_list(call, "recycle_bin")?;
-    Ok(rows.first().map(|row| Binned {
-        since: parse_instant(&row["deleted_time"]),
+    Ok(rows.first().map(|row| {
+        // The single entry names its module in an object, the list in a text.
+        let module = row["module"]["api_name"].as_str();
+        let module = module.or(row["module"].as_str());
+        Binned {
+            since: parse_instant(&row["deleted_time"]),
+            related: module.is_some_and(|module| RELATED.contains(&module)),
+        }
     }))
+}
+
+/// Deletes a note or an attachment for good, and nothing else that this id may name.
+pub(crate) async fn purge_related(client: &Client, call: Call, id: &str) -> Result<()> {
+    match look(client, call, id).await? {
+        Some(binned) if binned.related => purge(client, call, id).await.map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// How many notes and attachments the bin has, of whomever, that were put there until `until`, and when the
+/// last of them was. An entry does not tell the record that it was under.
+pub(crate) async fn related(
+    client: &Client,
+    call: Call,
+    until: Option<Timestamp>,
+) -> Result<(usize, Option<Timestamp>)> {
+    let (mut count, mut last) = (0, None);
+    for module in RELATED {
+        for row in entries(client, call, module).await? {
+            let since = parse_instant(&row["deleted_time"]);
+            let later = since.zip(until).is_some_and(|(since, until)| since > until);
+            if !later {
+                count += 1;
+                last = last.max(since);
+            }
+        }
+    }
+    Ok((count, last))
+}
+
+/// The ids of a module's entries with this name.
+pub(crate) async fn named(
+    client: &Client,
+    call: Call,
+    module: &str,
+    name: &str,
+) -> Result<Vec<String>> {
+    let mut rows = entries(client, call, module).await?;
+    rows.retain(|row| row["display_name"] == name);
+    rows.iter().map(|row| text_id(call, row)).collect()
+}
+
+/// Every entry of a module.
+async fn entries(client: &Client, call: Call, module: &str) -> Result<Vec<Value>> {
+    let path = ["settings", "recycle_bin"];
+    let filter = json!({
+        "field": {"api_name": "module"}, "comparator": "equal", "value": module,
+    })
+    .to_string();
+    let mut entries = Vec::new();
+    for page in 1..=MOST_PAGES {
+        let page = page.to_string();
+        let request = || {
+            let request = client.request(call, Method::GET, &path)?;
+            let request = request.query("filters", &filter);
+            Ok(request.query("per_page", "200").query("page", &page))
+        };
+        let answer = client.answer(call, request).await?;
+        let more = answer.has_more();
+        let mut rows = answer.into_list(call, "recycle_bin")?;
+        // A filter that is not heeded gives other modules too.
+        rows.retain(|row| row["module"] == module);
+        entries.append(&mut rows);
+        if !more {
+            return Ok(entries);
+        }
+    }
+    Err(protocol(call, "the pages do not end"))
 }
 
 /// Puts an entry back, so that what hangs on it can be reached.
@@ -62,6 +138,8 @@ fn is_not_found(error: &Error) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binned {
     pub(crate) since: Option<Timestamp>,
+    /// Whether it is a note or an attachment.
+    pub(crate) related: bool,
 }
 
 /// The line of a module's deleted list about `id`, if there is one.
@@ -79,6 +157,7 @@ pub(crate) async fn deleted_line(
             let display_name = row["display_name"].as_str().unwrap_or_default();
             return Ok(Some(DeletedLine {
                 display_name: display_name.to_owned(),
+                since: parse_instant(&row["deleted_time"]),
             }));
         }
         if !more {
@@ -92,6 +171,8 @@ pub(crate) async fn deleted_line(
 pub(crate) struct DeletedLine {
     /// Personal, unless it was made empty before.
     pub(crate) display_name: String,
+    /// When it was deleted, for good if it was.
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// A page of a module's deleted list, newest first.
@@ -117,6 +198,8 @@ pub(crate) async fn deleted_page(
     client.answer_for(DELETED_LIST, call, request).await
 }
 
+/// What stands under records, as the bin calls it.
+const RELATED: &[&str] = &["Attachments", "Notes"];
 const DELETED_LIST: u64 = 2;
 /// 200 lines each.
 pub(crate) const MOST_PAGES: u32 = 500;

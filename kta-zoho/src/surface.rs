@@ -59,6 +59,7 @@ const API: &[(&str, &str)] = &[
     ("GET", "settings/fields"),
     ("GET", "settings/profiles"),
     ("GET", "settings/profiles/#"),
+    ("GET", "settings/recycle_bin"),
     ("DELETE GET", "settings/recycle_bin/#"),
     ("POST", "settings/recycle_bin/#/actions/restore"),
     ("GET", "settings/roles"),
@@ -77,8 +78,7 @@ mod tests {
     /// Whatever a path is put together from, it passes here as it will be sent.
     #[test]
     fn what_takes_other_peoples_records_along_is_admitted_by_no_method() {
-        let forbidden: [&[&str]; 22] = [
-            &["settings", "recycle_bin"],
+        let forbidden: [&[&str]; 21] = [
             &["settings", "recycle_bin", "actions", "empty"],
             &["settings", "recycle_bin", "actions", "restore"],
             &["settings", "recycle_bin", "empty"],
@@ -118,6 +118,9 @@ mod tests {
         }
         let share = ["Contacts", "1", "actions", "share"];
         assert!(!admits(Door::Api, &Method::POST, &share));
+        let bin = ["settings", "recycle_bin"];
+        assert!(!admits(Door::Api, &Method::DELETE, &bin));
+        assert!(!admits(Door::Api, &Method::POST, &bin));
         assert!(!admits(Door::Bulk, &Method::POST, &["write"]));
         assert!(!admits(Door::Api, &Method::DELETE, &["Contacts"]));
         assert!(!admits(Door::Api, &Method::POST, &["Contacts"]));

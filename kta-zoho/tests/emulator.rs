@@ -214,6 +214,21 @@ async fn notes_attachments_and_the_name_outlive_a_record_that_is_deleted_for_goo
 }
 
 #[tokio::test]
+async fn a_record_does_not_come_back_beside_another_one_with_its_unique_value() {
+    let caller = Caller::start(EmulatorOptions::default()).await;
+    let first = caller.create(contact("k1")).await;
+    caller.emulator.inspect().delete_by_hand(first);
+    let second = caller.create(contact("k1")).await;
+    let path = format!("/crm/v8/settings/recycle_bin/{first}/actions/restore");
+    let refused = caller.send(Method::POST, &path, None).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert!(caller.emulator.inspect().holdings(first).in_bin);
+    caller.emulator.inspect().delete_by_hand(second);
+    let restored = caller.send(Method::POST, &path, None).await;
+    assert_eq!(restored.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn pages_beyond_two_thousand_need_a_token_that_is_bound_and_expires() {
     let caller = Caller::start(EmulatorOptions::default()).await;
     for n in 0..3 {

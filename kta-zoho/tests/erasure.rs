@@ -248,6 +248,7 @@ async fn an_erasure_broken_off_at_any_step_goes_on_to_the_same_end() {
                 held.notes.is_empty() && held.attachments.is_empty(),
                 "{failure:?} at {step}"
             );
+            assert!(held.related_in_bin.is_empty(), "{failure:?} at {step}");
             let after = probe(&office, &locator).await;
             assert!(
                 after.residues.iter().all(|residue| !residue.content),
@@ -255,6 +256,131 @@ async fn an_erasure_broken_off_at_any_step_goes_on_to_the_same_end() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn what_somebody_deleted_from_under_a_record_is_told_until_the_bin_lets_go() {
+    let office = Office::open().await;
+    let locator = furnished(&office).await;
+    let held = office.emulator.inspect().holdings(number(&locator));
+    assert!(
+        office
+            .emulator
+            .inspect()
+            .delete_by_hand(held.attachments[0])
+    );
+    erase(&office, Some(&locator)).await.unwrap();
+    let after = probe(&office, &locator).await;
+    let told = after
+        .residues
+        .iter()
+        .find(|residue| residue.what.as_str() == "recycle_bin.unattributed")
+        .unwrap();
+    assert!(told.content && told.until.is_some());
+    // The bin does not say whose it is, so it is nobody's to purge.
+    let held = office.emulator.inspect().holdings(number(&locator));
+    assert_eq!(held.related_in_bin.len(), 1);
+
+    // What was deleted after the record was is not this record's.
+    let office = Office::open().await;
+    let locator = furnished(&office).await;
+    erase(&office, Some(&locator)).await.unwrap();
+    let later = office.emulator.clock().now() + 60;
+    office.emulator.pass_until(later);
+    let spouse = office
+        .enter_person(office.desk.spouse(), "a")
+        .await
+        .unwrap();
+    let inspect = office.emulator.inspect();
+    let theirs = inspect
+        .note_by_hand(number(&spouse), "Call", "theirs")
+        .unwrap();
+    assert!(inspect.delete_by_hand(theirs));
+    let after = probe(&office, &locator).await;
+    assert!(after.residues.iter().all(|residue| !residue.content));
+}
+
+#[tokio::test]
+async fn a_marker_in_a_name_ends_no_record_in_the_bin() {
+    let office = Office::open().await;
+    let locator = furnished(&office).await;
+    let spouse = office
+        .enter_person(office.desk.spouse(), "a")
+        .await
+        .unwrap();
+    office.emulator.inspect().delete_by_hand(number(&spouse));
+    office.by_hand(
+        &locator,
+        "Last_Name",
+        &format!("Erased {}", spouse.as_str()),
+    );
+    erase(&office, Some(&locator)).await.unwrap();
+    assert!(office.emulator.inspect().holdings(number(&spouse)).in_bin);
+}
+
+#[tokio::test]
+async fn one_key_in_two_records_is_erased_from_both_wherever_it_is_broken_off() {
+    let whole = Office::open().await;
+    let (first, _) = entered_twice(&whole).await;
+    whole.emulator.clear_journal();
+    erase(&whole, Some(&first)).await.unwrap();
+    let steps = u32::try_from(whole.emulator.journal().len()).unwrap();
+    for failure in [Failure::ScopeMismatch, Failure::DropAfterEffect] {
+        for step in 0..steps {
+            let office = Office::open().await;
+            let (first, second) = entered_twice(&office).await;
+            office
+                .emulator
+                .faults()
+                .after(step, 4, "*", "/crm/v8", failure.clone());
+            assert!(erase(&office, Some(&first)).await.is_err());
+            office.emulator.faults().clear();
+            erase(&office, Some(&first)).await.unwrap();
+            for one in [&first, &second] {
+                let held = office.emulator.inspect().holdings(number(one));
+                assert!(
+                    held.record.is_none() && !held.in_bin,
+                    "{failure:?} at {step}"
+                );
+                assert!(held.related_in_bin.is_empty(), "{failure:?} at {step}");
+            }
+            let after = probe(&office, &first).await;
+            assert!(after.residues.iter().all(|residue| !residue.content));
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_live_records_with_one_key_are_both_seen_and_both_erased() {
+    let office = Office::open().await;
+    let locator = furnished(&office).await;
+    let inspect = office.emulator.inspect();
+    let held = inspect.holdings(number(&locator)).record.unwrap();
+    let twin = inspect.plant("Contacts", held.as_object().unwrap().clone());
+    let twin = twin.unwrap();
+    erase(&office, Some(&locator)).await.unwrap();
+    assert!(inspect.holdings(number(&locator)).record.is_none());
+    assert!(inspect.holdings(twin).record.is_none() && !inspect.holdings(twin).in_bin);
+
+    // And by whoever probes, also when the one registered is gone.
+    let office = Office::open().await;
+    let locator = furnished(&office).await;
+    let inspect = office.emulator.inspect();
+    let held = inspect.holdings(number(&locator)).record.unwrap();
+    for _ in 0..2 {
+        inspect.plant("Contacts", held.as_object().unwrap().clone());
+    }
+    let left = probe(&office, &locator).await.residues;
+    assert!(left.iter().any(|residue| residue.what.as_str() == "record"));
+}
+
+/// A record that somebody deleted by hand, and the one that was entered in its place.
+async fn entered_twice(office: &Office) -> (Locator, Locator) {
+    let first = furnished(office).await;
+    office.emulator.inspect().delete_by_hand(number(&first));
+    let second = office.enter("b").await.unwrap();
+    assert_ne!(first, second);
+    (first, second)
 }
 
 /// A record with two notes and an attachment, all with the person's name in them.

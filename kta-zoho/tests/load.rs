@@ -338,6 +338,44 @@ async fn what_the_vendor_says_is_left_is_heard_and_a_spent_day_is_throttling() {
     assert!(spent.fault().unwrap().is_transient());
 }
 
+#[tokio::test]
+async fn a_job_that_failed_is_ordered_anew() {
+    let office = small_files(3).await;
+    let planted = plant(&office, 5);
+    let permit = office.firm_permit(Act::Review).await;
+    let inspect = office.emulator.inspect();
+    let mut load = office
+        .crm
+        .load(None, Contents::Index, &permit)
+        .await
+        .unwrap();
+    // One is made good on the way.
+    inspect.fail_jobs(1);
+    let first = load.page(3, &permit).await.unwrap();
+    assert_eq!(first.records.len(), 3);
+    // The end of the first file.
+    let turn = load.page(3, &permit).await.unwrap();
+    assert!(turn.records.is_empty() && turn.more);
+    // More than one call makes good: told as what may pass, and the next call begins anew.
+    inspect.fail_jobs(6);
+    let failed = load.page(3, &permit).await.unwrap_err();
+    assert!(failed.fault().unwrap().is_transient());
+    let second = load.page(3, &permit).await.unwrap();
+    let mut told = ids(&first.records);
+    told.extend(ids(&second.records));
+    let told: BTreeSet<String> = told.into_iter().collect();
+    assert!(planted.iter().all(|id| told.contains(&id.to_string())));
+
+    let mut again = office
+        .crm
+        .load(Some(&turn.next), Contents::Index, &permit)
+        .await
+        .unwrap();
+    inspect.fail_jobs(1);
+    let page = again.page(3, &permit).await.unwrap();
+    assert_eq!(ids(&page.records), ids(&second.records));
+}
+
 async fn small_files(rows: usize) -> Office {
     Office::with(EmulatorOptions {
         bulk_rows: rows,

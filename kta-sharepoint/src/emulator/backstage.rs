@@ -146,6 +146,18 @@ impl Emulator {
         serve::post_outbox(&mut state);
     }
 
+    /// Refuses a second subscription with the resource and change type of another, as Graph does for some
+    /// resources.
+    pub fn set_one_subscription_each(&self, on: bool) {
+        self.shared.state().one_subscription_each = on;
+    }
+
+    /// Ids of the subscriptions there are.
+    pub fn subscriptions(&self) -> Vec<String> {
+        let state = self.shared.state();
+        state.subscriptions.keys().cloned().collect()
+    }
+
     /// Ends every subscription without telling anybody.
     pub fn drop_subscriptions(&self) {
         self.shared.state().subscriptions.clear();

@@ -45,6 +45,7 @@ pub(super) fn tenant(settings: Settings, mut ids: Ids) -> State {
         tokens: BTreeMap::new(),
         labels,
         subscriptions: BTreeMap::new(),
+        one_subscription_each: false,
         people: BTreeMap::new(),
         mail: mail::Mailbox::new(MAILBOX),
         sent: Vec::new(),

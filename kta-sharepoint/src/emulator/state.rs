@@ -26,6 +26,7 @@ pub(crate) struct State {
     pub(crate) tokens: BTreeMap<String, Token>,
     pub(crate) labels: BTreeMap<String, LabelRule>,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
+    pub(crate) one_subscription_each: bool,
     /// Object ids of people, by address.
     pub(crate) people: BTreeMap<String, String>,
     pub(crate) mail: super::mail::Mailbox,

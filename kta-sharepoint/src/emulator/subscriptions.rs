@@ -141,6 +141,11 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         _ => LONGEST_MINUTES,
     };
     let expires = expiry(state, &body, longest)?;
+    let same = |key: &str, each: &Subscription| each.body.get(key) == body.get(key);
+    let taken = |each: &Subscription| same("resource", each) && same("changeType", each);
+    if state.one_subscription_each && state.subscriptions.values().any(taken) {
+        return Err(Refused::conflict());
+    }
     let id = state.ids.guid();
     let subscription = Subscription {
         id: id.clone(),

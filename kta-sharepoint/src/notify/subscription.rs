@@ -42,15 +42,16 @@ pub struct Watch {
 pub enum Kept {
     /// It had enough time left.
     Alive(Watch),
-    /// It was gone and is another one now: what happened meanwhile was told to nobody.
+    /// It was gone, or sealed for another certificate, and is another one now: what happened meanwhile was
+    /// told to nobody.
     Anew(Watch),
     /// It was given more time.
     Renewed(Watch),
 }
 
 impl SharePoint {
-    /// Asks to be told of changes in the library. Asked again for the same address, it is the same
-    /// subscription with a new end.
+    /// Asks to be told of changes in the library. Asked again for the same address it is another
+    /// subscription, with this secret and this certificate, and the one before ends.
     ///
     /// # Errors
     /// `ACL-DENY` without a permit to manage; `NET-PLAIN` for an address without TLS that is not on this
@@ -74,7 +75,8 @@ impl SharePoint {
     }
 
     /// Gives a subscription more time when less than a third of it is left, and makes another when it is
-    /// gone.
+    /// gone or seals for another certificate. Its secret stays as it is: another one takes
+    /// [`watch`](Self::watch).
     ///
     /// # Errors
     /// As [`watch`](Self::watch).
@@ -120,8 +122,8 @@ impl SharePoint {
 }
 
 impl Mailbox {
-    /// Asks to be told of messages that arrive. Asked again for the same address, it is the same
-    /// subscription with a new end.
+    /// Asks to be told of messages that arrive. Asked again for the same address it is another
+    /// subscription, with this secret and this certificate, and the one before ends.
     ///
     /// # Errors
     /// As [`SharePoint::watch`]; the permit is one to receive.
@@ -197,18 +199,15 @@ async fn watch(
         kta_http::Origin::parse(&url.origin().ascii_serialization(), Port::Documents)?;
     }
     let until = now + request.lasts;
-    // A subscription whose making was not heard of is there all the same: it is looked for first.
+    // Earlier ones, and those whose making was not heard of. Which secret they have cannot be read, and
+    // it cannot be changed, so that none of them is taken over.
     let url = graph.url(&["subscriptions"])?;
     let all: Option<Vec<Listed>> = graph.list(WATCH, url.clone(), MOST).await?;
-    let same = all.unwrap_or_default().into_iter().find(|each| {
+    let mut before = all.unwrap_or_default();
+    before.retain(|each| {
         let watched = each.resource.split('?').next().unwrap_or_default();
         watched.trim_start_matches('/') == resource && each.notification_url == request.notify
     });
-    if let Some(same) = same
-        && let Some(renewed) = renew(graph, &same.id, until).await?
-    {
-        return Ok(renewed);
-    }
     let mut body = json!({
         "changeType": kind,
         "notificationUrl": request.notify,
@@ -228,9 +227,22 @@ async fn watch(
         body["encryptionCertificateId"] = json!(id);
     }
     let make = || Ok(Request::post(WATCH, url.clone()).json(&body));
-    let answer = graph.ask(make).await?;
+    let mut answer = graph.ask(make).await?;
+    if answer.status == 409 && !before.is_empty() {
+        // For some resources there is one at a time.
+        for one in before.drain(..) {
+            end(graph, &one.id).await?;
+        }
+        answer = graph.ask(make).await?;
+    }
     match answer.status {
-        200 | 201 => answer.parse::<Listed>(WATCH)?.read(),
+        200 | 201 => {
+            let made = answer.parse::<Listed>(WATCH)?.read()?;
+            for one in before {
+                end(graph, &one.id).await?;
+            }
+            Ok(made)
+        }
         400 => {
             let fault = WATCH.fault(FaultKind::Misconfigured).with_status(400);
             Err(fault
@@ -258,7 +270,9 @@ async fn keep(
             _ => return Err(answer.unexpected(WATCH)),
         }
     };
-    if let Some(known) = known {
+    let wanted = request.content_for.as_ref().map(|(id, _)| id.as_str());
+    // One that seals for another certificate, or for none, is of no more use.
+    if let Some(known) = known.filter(|known| known.sealed_for() == wanted) {
         let watch = known.read()?;
         if watch.until - now > request.lasts / 3 {
             return Ok(Kept::Alive(watch));
@@ -296,7 +310,11 @@ async fn reauthorize(graph: &Client, watch: &Watch) -> Result<()> {
 }
 
 async fn unwatch(graph: &Client, watch: &Watch) -> Result<()> {
-    let url = graph.url(&["subscriptions", watch.id.as_str()])?;
+    end(graph, watch.id.as_str()).await
+}
+
+async fn end(graph: &Client, id: &str) -> Result<()> {
+    let url = graph.url(&["subscriptions", id])?;
     let answer = graph
         .ask(|| Ok(Request::delete(WATCH, url.clone())))
         .await?;
@@ -323,9 +341,25 @@ struct Listed {
     #[serde(default)]
     notification_url: String,
     expiration_date_time: DateTime<Utc>,
+    #[serde(default)]
+    include_resource_data: Option<bool>,
+    #[serde(default)]
+    encryption_certificate_id: Option<String>,
 }
 
 impl Listed {
+    /// The certificate that what comes along is sealed for; `None` when nothing comes along.
+    fn sealed_for(&self) -> Option<&str> {
+        match self.include_resource_data {
+            Some(true) => Some(
+                self.encryption_certificate_id
+                    .as_deref()
+                    .unwrap_or_default(),
+            ),
+            _ => None,
+        }
+    }
+
     fn read(self) -> Result<Watch> {
         let id = Locator::new(self.id)
             .map_err(|_| WATCH.fault(FaultKind::Protocol).because("not an id"))?;

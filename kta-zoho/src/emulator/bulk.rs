@@ -28,6 +28,8 @@ pub(super) struct Job {
     /// How often its state was asked for; the second answer has the result.
     asked: u32,
     snapshot: Option<Snapshot>,
+    /// Whether it comes to nothing.
+    fails: bool,
     downloads: Vec<i64>,
 }
 
@@ -105,6 +107,8 @@ fn order(shared: &Shared, body: &[u8]) -> Result<Response, ApiError> {
     let mut world = shared.world();
     let id = world.fresh_id();
     let by = world.caller().reference();
+    let fails = world.failing_jobs > 0;
+    world.failing_jobs = world.failing_jobs.saturating_sub(1);
     world.jobs.push(Job {
         id,
         module,
@@ -113,6 +117,7 @@ fn order(shared: &Shared, body: &[u8]) -> Result<Response, ApiError> {
         created: now,
         asked: 0,
         snapshot: None,
+        fails,
         downloads: Vec::new(),
     });
     let details = json!({
@@ -137,7 +142,8 @@ pub(super) async fn state(State(shared): State<Arc<Shared>>, Path(id): Path<Stri
         return unknown().into_response();
     };
     world.jobs[position].asked += 1;
-    if world.jobs[position].asked >= 2 && world.jobs[position].snapshot.is_none() {
+    let ended = world.jobs[position].asked >= 2;
+    if ended && !world.jobs[position].fails && world.jobs[position].snapshot.is_none() {
         let (module, page) = (world.jobs[position].module, world.jobs[position].page);
         let mut rows = world
             .rows_of(module)
@@ -149,8 +155,13 @@ pub(super) async fn state(State(shared): State<Arc<Shared>>, Path(id): Path<Stri
         world.jobs[position].snapshot = Some(Snapshot { rows: taken, more });
     }
     let job = &world.jobs[position];
+    let state = match (ended, job.fails) {
+        (false, _) => "IN PROGRESS",
+        (true, false) => "COMPLETED",
+        (true, true) => "FAILURE",
+    };
     let mut row = json!({
-        "id": id, "operation": "read", "state": if job.snapshot.is_some() { "COMPLETED" } else { "IN PROGRESS" },
+        "id": id, "operation": "read", "state": state,
         "query": {
             "module": {"api_name": job.module.api_name, "id": job.module.id.to_string()},
             "fields": job.fields, "page": job.page,

@@ -253,6 +253,11 @@ impl<'a> Inspector<'a> {
         Some(attachment)
     }
 
+    /// Lets the next jobs of bulk read end in failure.
+    pub fn fail_jobs(&self, jobs: u32) {
+        self.shared.world().failing_jobs = jobs;
+    }
+
     /// Somebody stops the processing of a person's data in the privacy settings of the record.
     pub fn stop_processing(&self, id: u64) -> bool {
         self.shared
@@ -263,9 +268,10 @@ impl<'a> Inspector<'a> {
             .is_some()
     }
 
-    /// Somebody deletes a record by hand: it goes to the recycle bin.
+    /// Somebody deletes a record, a note or an attachment by hand: it goes to the recycle bin.
     pub fn delete_by_hand(&self, id: u64) -> bool {
-        self.shared.world().bin_row(id, self.shared.clock.now())
+        let (mut world, now) = (self.shared.world(), self.shared.clock.now());
+        world.bin_row(id, now) || world.bin_attachment(id, now)
     }
 
     /// Somebody gives a record to another user, by the user's number in the list. `false` when

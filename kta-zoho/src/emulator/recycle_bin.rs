@@ -11,8 +11,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::clock::EmulatorClock;
 use super::listing::Window;
 use super::reply::{ApiError, RowResult, list, rows};
+use super::rows::refuse_duplicate;
 use super::world::{Binned, Held, World};
 
 /// `GET /settings/recycle_bin`
@@ -118,12 +120,19 @@ pub(super) async fn restore_one(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
 ) -> Response {
-    match restore_row(&mut shared.world(), &id, shared.clock.now()) {
-        done @ RowResult::Done(_) => {
-            rows("recycle_bin", vec![done], StatusCode::OK, StatusCode::OK)
-        }
-        RowResult::Failed(_) => unknown(&id),
+    if id
+        .parse()
+        .map_or(true, |id: u64| !shared.world().bin.contains_key(&id))
+    {
+        return unknown(&id);
     }
+    let result = restore_row(&mut shared.world(), &shared.clock, &id);
+    rows(
+        "recycle_bin",
+        vec![result],
+        StatusCode::OK,
+        StatusCode::BAD_REQUEST,
+    )
 }
 
 /// `POST /settings/recycle_bin/actions/restore` with `{"ids": […]}`
@@ -143,10 +152,9 @@ pub(super) async fn restore(State(shared): State<Arc<Shared>>, body: Bytes) -> R
             .into_response();
     }
     let mut world = shared.world();
-    let now = shared.clock.now();
     let results = ids
         .into_iter()
-        .map(|id| restore_row(&mut world, id, now))
+        .map(|id| restore_row(&mut world, &shared.clock, id))
         .collect();
     rows("recycle_bin", results, StatusCode::OK, StatusCode::OK)
 }
@@ -178,7 +186,7 @@ fn name_mixed(results: &mut [RowResult], ids: &[&str]) {
     }
 }
 
-fn restore_row(world: &mut World, id: &str, now: i64) -> RowResult {
+fn restore_row(world: &mut World, clock: &EmulatorClock, id: &str) -> RowResult {
     let Ok(number) = id.parse::<u64>() else {
         return RowResult::failed(
             "INVALID_DATA",
@@ -197,7 +205,13 @@ fn restore_row(world: &mut World, id: &str, now: i64) -> RowResult {
             json!({"id": id}),
         );
     }
-    if world.restore(number, now) {
+    // What is unique is so among the live ones: the vendor does not say that a restored one is spared.
+    if let Some(Held::Row(row)) = world.bin.get(&number).map(|one| &one.what)
+        && let Err(taken) = refuse_duplicate(world, clock, row.module, 0, &row.fields, None)
+    {
+        return taken;
+    }
+    if world.restore(number, clock.now()) {
         return RowResult::done("record restored successfully", json!({"id": id}));
     }
     RowResult::failed(

@@ -229,7 +229,7 @@ pub(super) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn refuse_duplicate(
+pub(super) fn refuse_duplicate(
     world: &World,
     clock: &EmulatorClock,
     module: &ModuleSpec,

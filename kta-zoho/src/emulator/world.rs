@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) channels: Vec<Channel>,
     pub(super) exports: Vec<Export>,
     pub(super) jobs: Vec<Job>,
+    /// How many of the next jobs come to nothing.
+    pub(super) failing_jobs: u32,
     /// How far the records of a module are shared; privately unless told.
     pub(super) sharing: BTreeMap<&'static str, &'static str>,
     /// Permissions that somebody switched on: profile and name.
@@ -136,6 +138,7 @@ impl World {
             channels: Vec::new(),
             exports: Vec::new(),
             jobs: Vec::new(),
+            failing_jobs: 0,
             sharing: BTreeMap::new(),
             permitted: HashSet::new(),
             tags: BTreeMap::new(),
