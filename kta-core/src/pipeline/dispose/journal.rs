@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::Proposal;
 use crate::audit::{Event, Label};
 use crate::crypto::KeyErased;
 use crate::error::Result;
 use crate::id::{MatterId, PlacementId, SubjectId};
 use crate::pii::Placement;
-use crate::pipeline::house::{House, file, label};
+use crate::pipeline::house::{House, file, file_new, label};
 use crate::ports::erase::{Erased, Probe};
 use crate::ports::store::{Change, ChangeSet, PlacementQuery, Register};
 use crate::retention::{Evaluation, KeyKept};
@@ -20,6 +21,8 @@ use crate::retention::{Evaluation, KeyKept};
 pub(super) struct Journal {
     copies: Vec<PlacementId>,
     pub(super) evaluations: BTreeMap<SubjectId, Evaluation>,
+    /// What two people approved; `None` where an older version began.
+    pub(super) proposal: Option<Proposal>,
     pub(super) erased: BTreeMap<PlacementId, Erased>,
     pub(super) kept: BTreeMap<SubjectId, KeyKept>,
     /// `None` until the keys were dealt with.
@@ -37,6 +40,8 @@ pub(super) enum Noted {
     Begun {
         copies: Vec<PlacementId>,
         evaluations: BTreeMap<SubjectId, Evaluation>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proposal: Option<Proposal>,
     },
     /// A copy was erased by its system.
     Erased(PlacementId, Erased),
@@ -69,6 +74,25 @@ impl Journal {
         let mut journal = Self::default();
         sheets.into_iter().for_each(|noted| journal.take(noted));
         Ok(begun.then_some(journal))
+    }
+
+    /// Opens the journal: once, and only as long as nobody has written over what `beside` replaces.
+    pub(super) async fn open(
+        house: &House,
+        matter: MatterId,
+        begun: Noted,
+        beside: Vec<Change>,
+        event: Event,
+    ) -> Result<Self> {
+        let (register, name) = (Register::Dispositions, begun.name(matter));
+        let mut change = ChangeSet::new(house.tenant(), house.gate.now())
+            .with(file_new(register, name, None, Some(matter), &begun)?)
+            .event(event);
+        change.changes.extend(beside);
+        house.doors.store.commit(change).await?;
+        let mut journal = Self::default();
+        journal.take(begun);
+        Ok(journal)
     }
 
     /// Writes down what was done, together with the state of the copy and the audit entries.
@@ -113,8 +137,10 @@ impl Journal {
             Noted::Begun {
                 copies,
                 evaluations,
+                proposal,
             } => {
                 (self.copies, self.evaluations) = (copies, evaluations);
+                self.proposal = proposal;
             }
             Noted::Erased(copy, erased) => drop(self.erased.insert(copy, erased)),
             Noted::Kept(kept) => self.kept = kept,

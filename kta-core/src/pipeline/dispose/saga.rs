@@ -11,7 +11,7 @@ use crate::crypto::EraseClaim;
 use crate::error::Result;
 use crate::id::{IdempotencyKey, MatterId, SubjectId};
 use crate::pii::{Category, Matter, Placement, PlacementState};
-use crate::pipeline::house::House;
+use crate::pipeline::house::{House, file_over};
 use crate::pipeline::manage;
 use crate::pipeline::retain::{Nexus, Retained, reconsider};
 use crate::policy::{Act, Purpose, Role, Scope, Session};
@@ -87,9 +87,7 @@ async fn close(
         return Err(refusal.into());
     }
     let mut journal = Journal::read(house, matter).await?.unwrap_or_default();
-    let proposal = approval::proposal(house, matter).await?;
-    let proposal =
-        proposal.ok_or_else(|| Refusal::new(Code::DspChanged).about("matter", matter))?;
+    let proposal = approval::binding(house, &journal, matter).await?;
     ask_custodian(house, &mut journal, matter).await?;
     for placement in journal.placements(house, matter).await? {
         let probe = probe(house, prober, &placement).await?;
@@ -151,6 +149,7 @@ async fn carry_out(
         Some(journal) => journal,
         None => begin(house, executor, proposal, nexus).await?,
     };
+    let proposal = &approval::binding(house, &journal, matter.id).await?;
     let copies = journal.placements(house, matter.id).await?;
     for placement in &copies {
         if !journal.erased.contains_key(&placement.id) {
@@ -185,23 +184,25 @@ async fn begin(
     let retained = reconsider_as(house, executor, &matter, nexus).await?;
     eligible(house, &retained, &matter).await?;
     let copies = frozen(house, matter.id).await?;
+    let changed = || Refusal::new(Code::DspChanged).about("matter", matter.id);
     if set_of(&copies) != proposal.set {
-        return Err(Refusal::new(Code::DspChanged)
-            .about("matter", matter.id)
-            .into());
+        return Err(changed().into());
     }
-    let noted = Noted::Begun {
+    // What was approved is what is on file, and stays it until the journal is open.
+    let on_file = approval::on_file(house, matter.id).await?;
+    let (approvals, _) = on_file
+        .filter(|(_, standing)| standing == proposal && standing.is_approved())
+        .ok_or_else(changed)?;
+    let begun = Noted::Begun {
         copies: copies.iter().map(|placement| placement.id).collect(),
         evaluations: retained.evaluations().clone(),
+        proposal: Some(proposal.clone()),
     };
     let event = permit
         .event(Act::Destroy, Outcome::Intended)
         .with("set", proposal.set);
-    let mut journal = Journal::default();
-    journal
-        .note(house, matter.id, noted, None, vec![event])
-        .await?;
-    Ok(journal)
+    let beside = vec![file_over(&approvals, proposal)?];
+    Journal::open(house, matter.id, begun, beside, event).await
 }
 
 async fn erase(

@@ -1,0 +1,233 @@
+//! What comes between the begin of a destruction and its certificate, and what may not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
+#[allow(dead_code, reason = "the tests of the whole road use the rest")]
+mod road;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use kta_core::audit::Label;
+use kta_core::error::{Fault, FaultKind, Port};
+use kta_core::id::{IdempotencyKey, SubjectId};
+use kta_core::memory::{FaultPlan, MemoryCrm, MemoryPorts, Strike};
+use kta_core::pii::{Party, Placement, PlacementState, System};
+use kta_core::pipeline::dispose::{self, Disposed};
+use kta_core::pipeline::retain::{self, Nexus, Retained};
+use kta_core::pipeline::{House, enter, manage};
+use kta_core::policy::{Permit, Purpose, Role};
+use kta_core::ports::key_table::{CopiedKey, KeyCopy};
+use kta_core::ports::store::{PlacementQuery, Register, SheetQuery};
+use kta_core::ports::{Erase, Erased, Ledger as _, Probe, Residue};
+use kta_core::{Code, Error};
+
+use road::Cast;
+
+#[tokio::test]
+async fn nothing_is_proposed_anew_once_a_destruction_has_begun() {
+    let (ports, cast) = road::ports(61).await;
+    let house = ports.open().await.unwrap();
+    road::until_approved(&ports, &house, &cast).await.unwrap();
+    let retained = retained(&house, &cast).await;
+    let set = proposed(&house, &retained).await.unwrap().set();
+    die_among_the_probes(&ports, &cast, 61).await;
+
+    let refused = proposed(&house, &retained).await.unwrap_err();
+    assert_eq!(code(&refused), Code::PrcTransition);
+    let begun = dispose::begun(&house, cast.matter).await.unwrap().unwrap();
+    let disposed = road::execute(&house, &cast, begun).await.unwrap();
+    approved_by_two(&disposed, set);
+}
+
+#[tokio::test]
+async fn a_final_certificate_names_the_approvals_of_the_interim_one() {
+    let (mut ports, cast) = road::ports(62).await;
+    ports.crm = Arc::new(MemoryCrm::new().keeping(TimeDelta::days(30)));
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let retained = retained(&house, &cast).await;
+    let set = proposed(&house, &retained).await.unwrap().set();
+    let disposed = road::execute(&house, &cast, approved).await.unwrap();
+    assert!(disposed.interim_until().is_some());
+
+    let refused = proposed(&house, &retained).await.unwrap_err();
+    assert_eq!(code(&refused), Code::PrcTransition);
+    ports.clock.advance(TimeDelta::days(31));
+    let ended = road::finalise(&house, disposed).await.unwrap();
+    assert_eq!(ended.interim_until(), None);
+    approved_by_two(&ended, set);
+}
+
+/// Kills a destruction among its last probes, before there is a certificate.
+async fn die_among_the_probes(ports: &MemoryPorts, cast: &Cast, seed: u64) {
+    let (twin, same) = road::ports(seed).await;
+    let house = twin.open().await.unwrap();
+    let approved = road::until_approved(&twin, &house, &same).await.unwrap();
+    let plan = FaultPlan::none();
+    let undisturbed = twin.open_under(&plan).await.unwrap();
+    manage::wake(&undisturbed).await.unwrap();
+    road::execute(&undisturbed, &same, approved).await.unwrap();
+
+    let house = ports.open().await.unwrap();
+    manage::wake(&house).await.unwrap();
+    let approved = road::until_approved(ports, &house, cast).await.unwrap();
+    let plan = FaultPlan::at(plan.calls() - 60, Strike::DeadBefore);
+    let dying = ports.open_under(&plan).await.unwrap();
+    manage::wake(&dying).await.unwrap();
+    drop(road::execute(&dying, cast, approved).await.unwrap_err());
+    plan.heal();
+    assert!(noted(&house, "probed:").await > 0);
+    assert!(
+        dispose::disposed(&house, cast.matter)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+/// How many sheets of the journals begin with this word.
+async fn noted(house: &House, word: &str) -> usize {
+    let query = SheetQuery::all(house.tenant(), Register::Dispositions);
+    let sheets = house.doors.store.sheets(&query).await.unwrap();
+    let named = sheets.iter().filter(|it| it.id.as_str().starts_with(word));
+    named.count()
+}
+
+/// Every certificate is over the set that two people approved, and names them.
+fn approved_by_two(disposed: &Disposed, set: kta_core::id::Digest) {
+    assert_eq!(disposed.certificates().len(), 5);
+    for issued in disposed.certificates() {
+        assert_eq!(issued.certificate.set, set);
+        let names: Vec<_> = issued
+            .certificate
+            .approvals
+            .keys()
+            .map(Label::as_str)
+            .collect();
+        assert_eq!(names, ["first", "proposed", "second"]);
+    }
+}
+
+/// What was signed.
+fn notes(disposed: &Disposed) -> Vec<String> {
+    let mut notes: Vec<_> = disposed
+        .certificates()
+        .iter()
+        .map(|one| one.note.clone())
+        .collect();
+    notes.sort();
+    notes
+}
+
+/// Every copy of the matter was observed absent.
+async fn gone(house: &House, cast: &Cast) {
+    let query = PlacementQuery::in_matter(house.tenant(), cast.matter);
+    let copies = house.doors.store.placements(&query).await.unwrap();
+    for copy in copies {
+        let gone = matches!(
+            copy.state,
+            PlacementState::Absent { .. } | PlacementState::Withdrawn { .. }
+        );
+        assert!(gone, "{copy:?}");
+    }
+}
+
+/// What happens to the systems of a house behind its back.
+#[derive(Debug, Default)]
+struct Meddling {
+    /// Nothing can be erased.
+    broken: AtomicBool,
+    /// The system in which erased copies come back, and how often they still do.
+    back: Mutex<Option<System>>,
+    returning: AtomicUsize,
+    /// How often something was erased.
+    erased: AtomicUsize,
+    /// Who certifies while somebody else looks.
+    other: Mutex<Option<(House, Disposed)>>,
+}
+
+#[derive(Debug)]
+struct Meddler {
+    within: Arc<dyn Erase>,
+    meddling: Arc<Meddling>,
+}
+
+impl Meddler {
+    fn among(house: &mut House) -> Arc<Meddling> {
+        let meddling = Arc::new(Meddling::default());
+        for eraser in &mut house.doors.erasers {
+            *eraser = Arc::new(Self {
+                within: Arc::clone(eraser),
+                meddling: Arc::clone(&meddling),
+            });
+        }
+        meddling
+    }
+
+    fn comes_back(&self) -> bool {
+        let at = self.meddling.back.lock().unwrap().clone();
+        at.as_ref() == Some(&self.system()) && self.meddling.returning.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[async_trait]
+impl Erase for Meddler {
+    fn system(&self) -> System {
+        self.within.system()
+    }
+
+    async fn erase(
+        &self,
+        placement: &Placement,
+        key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> kta_core::Result<Erased> {
+        if self.meddling.broken.load(Ordering::Relaxed) {
+            return Err(Fault::new(FaultKind::Unavailable, Port::Erase, "erase").into());
+        }
+        self.meddling.erased.fetch_add(1, Ordering::Relaxed);
+        self.within.erase(placement, key, permit).await
+    }
+
+    async fn probe(&self, placement: &Placement, permit: &Permit<'_>) -> kta_core::Result<Probe> {
+        let other = self.meddling.other.lock().unwrap().take();
+        if let Some((house, disposed)) = other {
+            let ended = road::finalise(&house, disposed).await.unwrap();
+            assert_eq!(ended.interim_until(), None);
+        }
+        let mut probe = self.within.probe(placement, permit).await?;
+        if self.comes_back() {
+            self.meddling.returning.fetch_sub(1, Ordering::Relaxed);
+            probe.residues.push(Residue {
+                what: Label::fixed("restored"),
+                until: None,
+                content: true,
+            });
+        }
+        Ok(probe)
+    }
+}
+
+async fn retained(house: &House, cast: &Cast) -> Retained {
+    let service = road::session(house, Role::ServiceRetention, Purpose::Retention);
+    let nexus = Nexus::default();
+    let retained = retain::reconsider(house, &service, cast.matter, &nexus);
+    retained.await.unwrap()
+}
+
+async fn proposed(house: &House, retained: &Retained) -> kta_core::Result<dispose::Proposed> {
+    let records = road::session(house, Role::Records, Purpose::Disposition);
+    dispose::propose(house, &records, retained).await
+}
+
+fn code(error: &Error) -> Code {
+    error.refusal().expect("a refusal").code()
+}
