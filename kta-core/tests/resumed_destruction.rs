@@ -66,6 +66,55 @@ async fn a_final_certificate_names_the_approvals_of_the_interim_one() {
     approved_by_two(&ended, set);
 }
 
+#[tokio::test]
+async fn what_two_make_final_is_certified_once() {
+    let (mut ports, cast) = road::ports(63).await;
+    ports.crm = Arc::new(MemoryCrm::new().keeping(TimeDelta::days(30)));
+    let house = ports.open().await.unwrap();
+    let one = road::drive(&ports, &house, &cast).await.unwrap();
+    let other = road::drive(&ports, &house, &cast).await.unwrap();
+    ports.clock.advance(TimeDelta::days(31));
+    let first = road::finalise(&house, one).await.unwrap();
+    ports.clock.advance(TimeDelta::days(1));
+    let second = road::finalise(&house, other).await.unwrap();
+    assert_eq!(second.interim_until(), None);
+    assert_eq!(notes(&first), notes(&second));
+    let filed = dispose::disposed(&house, cast.matter).await.unwrap();
+    assert_eq!(notes(&first), notes(&filed.unwrap()));
+}
+
+#[tokio::test]
+async fn two_who_certify_at_the_same_moment_sign_a_serial_once() {
+    let (mut ports, cast) = road::ports(64).await;
+    ports.crm = Arc::new(MemoryCrm::new().keeping(TimeDelta::days(30)));
+    let house = ports.open().await.unwrap();
+    let one = road::drive(&ports, &house, &cast).await.unwrap();
+    let other = road::drive(&ports, &house, &cast).await.unwrap();
+    ports.clock.advance(TimeDelta::days(31));
+    // The other certifies while the first looks at a place.
+    let mut slow = ports.open().await.unwrap();
+    manage::wake(&slow).await.unwrap();
+    let meddler = Meddler::among(&mut slow);
+    *meddler.other.lock().unwrap() = Some((house, other));
+    ports.clock.advance(TimeDelta::days(1));
+    let ended = road::finalise(&slow, one).await.unwrap();
+    assert!(meddler.other.lock().unwrap().is_none());
+    let log = ports.store.size(slow.tenant()).await.unwrap();
+    let filed = dispose::disposed(&slow, cast.matter).await.unwrap();
+    assert_eq!(notes(&ended), notes(&filed.unwrap()));
+    let entries = ports
+        .store
+        .entries(slow.tenant(), 0, log as usize)
+        .await
+        .unwrap();
+    let is_final = |entry: &Vec<u8>| {
+        let text = String::from_utf8_lossy(entry);
+        text.contains("certificate") && text.contains("\"final\"")
+    };
+    let certified = entries.iter().filter(|entry| is_final(entry)).count();
+    assert_eq!(certified, notes(&ended).len(), "each is anchored once");
+}
+
 /// Kills a destruction among its last probes, before there is a certificate.
 async fn die_among_the_probes(ports: &MemoryPorts, cast: &Cast, seed: u64) {
     let (twin, same) = road::ports(seed).await;

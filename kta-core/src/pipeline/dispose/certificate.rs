@@ -10,10 +10,10 @@ use super::journal::Journal;
 use super::{Disposed, Issued, destruction_scope};
 use crate::audit::{Label, Outcome};
 use crate::crypto::{EraseClaim, KeyErased};
-use crate::error::Result;
+use crate::error::{Error, FaultKind, Result};
 use crate::id::{ActorId, CertificateId, SubjectId};
 use crate::pii::{MatterState, PlacementKind};
-use crate::pipeline::house::{House, file, file_over, label};
+use crate::pipeline::house::{House, file_new, file_over, label};
 use crate::pipeline::{manage, suppress, verify};
 use crate::policy::{Act, Session};
 use crate::ports::store::{ChangeSet, Register};
@@ -26,7 +26,8 @@ pub const STANDARD: &str = "NIST SP 800-88r2";
 
 /// One certificate for each person, filed together with the entries that anchor them, the
 /// suppression marks and the matter's last state. With the certificates given `before`, those
-/// that are interim are replaced by final ones; one that is final already stands.
+/// that are interim are replaced by final ones; one that is final already stands. A serial is
+/// given once: of two who certify at once the second gets what the first has filed.
 pub(super) async fn certify(
     house: &House,
     session: &Session<'_>,
@@ -151,7 +152,7 @@ pub(super) async fn certify(
         };
         let name = label(issued.certificate.id);
         change = change
-            .with(file(
+            .with(file_new(
                 Register::Certificates,
                 name,
                 Some(*subject),
@@ -166,12 +167,22 @@ pub(super) async fn certify(
         now_on_file.advance(MatterState::Destroyed)?;
         change = change.with(file_over(&sheet, &now_on_file)?);
     }
-    house.doors.store.commit(change).await?;
+    let disposed = match house.doors.store.commit(change).await {
+        Ok(_) => Disposed {
+            matter: matter.id,
+            certificates,
+        },
+        // Somebody else may have certified meanwhile: then those are the certificates.
+        Err(Error::Broken(fault)) if fault.kind() == FaultKind::Conflict => {
+            super::disposed(house, matter.id)
+                .await?
+                .filter(|theirs| !finally || theirs.interim_until().is_none())
+                .ok_or(fault)?
+        }
+        Err(error) => return Err(error),
+    };
     manage::know(house, now_on_file).await?;
-    Ok(Disposed {
-        matter: matter.id,
-        certificates,
-    })
+    Ok(disposed)
 }
 
 /// Until when a system may still have a copy, or a custodian could still bring a key back.

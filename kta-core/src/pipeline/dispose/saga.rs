@@ -51,13 +51,17 @@ pub async fn execute(
 }
 
 /// Probes again and asks the custodian of the keys again, after the windows of both have ended,
-/// and replaces interim certificates by final ones.
+/// and replaces interim certificates by final ones. Those that somebody else made final meanwhile
+/// are given as they are.
 ///
 /// # Errors
 /// [`Code::DstResidue`] while a window still runs or content is still found,
 /// [`Code::DstCeInvalid`] when the deletion of a key was cancelled at its custodian or a copy of a
 /// key came to light: logged, and the certificates stay interim; faults.
 pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -> Result<Disposed> {
+    // As they are on file by now: somebody else may have called, too.
+    let on_file = super::disposed(house, disposed.matter()).await?;
+    let disposed = on_file.unwrap_or(disposed);
     let Some(until) = disposed.interim_until() else {
         return Ok(disposed);
     };
