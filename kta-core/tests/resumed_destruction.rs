@@ -115,6 +115,35 @@ async fn two_who_certify_at_the_same_moment_sign_a_serial_once() {
     assert_eq!(certified, notes(&ended).len(), "each is anchored once");
 }
 
+#[tokio::test]
+async fn nothing_is_entered_into_a_matter_whose_destruction_has_begun() {
+    let (ports, cast) = road::ports(65).await;
+    let house = ports.open().await.unwrap();
+    let verified = road::until_verified(&ports, &house, &cast).await.unwrap();
+    let attorney = road::session(&house, Role::Attorney, Purpose::Representation);
+    let day = "2026-12-31".parse().unwrap();
+    let closed = manage::close_matter(&house, &attorney, cast.matter, day).await;
+    closed.unwrap();
+    ports.clock.set("2045-01-02T09:00:00Z".parse().unwrap());
+    let retained = retained(&house, &cast).await;
+    let approved = road::approved(&house, &retained).await.unwrap();
+    // It stops when it has begun and nothing is erased yet.
+    let mut broken = ports.open().await.unwrap();
+    manage::wake(&broken).await.unwrap();
+    let meddling = Meddler::among(&mut broken);
+    meddling.broken.store(true, Ordering::Relaxed);
+    drop(road::execute(&broken, &cast, approved).await.unwrap_err());
+    assert!(dispose::begun(&house, cast.matter).await.unwrap().is_some());
+
+    let paralegal = road::session(&house, Role::Paralegal, Purpose::Representation);
+    let refused = enter::enter(&house, &paralegal, verified).await;
+    assert_eq!(code(&refused.unwrap_err()), Code::PrcTransition);
+    assert!(ports.crm.is_empty());
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    assert_eq!(disposed.interim_until(), None);
+    gone(&house, &cast).await;
+}
+
 /// Kills a destruction among its last probes, before there is a certificate.
 async fn die_among_the_probes(ports: &MemoryPorts, cast: &Cast, seed: u64) {
     let (twin, same) = road::ports(seed).await;

@@ -38,6 +38,7 @@ pub(super) async fn certify(
     let matter = manage::matter(house, proposal.matter)?;
     let scope = destruction_scope(&matter);
     let permit = session.permit(Act::Certify, scope).await?;
+    journal.require_all(house, matter.id).await?;
     let now = house.gate.now();
     let mut marks = verify::marks_of(house, matter.id).await?;
     // Whoever has another matter is no stranger to be kept out; with the last matter come the

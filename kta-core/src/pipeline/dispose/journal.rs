@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::approval::Proposal;
+use super::frozen;
 use crate::audit::{Event, Label};
 use crate::crypto::KeyErased;
 use crate::error::Result;
 use crate::id::{MatterId, PlacementId, SubjectId};
 use crate::pii::Placement;
-use crate::pipeline::house::{House, file, file_new, label};
+use crate::pipeline::house::{House, file, file_new, file_over, label, read};
 use crate::ports::erase::{Erased, Probe};
-use crate::ports::store::{Change, ChangeSet, PlacementQuery, Register};
+use crate::ports::store::{Change, ChangeSet, PlacementQuery, Register, Sheet};
+use crate::refusal::{Code, Refusal};
 use crate::retention::{Evaluation, KeyKept};
 
 /// What has been done of a destruction; nothing in it is ever taken back.
@@ -43,6 +45,9 @@ pub(super) enum Noted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proposal: Option<Proposal>,
     },
+    /// Whether the matter is closed to new copies: it is before the approved set is counted for
+    /// the last time, and again open when nothing is begun after all.
+    Closing { closed: bool },
     /// A copy was erased by its system.
     Erased(PlacementId, Erased),
     /// Whose keys stay, and why: decided anew before each attempt to destroy the others.
@@ -74,6 +79,56 @@ impl Journal {
         let mut journal = Self::default();
         sheets.into_iter().for_each(|noted| journal.take(noted));
         Ok(begun.then_some(journal))
+    }
+
+    /// Whether the matter is closed to new copies: its destruction is about to begin, or has begun.
+    pub(super) async fn is_closed(house: &House, matter: MatterId) -> Result<bool> {
+        let sheets = house
+            .filed_in::<Noted>(Register::Dispositions, matter)
+            .await?;
+        let closes =
+            |noted: &Noted| matches!(noted, Noted::Begun { .. } | Noted::Closing { closed: true });
+        Ok(sheets.iter().any(closes))
+    }
+
+    /// Closes the matter to new copies, and gives what belongs [`beside`](Self::open) the begin,
+    /// which then fails when the matter was opened again meanwhile.
+    pub(super) async fn close(house: &House, matter: MatterId) -> Result<Change> {
+        let closed = Noted::Closing { closed: true };
+        let standing = Self::closing(house, matter).await?;
+        if let Some((sheet, true)) = &standing {
+            return file_over(sheet, &closed);
+        }
+        let (register, name) = (Register::Dispositions, closed.name(matter));
+        let filed = match standing {
+            Some((sheet, _)) => file_over(&sheet, &closed)?,
+            None => file_new(register, name, None, Some(matter), &closed)?,
+        };
+        let change = ChangeSet::new(house.tenant(), house.gate.now()).with(filed);
+        house.doors.store.commit(change).await?;
+        let sheet = Self::closing(house, matter).await?;
+        // Opened again in this moment by somebody who was refused.
+        let (sheet, _) = sheet.ok_or_else(|| Refusal::new(Code::DspChanged))?;
+        file_over(&sheet, &closed)
+    }
+
+    /// Opens the matter to new copies again, when its destruction was refused.
+    pub(super) async fn reopen(house: &House, matter: MatterId) -> Result<()> {
+        let Some((sheet, true)) = Self::closing(house, matter).await? else {
+            return Ok(());
+        };
+        let opened = file_over(&sheet, &Noted::Closing { closed: false })?;
+        let change = ChangeSet::new(house.tenant(), house.gate.now()).with(opened);
+        house.doors.store.commit(change).await.map(drop)
+    }
+
+    async fn closing(house: &House, matter: MatterId) -> Result<Option<(Sheet, bool)>> {
+        let sheet = house.sheet(Register::Dispositions, closing_id(matter));
+        let Some(sheet) = sheet.await? else {
+            return Ok(None);
+        };
+        let closed = matches!(read(&sheet)?, Noted::Closing { closed: true });
+        Ok(Some((sheet, closed)))
     }
 
     /// Opens the journal: once, and only as long as nobody has written over what `beside` replaces.
@@ -119,6 +174,18 @@ impl Journal {
         Ok(())
     }
 
+    /// Refuses when a copy of the matter is there, or may be, that this destruction is not about.
+    pub(super) async fn require_all(&self, house: &House, matter: MatterId) -> Result<()> {
+        let ours: BTreeSet<_> = self.copies.iter().collect();
+        let standing = frozen(house, matter).await?;
+        match standing.iter().find(|copy| !ours.contains(&copy.id)) {
+            None => Ok(()),
+            Some(other) => Err(Refusal::new(Code::DspChanged)
+                .about("placement", other.id)
+                .into()),
+        }
+    }
+
     /// The copies that this destruction is about, as the register has them now.
     pub(super) async fn placements(
         &self,
@@ -142,6 +209,7 @@ impl Journal {
                 (self.copies, self.evaluations) = (copies, evaluations);
                 self.proposal = proposal;
             }
+            Noted::Closing { .. } => {}
             Noted::Erased(copy, erased) => drop(self.erased.insert(copy, erased)),
             Noted::Kept(kept) => self.kept = kept,
             Noted::Keys(keys) => self.keys = Some(keys),
@@ -156,6 +224,7 @@ impl Noted {
     fn name(&self, matter: MatterId) -> Label {
         match self {
             Self::Begun { .. } => begun_id(matter),
+            Self::Closing { .. } => closing_id(matter),
             Self::Erased(copy, _) => label(format_args!("erased:{copy}")),
             Self::Kept(_) => label(format_args!("kept:{matter}")),
             Self::Keys(_) => label(format_args!("keys:{matter}")),
@@ -167,4 +236,8 @@ impl Noted {
 
 fn begun_id(matter: MatterId) -> Label {
     label(format_args!("journal:{matter}"))
+}
+
+fn closing_id(matter: MatterId) -> Label {
+    label(format_args!("closing:{matter}"))
 }

@@ -166,6 +166,7 @@ async fn carry_out(
     for key in journal.keys.iter().flatten() {
         key.proven()?;
     }
+    journal.require_all(house, matter.id).await?;
     for placement in copies {
         if !journal.probes.contains_key(&placement.id) {
             look_again(house, prober, &mut journal, placement, &matter).await?;
@@ -181,12 +182,31 @@ async fn begin(
     proposal: &Proposal,
     nexus: &Nexus,
 ) -> Result<Journal> {
+    let outcome = close_and_begin(house, executor, proposal, nexus).await;
+    if let Err(error) = &outcome
+        && error.refusal().is_some()
+    {
+        Journal::reopen(house, proposal.matter).await?;
+    }
+    outcome
+}
+
+/// The set is counted when the matter takes no copies any more. Whoever makes one asks after
+/// announcing it whether the matter is closed, so that each copy is either counted here or not
+/// made.
+async fn close_and_begin(
+    house: &House,
+    executor: &Session<'_>,
+    proposal: &Proposal,
+    nexus: &Nexus,
+) -> Result<Journal> {
     let matter = manage::matter(house, proposal.matter)?;
     let permit = executor
         .permit(Act::Destroy, destruction_scope(&matter))
         .await?;
     let retained = reconsider_as(house, executor, &matter, nexus).await?;
     eligible(house, &retained, &matter).await?;
+    let closing = Journal::close(house, matter.id).await?;
     let copies = frozen(house, matter.id).await?;
     let changed = || Refusal::new(Code::DspChanged).about("matter", matter.id);
     if set_of(&copies) != proposal.set {
@@ -205,7 +225,7 @@ async fn begin(
     let event = permit
         .event(Act::Destroy, Outcome::Intended)
         .with("set", proposal.set);
-    let beside = vec![file_over(&approvals, proposal)?];
+    let beside = vec![file_over(&approvals, proposal)?, closing];
     Journal::open(house, matter.id, begun, beside, event).await
 }
 
