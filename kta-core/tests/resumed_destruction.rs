@@ -144,6 +144,58 @@ async fn nothing_is_entered_into_a_matter_whose_destruction_has_begun() {
     gone(&house, &cast).await;
 }
 
+#[tokio::test]
+async fn a_copy_that_came_back_before_it_was_probed_is_erased_again() {
+    let (ports, cast) = road::ports(66).await;
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let mut meddled = ports.open().await.unwrap();
+    manage::wake(&meddled).await.unwrap();
+    let meddling = Meddler::among(&mut meddled);
+    *meddling.back.lock().unwrap() = Some(house.doors.crm.system());
+    meddling.returning.store(3, Ordering::Relaxed);
+    // It comes back once more than it is erased in one run.
+    let refused = road::execute(&meddled, &cast, approved).await.unwrap_err();
+    assert_eq!(code(&refused), Code::DstResidue);
+    let erased = meddling.erased.load(Ordering::Relaxed);
+    let disposed = road::drive(&ports, &meddled, &cast).await.unwrap();
+    assert_eq!(disposed.interim_until(), None);
+    assert!(meddling.erased.load(Ordering::Relaxed) > erased);
+    gone(&house, &cast).await;
+}
+
+#[tokio::test]
+async fn a_copy_restored_while_a_window_runs_is_erased_again_and_the_certificate_final() {
+    let (mut ports, cast) = road::ports(71).await;
+    ports.crm = Arc::new(MemoryCrm::new().keeping(TimeDelta::days(30)));
+    let house = ports.open().await.unwrap();
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    ports.clock.advance(TimeDelta::days(31));
+    let mut meddled = ports.open().await.unwrap();
+    manage::wake(&meddled).await.unwrap();
+    let meddling = Meddler::among(&mut meddled);
+    *meddling.back.lock().unwrap() = Some(house.doors.crm.system());
+    meddling.returning.store(2, Ordering::Relaxed);
+    let refused = road::finalise(&meddled, disposed).await.unwrap_err();
+    assert_eq!(code(&refused), Code::DstResidue);
+
+    let disposed = dispose::disposed(&meddled, cast.matter).await.unwrap();
+    let disposed = disposed.unwrap();
+    assert_eq!(erase_again(&meddled, &disposed).await, 1);
+    assert_eq!(erase_again(&meddled, &disposed).await, 0);
+    assert_eq!(meddling.erased.load(Ordering::Relaxed), 1);
+    let ended = road::finalise(&meddled, disposed).await.unwrap();
+    assert_eq!(ended.interim_until(), None);
+    gone(&house, &cast).await;
+}
+
+async fn erase_again(house: &House, disposed: &Disposed) -> usize {
+    let destroyer = road::session(house, Role::ServiceDestroy, Purpose::Disposition);
+    let prober = road::session(house, Role::Records, Purpose::Disposition);
+    let again = dispose::erase_again(house, &destroyer, &prober, disposed).await;
+    again.unwrap()
+}
+
 /// Kills a destruction among its last probes, before there is a certificate.
 async fn die_among_the_probes(ports: &MemoryPorts, cast: &Cast, seed: u64) {
     let (twin, same) = road::ports(seed).await;

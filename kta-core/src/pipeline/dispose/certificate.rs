@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDate;
 
 use super::approval::Proposal;
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, stands};
 use super::journal::Journal;
 use super::{Disposed, Issued, destruction_scope};
 use crate::audit::{Label, Outcome};
@@ -60,6 +60,12 @@ pub(super) async fn certify(
         all.dedup();
     }
     let places = journal.placements(house, matter.id).await?;
+    // Confirmed by a late worker after it was probed.
+    if let Some(again) = places.iter().find(|placement| stands(placement.state)) {
+        return Err(Refusal::new(Code::DstResidue)
+            .about("placement", again.id)
+            .into());
+    }
     let mut change = ChangeSet::new(house.tenant(), now);
     let mut certificates = Vec::new();
     let finally = !before.is_empty();

@@ -92,7 +92,7 @@ pub(super) async fn scope_with_keys(house: &House, matter: &Matter) -> Result<Sc
 }
 
 /// Whether there may be something at the place that the key opens.
-const fn stands(state: PlacementState) -> bool {
+pub(super) const fn stands(state: PlacementState) -> bool {
     match state {
         PlacementState::Intended | PlacementState::Present | PlacementState::Disclosed => true,
         // Its system has erased it already.

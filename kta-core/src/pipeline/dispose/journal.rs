@@ -168,6 +168,13 @@ impl Journal {
         )?;
         let mut change = ChangeSet::new(house.tenant(), house.gate.now()).with(sheet);
         change.changes.extend(copy.map(Change::PutPlacement));
+        if let Noted::Erased(copy, _) = &noted
+            && self.probes.contains_key(copy)
+        {
+            // What was seen before the copy was erased again is no evidence.
+            let probed = probed_id(*copy);
+            change = change.with(Change::RemoveSheet(Register::Dispositions, probed));
+        }
         change.events = events;
         house.doors.store.commit(change).await?;
         self.take(noted);
@@ -210,7 +217,10 @@ impl Journal {
                 self.proposal = proposal;
             }
             Noted::Closing { .. } => {}
-            Noted::Erased(copy, erased) => drop(self.erased.insert(copy, erased)),
+            Noted::Erased(copy, erased) => {
+                self.probes.remove(&copy);
+                self.erased.insert(copy, erased);
+            }
             Noted::Kept(kept) => self.kept = kept,
             Noted::Keys(keys) => self.keys = Some(keys),
             Noted::Ended(keys) => self.ended = Some(keys),
@@ -229,9 +239,13 @@ impl Noted {
             Self::Kept(_) => label(format_args!("kept:{matter}")),
             Self::Keys(_) => label(format_args!("keys:{matter}")),
             Self::Ended(_) => label(format_args!("ended:{matter}")),
-            Self::Probed(copy, _) => label(format_args!("probed:{copy}")),
+            Self::Probed(copy, _) => probed_id(*copy),
         }
     }
+}
+
+fn probed_id(copy: PlacementId) -> Label {
+    label(format_args!("probed:{copy}"))
 }
 
 fn begun_id(matter: MatterId) -> Label {

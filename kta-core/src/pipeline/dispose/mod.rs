@@ -37,7 +37,7 @@ use crate::time::Timestamp;
 
 pub use approval::{Approved, ApprovedOnce, Proposed, approve, approve_second, begun, propose};
 pub use certificate::STANDARD;
-pub use saga::{execute, finalise};
+pub use saga::{erase_again, execute, finalise};
 
 /// Receipt of the last stage: certificates of destruction, one for each person.
 #[derive(Debug)]

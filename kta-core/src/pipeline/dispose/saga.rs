@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::approval::{self, Approved, Proposal, eligible, set_of};
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, stands};
 use super::journal::{Journal, Noted};
 use super::{Disposed, certificate, destruction_scope, disposed, frozen};
 use crate::audit::Outcome;
@@ -15,7 +15,7 @@ use crate::pipeline::house::{House, file_over};
 use crate::pipeline::manage;
 use crate::pipeline::retain::{Nexus, Retained, reconsider};
 use crate::policy::{Act, Purpose, Role, Scope, Session};
-use crate::ports::erase::Probe;
+use crate::ports::erase::{Probe, Residue};
 use crate::refusal::{Code, Refusal};
 use crate::retention::KeyKept;
 use crate::time::Timestamp;
@@ -55,7 +55,8 @@ pub async fn execute(
 /// are given as they are.
 ///
 /// # Errors
-/// [`Code::DstResidue`] while a window still runs or content is still found,
+/// [`Code::DstResidue`] while a window still runs or content is still found, which
+/// [`erase_again`] takes away;
 /// [`Code::DstCeInvalid`] when the deletion of a key was cancelled at its custodian or a copy of a
 /// key came to light: logged, and the certificates stay interim; faults.
 pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -> Result<Disposed> {
@@ -77,6 +78,49 @@ pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -
     outcome
 }
 
+/// Erases what stands again after the interim certificates, put back from a bin or a backup while a
+/// window ran, and says how many copies that were. What a provider's window explains is left to
+/// the provider. Afterwards [`finalise`] finds the places empty.
+///
+/// # Errors
+/// [`Code::DstHold`] when a hold was placed meanwhile; other refusals of the gate, all logged;
+/// faults, after which the same call goes on.
+pub async fn erase_again(
+    house: &House,
+    executor: &Session<'_>,
+    prober: &Session<'_>,
+    disposed: &Disposed,
+) -> Result<usize> {
+    let matter = manage::matter(house, disposed.matter())?;
+    let outcome = take_away_again(house, executor, prober, &matter).await;
+    if let Err(error) = &outcome
+        && let Some(refusal) = error.refusal()
+    {
+        executor
+            .log_refusal(Act::Destroy, &destruction_scope(&matter), refusal)
+            .await?;
+    }
+    outcome
+}
+
+async fn take_away_again(
+    house: &House,
+    executor: &Session<'_>,
+    prober: &Session<'_>,
+    matter: &Matter,
+) -> Result<usize> {
+    let mut journal = Journal::read(house, matter.id).await?.unwrap_or_default();
+    let mut again = 0;
+    for placement in journal.placements(house, matter.id).await? {
+        let seen = probe(house, prober, &placement).await?;
+        if unexplained(&seen).is_some() {
+            erase(house, executor, &mut journal, &placement, matter).await?;
+            again += 1;
+        }
+    }
+    Ok(again)
+}
+
 async fn close(
     house: &House,
     prober: &Session<'_>,
@@ -94,6 +138,15 @@ async fn close(
     let proposal = approval::binding(house, &journal, matter).await?;
     ask_custodian(house, &mut journal, matter).await?;
     for placement in journal.placements(house, matter).await? {
+        let erased = journal.erased.get(&placement.id);
+        if let Some(until) = erased.and_then(|erased| erased.window)
+            && until > house.gate.now()
+        {
+            return Err(Refusal::new(Code::DstResidue)
+                .about("placement", placement.id)
+                .about("until", until)
+                .into());
+        }
         let probe = probe(house, prober, &placement).await?;
         let still = probe
             .residues
@@ -156,7 +209,8 @@ async fn carry_out(
     let proposal = &approval::binding(house, &journal, matter.id).await?;
     let copies = journal.placements(house, matter.id).await?;
     for placement in &copies {
-        if !journal.erased.contains_key(&placement.id) {
+        // One that was confirmed after it was erased stands again.
+        if !journal.erased.contains_key(&placement.id) || stands(placement.state) {
             erase(house, executor, &mut journal, placement, &matter).await?;
         }
     }
@@ -169,7 +223,7 @@ async fn carry_out(
     journal.require_all(house, matter.id).await?;
     for placement in copies {
         if !journal.probes.contains_key(&placement.id) {
-            look_again(house, prober, &mut journal, placement, &matter).await?;
+            look_again(house, executor, prober, &mut journal, placement, &matter).await?;
         }
     }
     certificate::certify(house, prober, proposal, &journal, &[]).await
@@ -241,11 +295,21 @@ async fn erase(
     let permit = executor
         .permit(Act::Destroy, scope.about("placement", placement.id))
         .await?;
-    let key = IdempotencyKey::derived("erase", &[placement.id.as_bytes()]);
-    let erased = house
+    let before = journal.erased.get(&placement.id);
+    let key = match before {
+        None => IdempotencyKey::derived("erase", &[placement.id.as_bytes()]),
+        // Another effect under another permit: what came back since is to go, too.
+        Some(_) => IdempotencyKey::derived(
+            "erase-again",
+            &[placement.id.as_bytes(), permit.id().as_bytes()],
+        ),
+    };
+    let mut erased = house
         .eraser(&placement.system)?
         .erase(placement, key, &permit)
         .await?;
+    // What the first time left with the provider is there until then all the same.
+    erased.window = erased.window.max(before.and_then(|before| before.window));
     let event = permit
         .event(Act::Destroy, Outcome::Done)
         .of_subject(placement.subject)
@@ -344,20 +408,23 @@ async fn spare_keys(
     Ok(going)
 }
 
-/// Probes a place independently of what its system said when it erased.
+/// Probes a place independently of what its system said when it erased. What stands there after
+/// all is erased once more and looked for again.
 async fn look_again(
     house: &House,
+    executor: &Session<'_>,
     prober: &Session<'_>,
     journal: &mut Journal,
     placement: Placement,
     matter: &Matter,
 ) -> Result<()> {
-    let probe = probe(house, prober, &placement).await?;
-    let unexplained = probe
-        .residues
-        .iter()
-        .find(|residue| residue.content && residue.until.is_none());
-    if let Some(residue) = unexplained {
+    let mut seen = probe(house, prober, &placement).await?;
+    if unexplained(&seen).is_some() {
+        erase(house, executor, journal, &placement, matter).await?;
+        seen = probe(house, prober, &placement).await?;
+    }
+    let probe = seen;
+    if let Some(residue) = unexplained(&probe) {
         let refusal = Refusal::new(Code::DstResidue).about("placement", placement.id);
         return Err(refusal.about("residue", residue.what.clone()).into());
     }
@@ -370,6 +437,12 @@ async fn look_again(
     journal
         .note(house, matter.id, noted, Some(seen), Vec::new())
         .await
+}
+
+/// What no window of a provider explains.
+fn unexplained(probe: &Probe) -> Option<&Residue> {
+    let mut residues = probe.residues.iter();
+    residues.find(|residue| residue.content && residue.until.is_none_or(|until| until <= probe.at))
 }
 
 fn state_at(at: Timestamp, until: Option<Timestamp>) -> PlacementState {
