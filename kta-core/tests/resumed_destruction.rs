@@ -196,6 +196,40 @@ async fn erase_again(house: &House, disposed: &Disposed) -> usize {
     again.unwrap()
 }
 
+#[tokio::test]
+async fn a_key_copy_that_was_declared_destroyed_blocks_no_longer() {
+    let (ports, cast) = road::ports(67).await;
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let holder = Label::fixed("notary");
+    let copy = KeyCopy {
+        of: CopiedKey::Subject(cast.people[0]),
+        epoch: None,
+        holder: holder.clone(),
+        since: house.gate.now(),
+        destroyed: None,
+    };
+    house.sealer.keys().declare_copy(copy).await.unwrap();
+    let refused = road::execute(&house, &cast, approved).await.unwrap_err();
+    assert_eq!(code(&refused), Code::DstCeInvalid);
+    let refused = road::drive(&ports, &house, &cast).await.unwrap_err();
+    assert_eq!(code(&refused), Code::DstCeInvalid);
+    let gone_at = house.gate.now();
+    let many = house.sealer.keys().copies_destroyed(&holder, gone_at).await;
+    assert_eq!(many.unwrap(), 1);
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    assert_eq!(disposed.interim_until(), None);
+    for issued in disposed.certificates() {
+        assert!(
+            issued
+                .certificate
+                .keys
+                .iter()
+                .all(|key| key.proven().is_ok())
+        );
+    }
+}
+
 /// Kills a destruction among its last probes, before there is a certificate.
 async fn die_among_the_probes(ports: &MemoryPorts, cast: &Cast, seed: u64) {
     let (twin, same) = road::ports(seed).await;

@@ -216,6 +216,8 @@ async fn carry_out(
     }
     if journal.keys.is_none() {
         destroy_keys(house, executor, &mut journal, &matter).await?;
+    } else {
+        ask_after_copies(house, &mut journal, matter.id).await?;
     }
     for key in journal.keys.iter().flatten() {
         key.proven()?;
@@ -364,6 +366,19 @@ async fn destroy_keys(
     let events = events.collect();
     journal
         .note(house, matter.id, Noted::Keys(keys), None, events)
+        .await
+}
+
+/// Where a copy of a key stood when it was asked before, it may have been declared destroyed since.
+async fn ask_after_copies(house: &House, journal: &mut Journal, matter: MatterId) -> Result<()> {
+    let keys = journal.keys.as_deref().unwrap_or_default();
+    if keys.iter().all(|key| key.proven().is_ok()) {
+        return Ok(());
+    }
+    let people: Vec<_> = keys.iter().map(|key| key.subject).collect();
+    let keys = house.sealer.keys().evidence_now(&people).await?;
+    journal
+        .note(house, matter, Noted::Keys(keys), None, Vec::new())
         .await
 }
 
