@@ -230,6 +230,76 @@ async fn a_key_copy_that_was_declared_destroyed_blocks_no_longer() {
     }
 }
 
+#[tokio::test]
+async fn copies_of_somebody_who_is_no_party_any_more_are_not_proposed_unjudged() {
+    let (ports, cast) = road::ports(68).await;
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let child = cast.people[2];
+    parties(&house, &cast, |parties| {
+        parties.retain(|id, _| *id != child)
+    })
+    .await
+    .unwrap();
+    let retained = retained(&house, &cast).await;
+    let refused = proposed(&house, &retained).await.unwrap_err();
+    assert_eq!(code(&refused), Code::RetUnclassed);
+    let refused = road::execute(&house, &cast, approved).await.unwrap_err();
+    assert_eq!(code(&refused), Code::RetUnclassed);
+    assert_eq!(noted(&house, "erased:").await, 0);
+}
+
+#[tokio::test]
+async fn a_party_that_came_after_the_approvals_stops_the_destruction() {
+    let (ports, cast) = road::ports(69).await;
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let late = SubjectId::derived(&[b"a late party"]);
+    let added = parties(&house, &cast, |parties| {
+        parties.insert(late, Party::Child);
+    });
+    added.await.unwrap();
+    let refused = road::execute(&house, &cast, approved).await.unwrap_err();
+    assert_eq!(code(&refused), Code::DspChanged);
+    // Approved as it is now, it goes, with the key that the late party was given.
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    assert_eq!(disposed.certificates().len(), 6);
+    assert!(house.sealer.keys().is_erased(late).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_parties_stay_once_a_destruction_has_begun() {
+    let (ports, cast) = road::ports(70).await;
+    let house = ports.open().await.unwrap();
+    let approved = road::until_approved(&ports, &house, &cast).await.unwrap();
+    let mut broken = ports.open().await.unwrap();
+    manage::wake(&broken).await.unwrap();
+    let meddling = Meddler::among(&mut broken);
+    meddling.broken.store(true, Ordering::Relaxed);
+    drop(road::execute(&broken, &cast, approved).await.unwrap_err());
+    let child = cast.people[2];
+    let refused = parties(&house, &cast, |parties| {
+        parties.retain(|id, _| *id != child)
+    })
+    .await;
+    assert_eq!(code(&refused.unwrap_err()), Code::PrcTransition);
+    let disposed = road::drive(&ports, &house, &cast).await.unwrap();
+    assert_eq!(disposed.certificates().len(), 5);
+}
+
+async fn parties(
+    house: &House,
+    cast: &Cast,
+    change: impl Fn(&mut BTreeMap<SubjectId, Party>),
+) -> kta_core::Result<()> {
+    let attorney = road::session(house, Role::Attorney, Purpose::Representation);
+    let amended = manage::amend_matter(house, &attorney, cast.matter, "parties", |matter| {
+        change(&mut matter.parties);
+        Ok(())
+    });
+    amended.await.map(drop)
+}
+
 /// Kills a destruction among its last probes, before there is a certificate.
 async fn die_among_the_probes(ports: &MemoryPorts, cast: &Cast, seed: u64) {
     let (twin, same) = road::ports(seed).await;

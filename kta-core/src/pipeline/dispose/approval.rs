@@ -107,7 +107,7 @@ pub async fn propose(
         return Err(error);
     }
     let copies = frozen(house, matter.id).await?;
-    let set = set_of(&copies);
+    let set = set_of(&matter, &copies);
     let over = match on_file {
         Some((_, standing)) if standing.set == set => return Ok(Proposed(standing)),
         other => other.map(|(sheet, _)| sheet),
@@ -208,7 +208,7 @@ async fn require_not_begun(house: &House, matter: MatterId) -> Result<()> {
     Ok(())
 }
 
-/// Nothing may stand against any person of the matter.
+/// Nothing may stand against any person of the matter, or of whom it has copies.
 pub(super) async fn eligible(house: &House, retained: &Retained, matter: &Matter) -> Result<()> {
     if matter.originals_held > 0 {
         return Err(Refusal::new(Code::DspOriginal)
@@ -228,13 +228,24 @@ pub(super) async fn eligible(house: &House, retained: &Retained, matter: &Matter
     }
     for placement in frozen(house, matter.id).await? {
         house.eraser(&placement.system)?;
+        // Copies of somebody who is no party any more go by nobody's evaluation.
+        if !matter.parties.contains_key(&placement.subject) {
+            return Err(Refusal::new(Code::RetUnclassed)
+                .about("subject", placement.subject)
+                .into());
+        }
     }
     Ok(())
 }
 
-/// The set's identity: which copies, where. A copy made after the proposal changes it.
-pub(super) fn set_of(copies: &[Placement]) -> Digest {
+/// The set's identity: whose keys may go, and which copies, where. A party or a copy that came after
+/// the proposal changes it.
+pub(super) fn set_of(matter: &Matter, copies: &[Placement]) -> Digest {
     let mut bytes = Vec::new();
+    bytes.extend_from_slice(&(matter.parties.len() as u64).to_be_bytes());
+    for subject in matter.parties.keys() {
+        bytes.extend_from_slice(subject.as_bytes());
+    }
     for copy in copies {
         bytes.extend_from_slice(copy.id.as_bytes());
         let locator = copy.locator.as_ref().map_or("", |locator| locator.as_str());
@@ -269,7 +280,7 @@ async fn sign_off(
         .permit(Act::Approve, scope.other_than(other))
         .await?
         .require_act(&[Act::Approve])?;
-    if set_of(&frozen(house, matter.id).await?) != proposal.set {
+    if set_of(&matter, &frozen(house, matter.id).await?) != proposal.set {
         return refuse(Refusal::new(Code::DspChanged).about("matter", matter.id)).await;
     }
     match on_file(house, matter.id).await? {

@@ -69,7 +69,7 @@ pub(super) async fn certify(
     let mut change = ChangeSet::new(house.tenant(), now);
     let mut certificates = Vec::new();
     let finally = !before.is_empty();
-    for subject in matter.parties.keys() {
+    for (subject, authority) in &journal.evaluations {
         let standing = before.iter().find(|issued| {
             let certificate = &issued.certificate;
             certificate.subject == *subject && certificate.state == CertificateState::Final
@@ -78,11 +78,6 @@ pub(super) async fn certify(
             certificates.push(standing.clone());
             continue;
         }
-        let Some(authority) = journal.evaluations.get(subject).cloned() else {
-            return Err(Refusal::new(Code::DspChanged)
-                .about("subject", *subject)
-                .into());
-        };
         let copies: Vec<CopyOutcome> = places
             .iter()
             .filter(|placement| placement.subject == *subject)
@@ -131,7 +126,7 @@ pub(super) async fn certify(
             at: chrono::SubsecRound::trunc_subsecs(now, 3),
             standard: STANDARD.to_owned(),
             tool: format!("kta-core {}", env!("CARGO_PKG_VERSION")),
-            authority,
+            authority: authority.clone(),
             set: proposal.set,
             approvals: approvals(proposal),
             exceptions: exceptions(&copies, journal.kept.get(subject)),

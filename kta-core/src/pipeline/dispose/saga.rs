@@ -261,11 +261,13 @@ async fn close_and_begin(
         .permit(Act::Destroy, destruction_scope(&matter))
         .await?;
     let retained = reconsider_as(house, executor, &matter, nexus).await?;
-    eligible(house, &retained, &matter).await?;
     let closing = Journal::close(house, matter.id).await?;
+    // No party comes or goes from here on: whoever changes the matter writes over the same sheet.
+    let (sheet, matter) = manage::matter_on_file(house, matter.id).await?;
+    eligible(house, &retained, &matter).await?;
     let copies = frozen(house, matter.id).await?;
     let changed = || Refusal::new(Code::DspChanged).about("matter", matter.id);
-    if set_of(&copies) != proposal.set {
+    if set_of(&matter, &copies) != proposal.set {
         return Err(changed().into());
     }
     // What was approved is what is on file, and stays it until the journal is open.
@@ -281,7 +283,11 @@ async fn close_and_begin(
     let event = permit
         .event(Act::Destroy, Outcome::Intended)
         .with("set", proposal.set);
-    let beside = vec![file_over(&approvals, proposal)?, closing];
+    let beside = vec![
+        file_over(&approvals, proposal)?,
+        file_over(&sheet, &matter)?,
+        closing,
+    ];
     Journal::open(house, matter.id, begun, beside, event).await
 }
 
@@ -392,7 +398,7 @@ async fn spare_keys(
 ) -> Result<BTreeMap<SubjectId, Elsewhere>> {
     let mut going = BTreeMap::new();
     let mut kept = BTreeMap::new();
-    for subject in matter.parties.keys() {
+    for subject in journal.evaluations.keys() {
         let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
         // A key that an earlier attempt destroyed cannot stay, whatever came since.
         if elsewhere.keeps_key() && !house.sealer.keys().is_erased(*subject).await? {
