@@ -41,18 +41,21 @@ pub(super) async fn certify(
     journal.require_all(house, matter.id).await?;
     let now = house.gate.now();
     let mut marks = verify::marks_of(house, matter.id).await?;
-    // Whoever has another matter is no stranger to be kept out; with the last matter come the
-    // marks of all.
-    marks.retain(|subject, _| !journal.kept.contains_key(subject));
-    for subject in matter.parties.keys() {
-        if journal.kept.contains_key(subject) {
+    // Whoever has another matter, under whatever id, is no stranger to be kept out; with the last
+    // matter come the marks of all.
+    for subject in journal.evaluations.keys() {
+        let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
+        if journal.kept.contains_key(subject) || elsewhere.is_served() {
+            marks.remove(subject);
             continue;
         }
-        let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
+        let ids = house
+            .gate
+            .directory(|directory| directory.known_as(*subject));
         for other in elsewhere.matters() {
-            let theirs = verify::marks_of(house, *other).await?.remove(subject);
+            let mut theirs = verify::marks_of(house, *other).await?;
             let all = marks.entry(*subject).or_default();
-            all.extend(theirs.into_iter().flatten());
+            all.extend(ids.iter().filter_map(|id| theirs.remove(id)).flatten());
         }
     }
     for all in marks.values_mut() {
