@@ -106,10 +106,13 @@ impl Journal {
         };
         let change = ChangeSet::new(house.tenant(), house.gate.now()).with(filed);
         house.doors.store.commit(change).await?;
-        let sheet = Self::closing(house, matter).await?;
-        // Opened again in this moment by somebody who was refused.
-        let (sheet, _) = sheet.ok_or_else(|| Refusal::new(Code::DspChanged))?;
-        file_over(&sheet, &closed)
+        match Self::closing(house, matter).await? {
+            Some((sheet, true)) => file_over(&sheet, &closed),
+            // Opened again in this moment by somebody who was refused.
+            _ => Err(Refusal::new(Code::DspChanged)
+                .about("matter", matter)
+                .into()),
+        }
     }
 
     /// Opens the matter to new copies again, when its destruction was refused.
