@@ -78,6 +78,29 @@ async fn somebody_with_another_matter_is_not_put_on_the_suppression_ledger() {
 }
 
 #[tokio::test]
+async fn somebody_known_under_two_ids_is_served_in_the_other_matter() {
+    let (ports, first) = road::ports(27).await;
+    let house = ports.open().await.unwrap();
+    let second = road::second_matter(&ports, &house, &first).await;
+    let attorney = road::session(&house, Role::Attorney, Purpose::Representation);
+    for child in [2, 3] {
+        let (one, other) = (first.people[child], second.people[child]);
+        let told = manage::same_person(&house, &attorney, one, other).await;
+        told.unwrap();
+    }
+    road::drive(&ports, &house, &first).await.unwrap();
+    let ledger = SheetQuery::all(house.tenant(), Register::Suppressions);
+    assert_eq!(ports.store.sheets(&ledger).await.unwrap(), []);
+    // Their passports come in again, for the matter that is open.
+    road::until_verified(&ports, &house, &second).await.unwrap();
+    road::drive(&ports, &house, &second).await.unwrap();
+    // With the last matter they are listed, as they were known in either.
+    assert_eq!(ports.store.sheets(&ledger).await.unwrap().len(), 4);
+    let again = road::reimport(&ports, &house, &first).await.unwrap_err();
+    assert_eq!(code(&again), Code::SupListed);
+}
+
+#[tokio::test]
 async fn a_hold_on_the_other_matter_only_stops_the_keys_destruction() {
     let (ports, first) = road::ports(23).await;
     let house = ports.open().await.unwrap();

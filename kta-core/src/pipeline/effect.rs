@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::id::{IdempotencyKey, MatterId, PlacementId, SubjectId};
 use crate::pii::placement::CopyOf;
 use crate::pii::{Category, Locator, Placement, PlacementKind, PlacementState, System};
+use crate::pipeline::dispose::require_untouched;
 use crate::pipeline::house::House;
 use crate::policy::{Act, Permit};
 use crate::ports::store::{Change, ChangeSet, Job, JobState, PlacementQuery, Settled};
@@ -78,7 +79,8 @@ impl Copy {
 /// announcement back.
 ///
 /// # Errors
-/// What `make` gives; [`Code::DstUnmapped`] when nobody could ever erase the copy again.
+/// What `make` gives; [`Code::DstUnmapped`] when nobody could ever erase the copy again;
+/// [`Code::PrcTransition`] for a matter whose destruction has begun or is done.
 pub(crate) async fn place<F>(
     house: &House,
     copy: &Copy,
@@ -102,6 +104,9 @@ where
             }
             _ => {}
         }
+    }
+    if let Some(matter) = copy.matter {
+        require_untouched(house, matter).await?;
     }
     let event = |outcome| {
         permit
@@ -133,7 +138,15 @@ where
         .with(Change::Enqueue(job))
         .event(event(Outcome::Intended));
     house.doors.store.commit(announce).await?;
-    let made = make(key).await;
+    // A destruction that began meanwhile has counted this copy, or is seen here.
+    let untouched = match copy.matter {
+        Some(matter) => require_untouched(house, matter).await,
+        None => Ok(()),
+    };
+    let made = match untouched {
+        Ok(()) => make(key).await,
+        Err(error) => Err(error),
+    };
     let done = |outcome| Change::Settle {
         job: key.job(),
         lease: None,

@@ -1,7 +1,7 @@
 //! Under every stage: opening matters, listing actors, building walls, placing holds. Each is
 //! recorded before it has effect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 use serde::de::DeserializeOwned;
@@ -10,6 +10,7 @@ use crate::audit::{Label, Outcome};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{ActorId, HoldId, MatterId, SubjectId};
 use crate::pii::{Category, Matter, MatterState, Party, Subject};
+use crate::pipeline::dispose::require_untouched;
 use crate::pipeline::house::{House, file_new, file_over, label, read};
 use crate::pipeline::look;
 use crate::policy::{Act, Actor, Directory, Scope, Session};
@@ -162,17 +163,7 @@ pub async fn open_matter(
         }
     }
     for id in matter.parties.keys() {
-        house
-            .sealer
-            .keys()
-            .enroll(*id)
-            .await
-            .map_err(|error| match error.refusal() {
-                Some(refusal) if refusal.code() == Code::CryErased => {
-                    Refusal::new(Code::SupListed).about("subject", *id).into()
-                }
-                _ => error,
-            })?;
+        enroll(house, *id).await?;
         change = change.with(enter_person(house, *id, &matter, minors.contains(id)).await?);
     }
     let event = permit
@@ -181,6 +172,17 @@ pub async fn open_matter(
         .with("parties", matter.parties.len());
     house.doors.store.commit(change.event(event)).await?;
     know(house, matter).await
+}
+
+/// A person's key.
+async fn enroll(house: &House, id: SubjectId) -> Result<()> {
+    let enrolled = house.sealer.keys().enroll(id).await;
+    enrolled.map(drop).map_err(|error| match error.refusal() {
+        Some(refusal) if refusal.code() == Code::CryErased => {
+            Refusal::new(Code::SupListed).about("subject", id).into()
+        }
+        _ => error,
+    })
 }
 
 /// The sheet of a party. Of somebody who is known from another matter it stays, with what the
@@ -208,10 +210,13 @@ async fn enter_person(
 }
 
 /// Changes a matter: moves it on, notes a trigger, builds a wall. `amend` is called on the matter as
-/// it is on file, and again when somebody else changed it meanwhile, so that no change is lost.
+/// it is on file, and again when somebody else changed it meanwhile, so that no change is lost. Who
+/// becomes a party gets a person's key.
 ///
 /// # Errors
-/// Refusals of the gate and of `amend`; [`Code::AclDeny`] for a matter that is not there.
+/// Refusals of the gate and of `amend`; [`Code::AclDeny`] for a matter that is not there;
+/// [`Code::PrcTransition`] when parties change whose matter's destruction has begun or is done;
+/// [`Code::SupListed`] for a party who was erased.
 pub async fn amend_matter(
     house: &House,
     session: &Session<'_>,
@@ -225,12 +230,18 @@ pub async fn amend_matter(
     loop {
         left -= 1;
         let (sheet, mut matter) = matter_on_file(house, id).await?;
-        if let Err(error) = amend(&mut matter) {
-            if let Some(refusal) = error.refusal() {
-                session.log_refusal(Act::Manage, &scope, refusal).await?;
-            }
-            return Err(error);
+        let before = matter.parties.clone();
+        let amended = async {
+            amend(&mut matter)?;
+            added(house, &before, &matter).await
+        };
+        let people = amended.await;
+        if let Err(error) = &people
+            && let Some(refusal) = error.refusal()
+        {
+            session.log_refusal(Act::Manage, &scope, refusal).await?;
         }
+        let people = people?;
         let event = permit
             .event(Act::Manage, Outcome::Done)
             .with("change", what)
@@ -238,6 +249,7 @@ pub async fn amend_matter(
         let change = ChangeSet::new(house.tenant(), house.gate.now())
             .with(file_over(&sheet, &matter)?)
             .event(event);
+        let change = people.into_iter().fold(change, ChangeSet::with);
         match house.doors.store.commit(change).await {
             Err(Error::Broken(fault)) if fault.kind() == FaultKind::Conflict && left > 0 => {}
             outcome => {
@@ -247,6 +259,31 @@ pub async fn amend_matter(
             }
         }
     }
+}
+
+/// The sheets of those who became parties by a change of the matter and are not known yet.
+async fn added(
+    house: &House,
+    before: &BTreeMap<SubjectId, Party>,
+    matter: &Matter,
+) -> Result<Vec<Change>> {
+    let mut people = Vec::new();
+    if matter.parties == *before {
+        return Ok(people);
+    }
+    // After the matter was read: a destruction that begins in between writes over it too.
+    require_untouched(house, matter.id).await?;
+    for (id, party) in &matter.parties {
+        if before.contains_key(id) {
+            continue;
+        }
+        enroll(house, *id).await?;
+        if house.sheet(Register::Subjects, label(id)).await?.is_none() {
+            let minor = *party == Party::Child;
+            people.push(enter_person(house, *id, matter, minor).await?);
+        }
+    }
+    Ok(people)
 }
 
 /// A matter with its sheet, as it is on file.

@@ -12,8 +12,9 @@ use crate::id::{Digest, MatterId, RecordId, SubjectId};
 use crate::pii::{
     Category, Content, Document, Fields, MediaType, PlacementState, RecordKey, Schema,
 };
+use crate::pipeline::dispose::require_untouched;
 use crate::pipeline::enter::{Entered, reviewed_fields};
-use crate::pipeline::house::{House, file, label};
+use crate::pipeline::house::{House, file, file_over, label};
 use crate::pipeline::manage;
 use crate::pipeline::receipt::Receipt;
 use crate::pipeline::receive;
@@ -75,8 +76,9 @@ impl Transferred {
 /// # Errors
 /// [`Code::RevInconsistent`] when a field differs from the review, [`Code::CrmNoBasis`],
 /// [`Code::CrmLeakField`] when an identifier stands in an unmapped field, [`Code::SynLocked`]
-/// when processing is stopped in the CRM: each logged; what the CRM refuses; refusals of the
-/// gate; faults of the ports.
+/// when processing is stopped in the CRM: each logged; [`Code::PrcTransition`] for a matter whose
+/// destruction has begun or is done; what the CRM refuses; refusals of the gate; faults of the
+/// ports, a conflict among them when somebody changed the matter meanwhile.
 pub async fn transfer(
     house: &House,
     session: &Session<'_>,
@@ -87,6 +89,9 @@ pub async fn transfer(
         return Ok(Transferred { data, entered });
     }
     let matter = manage::matter(house, entered.matter())?;
+    // Before the records are fetched: a destruction that begins meanwhile writes over the sheet.
+    let (sheet, on_file) = manage::matter_on_file(house, matter.id).await?;
+    require_untouched(house, matter.id).await?;
     let schema = Schema::person();
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     let (mut records, mut ours, mut theirs) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -161,6 +166,7 @@ pub async fn transfer(
         .with("persons", data.records.len())
         .with("window", data.window);
     let change = change
+        .with(file_over(&sheet, &on_file)?)
         .with(file(Register::Receipts, id, None, Some(matter.id), &data)?)
         .event(event);
     house.doors.store.commit(change).await?;

@@ -252,12 +252,12 @@ pub(crate) async fn execute(house: &House, _cast: &Cast, approved: Approved) -> 
     dispose::execute(house, &destroyer, &prober, approved, &Nexus::default()).await
 }
 
-/// The road to the agency.
-pub(crate) async fn until_processed(
+/// The road to the review.
+pub(crate) async fn until_verified(
     ports: &MemoryPorts,
     house: &House,
     cast: &Cast,
-) -> Result<process::Processed> {
+) -> Result<verify::Verified> {
     found(house, cast).await?;
     let clerk = session(house, Role::Intake, Purpose::Representation);
     // The intake port of the house is among its erasers; the letters come through the same one.
@@ -276,7 +276,17 @@ pub(crate) async fn until_processed(
         reviewer: &paralegal,
         destroyer: &destroyer,
     };
-    let verified = verify::verify(house, desk, received, case(cast)).await?;
+    verify::verify(house, desk, received, case(cast)).await
+}
+
+/// The road to the agency.
+pub(crate) async fn until_processed(
+    ports: &MemoryPorts,
+    house: &House,
+    cast: &Cast,
+) -> Result<process::Processed> {
+    let verified = until_verified(ports, house, cast).await?;
+    let paralegal = session(house, Role::Paralegal, Purpose::Representation);
     let entered = enter::enter(house, &paralegal, verified).await?;
     let sync = session(house, Role::ServiceSync, Purpose::Representation);
     let transferred = transfer::transfer(house, &sync, entered).await?;
@@ -354,8 +364,13 @@ pub(crate) async fn until_approved(
     ports.clock.set("2045-01-02T09:00:00Z".parse().unwrap());
     let service = session(house, Role::ServiceRetention, Purpose::Retention);
     let retained = retain::retain(house, &service, transmitted, &Nexus::default()).await?;
+    approved(house, &retained).await
+}
+
+/// A proposal with both approvals, of what was evaluated.
+pub(crate) async fn approved(house: &House, retained: &retain::Retained) -> Result<Approved> {
     let records = session(house, Role::Records, Purpose::Disposition);
-    let proposed = dispose::propose(house, &records, &retained).await?;
+    let proposed = dispose::propose(house, &records, retained).await?;
     let officer = session(house, Role::Dpo, Purpose::Disposition);
     let once = approve(house, proposed, &records).await?;
     let once = match once {
@@ -364,7 +379,7 @@ pub(crate) async fn until_approved(
             dispose::approve(
                 house,
                 &officer,
-                dispose::propose(house, &records, &retained).await?,
+                dispose::propose(house, &records, retained).await?,
             )
             .await?
         }

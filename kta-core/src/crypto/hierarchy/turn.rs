@@ -282,9 +282,15 @@ impl Hierarchy {
             .map(|subject| {
                 let tombstone = rows.erased.get(subject).ok_or_else(|| corrupt("erase"))?;
                 let last = tombstone.epoch_before;
+                let declared = declared_gone(&copies, &tombstone.kek);
                 let copies = standing(&copies, *subject, last);
-                KeyErased::of(self.tenant, tombstone, earlier(&head, last), copies)
-                    .ok_or_else(|| corrupt("erase"))
+                let evidence = KeyErased::of(self.tenant, tombstone, earlier(&head, last), copies);
+                let mut evidence = evidence.ok_or_else(|| corrupt("erase"))?;
+                if declared {
+                    // They are counted among `copies` as long as they stand.
+                    evidence.kek.copies = 0;
+                }
+                Ok(evidence)
             })
             .collect()
     }
@@ -303,6 +309,15 @@ pub(super) fn standing(copies: &[KeyCopy], subject: SubjectId, last: u64) -> u32
         .iter()
         .filter(|copy| copy.destroyed.is_none() && reaches(copy));
     u32::try_from(many.count()).unwrap_or(u32::MAX)
+}
+
+/// Whether the copies that the custodian told of when it destroyed this KEK were declared destroyed
+/// since.
+fn declared_gone(copies: &[KeyCopy], kek: &KekId) -> bool {
+    let told = copies.iter().find(|copy| {
+        copy.holder == Hierarchy::CUSTODIAN && copy.of == CopiedKey::Epoch(kek.clone())
+    });
+    told.is_some_and(|copy| copy.destroyed.is_some())
 }
 
 /// The KEK of an epoch before `last` that is deleted later than that of `last`, if there is one.

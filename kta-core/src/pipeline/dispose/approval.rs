@@ -10,11 +10,11 @@ use crate::audit::{Event, Label, Outcome};
 use crate::error::Result;
 use crate::id::{ActorId, Digest, MatterId};
 use crate::pii::{Matter, Placement};
-use crate::pipeline::house::{House, file, label};
+use crate::pipeline::house::{House, file_new, file_over, label, read};
 use crate::pipeline::manage;
 use crate::pipeline::retain::Retained;
 use crate::policy::{Act, Session};
-use crate::ports::store::{ChangeSet, Register};
+use crate::ports::store::{ChangeSet, Register, Sheet};
 use crate::refusal::{Code, Refusal};
 
 /// A proposed destruction: a frozen set of copies that awaits two approvals.
@@ -29,7 +29,7 @@ pub struct ApprovedOnce(Proposal);
 #[derive(Debug)]
 pub struct Approved(pub(super) Proposal);
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Proposal {
     pub(super) matter: MatterId,
@@ -38,6 +38,13 @@ pub(super) struct Proposal {
     pub(super) proposer: (ActorId, NaiveDate),
     pub(super) first: Option<(ActorId, NaiveDate)>,
     pub(super) second: Option<(ActorId, NaiveDate)>,
+}
+
+impl Proposal {
+    /// Whether two people approved it.
+    pub(super) const fn is_approved(&self) -> bool {
+        self.first.is_some() && self.second.is_some()
+    }
 }
 
 impl Proposed {
@@ -57,19 +64,24 @@ impl Proposed {
 /// A destruction that was begun in an earlier run and must be finished.
 ///
 /// # Errors
-/// Faults of the store.
+/// [`Code::DspChanged`] for one that no two people approved; faults of the store.
 pub async fn begun(house: &House, matter: MatterId) -> Result<Option<Approved>> {
     if !Journal::is_open(house, matter).await? {
         return Ok(None);
     }
-    Ok(proposal(house, matter).await?.map(Approved))
+    let journal = Journal::read(house, matter).await?.unwrap_or_default();
+    binding(house, &journal, matter)
+        .await
+        .map(Approved)
+        .map(Some)
 }
 
 /// Proposes to destroy everything of a matter whose time is over. A proposal of the same set that
 /// stands already is given again.
 ///
 /// # Errors
-/// Refusals of the gate, which is asked each time; what stands against it
+/// Refusals of the gate, which is asked each time; [`Code::PrcTransition`] for a matter whose
+/// destruction has begun, which [`begun`] finishes; what stands against it
 /// ([`Evaluation::require_eligible`](crate::retention::Evaluation::require_eligible):
 /// [`Code::DstHold`], [`Code::RetNoTrigger`], …), [`Code::DspOriginal`], [`Code::DspOpen`],
 /// [`Code::DstUnmapped`]: each logged; faults.
@@ -82,19 +94,24 @@ pub async fn propose(
     let scope = destruction_scope(&matter);
     // First of all: nobody learns what stands against it who may not propose.
     let permit = session.permit(Act::Propose, scope.clone()).await?;
-    if let Err(error) = eligible(house, retained, &matter).await {
+    let on_file = on_file(house, matter.id).await?;
+    let free = async {
+        // After the proposal was read: a destruction that begins in between writes over it too.
+        require_not_begun(house, matter.id).await?;
+        eligible(house, retained, &matter).await
+    };
+    if let Err(error) = free.await {
         if let Some(refusal) = error.refusal() {
             session.log_refusal(Act::Propose, &scope, refusal).await?;
         }
         return Err(error);
     }
     let copies = frozen(house, matter.id).await?;
-    let set = set_of(&copies);
-    if let Some(standing) = proposal(house, matter.id).await?
-        && standing.set == set
-    {
-        return Ok(Proposed(standing));
-    }
+    let set = set_of(&matter, &copies);
+    let over = match on_file {
+        Some((_, standing)) if standing.set == set => return Ok(Proposed(standing)),
+        other => other.map(|(sheet, _)| sheet),
+    };
     let proposal = Proposal {
         matter: matter.id,
         set,
@@ -107,7 +124,7 @@ pub async fn propose(
         .event(Act::Propose, Outcome::Done)
         .with("set", proposal.set)
         .with("copies", proposal.copies);
-    save(house, &proposal, event).await?;
+    save(house, over.as_ref(), &proposal, event).await?;
     Ok(Proposed(proposal))
 }
 
@@ -122,9 +139,9 @@ pub async fn approve(
 ) -> Result<ApprovedOnce> {
     let mut proposal = proposed.0;
     if proposal.first.is_none() {
-        let day = sign_off(house, session, &proposal, &[proposal.proposer.0]).await?;
+        let (over, day) = sign_off(house, session, &proposal, &[proposal.proposer.0]).await?;
         proposal.first = Some((session.actor(), day));
-        record_approval(house, session, &proposal, "first").await?;
+        record_approval(house, session, &over, &proposal, "first").await?;
     }
     Ok(ApprovedOnce(proposal))
 }
@@ -145,19 +162,53 @@ pub async fn approve_second(
             .flatten()
             .map(|(who, _)| who)
             .collect();
-        let day = sign_off(house, session, &proposal, &before).await?;
+        let (over, day) = sign_off(house, session, &proposal, &before).await?;
         proposal.second = Some((session.actor(), day));
-        record_approval(house, session, &proposal, "second").await?;
+        record_approval(house, session, &over, &proposal, "second").await?;
     }
     Ok(Approved(proposal))
 }
 
-/// The proposal of a matter, as far as it is approved.
-pub(super) async fn proposal(house: &House, matter: MatterId) -> Result<Option<Proposal>> {
-    house.filed(Register::Approvals, &proposal_id(matter)).await
+/// The proposal of a matter with its sheet, as far as it is approved.
+pub(super) async fn on_file(house: &House, matter: MatterId) -> Result<Option<(Sheet, Proposal)>> {
+    let sheet = house
+        .sheet(Register::Approvals, proposal_id(matter))
+        .await?;
+    sheet
+        .map(|sheet| read(&sheet).map(|proposal| (sheet, proposal)))
+        .transpose()
 }
 
-/// Nothing may stand against any person of the matter.
+/// What a destruction that has begun carries out: the proposal that its journal opened with,
+/// whatever was filed since. A journal of an older version does not say; there it is the one on
+/// file, if two people approved it.
+pub(super) async fn binding(
+    house: &House,
+    journal: &Journal,
+    matter: MatterId,
+) -> Result<Proposal> {
+    let bound = match &journal.proposal {
+        Some(proposal) => Some(proposal.clone()),
+        None => on_file(house, matter).await?.map(|(_, proposal)| proposal),
+    };
+    bound.filter(Proposal::is_approved).ok_or_else(|| {
+        Refusal::new(Code::DspChanged)
+            .about("matter", matter)
+            .into()
+    })
+}
+
+async fn require_not_begun(house: &House, matter: MatterId) -> Result<()> {
+    if Journal::is_open(house, matter).await? {
+        return Err(Refusal::new(Code::PrcTransition)
+            .about("matter", matter)
+            .about("destruction", "begun")
+            .into());
+    }
+    Ok(())
+}
+
+/// Nothing may stand against any person of the matter, or of whom it has copies.
 pub(super) async fn eligible(house: &House, retained: &Retained, matter: &Matter) -> Result<()> {
     if matter.originals_held > 0 {
         return Err(Refusal::new(Code::DspOriginal)
@@ -177,13 +228,24 @@ pub(super) async fn eligible(house: &House, retained: &Retained, matter: &Matter
     }
     for placement in frozen(house, matter.id).await? {
         house.eraser(&placement.system)?;
+        // Copies of somebody who is no party any more go by nobody's evaluation.
+        if !matter.parties.contains_key(&placement.subject) {
+            return Err(Refusal::new(Code::RetUnclassed)
+                .about("subject", placement.subject)
+                .into());
+        }
     }
     Ok(())
 }
 
-/// The set's identity: which copies, where. A copy made after the proposal changes it.
-pub(super) fn set_of(copies: &[Placement]) -> Digest {
+/// The set's identity: whose keys may go, and which copies, where. A party or a copy that came after
+/// the proposal changes it.
+pub(super) fn set_of(matter: &Matter, copies: &[Placement]) -> Digest {
     let mut bytes = Vec::new();
+    bytes.extend_from_slice(&(matter.parties.len() as u64).to_be_bytes());
+    for subject in matter.parties.keys() {
+        bytes.extend_from_slice(subject.as_bytes());
+    }
     for copy in copies {
         bytes.extend_from_slice(copy.id.as_bytes());
         let locator = copy.locator.as_ref().map_or("", |locator| locator.as_str());
@@ -200,11 +262,11 @@ async fn sign_off(
     session: &Session<'_>,
     proposal: &Proposal,
     before: &[ActorId],
-) -> Result<NaiveDate> {
+) -> Result<(Sheet, NaiveDate)> {
     let matter = manage::matter(house, proposal.matter)?;
     let scope = scope_with_keys(house, &matter).await?;
     let scope = scope.about("set", proposal.set);
-    let refuse = async |refusal: Refusal| -> Result<NaiveDate> {
+    let refuse = async |refusal: Refusal| -> Result<_> {
         session
             .log_refusal(Act::Approve, &destruction_scope(&matter), &refusal)
             .await?;
@@ -218,15 +280,22 @@ async fn sign_off(
         .permit(Act::Approve, scope.other_than(other))
         .await?
         .require_act(&[Act::Approve])?;
-    if set_of(&frozen(house, matter.id).await?) != proposal.set {
+    if set_of(&matter, &frozen(house, matter.id).await?) != proposal.set {
         return refuse(Refusal::new(Code::DspChanged).about("matter", matter.id)).await;
     }
-    Ok(house.gate.now().date_naive())
+    match on_file(house, matter.id).await? {
+        Some((sheet, standing)) if standing == *proposal => {
+            Ok((sheet, house.gate.now().date_naive()))
+        }
+        // Another proposal stands, or somebody else approved this one meanwhile.
+        _ => refuse(Refusal::new(Code::DspChanged).about("matter", matter.id)).await,
+    }
 }
 
 async fn record_approval(
     house: &House,
     session: &Session<'_>,
+    over: &Sheet,
     proposal: &Proposal,
     which: &'static str,
 ) -> Result<()> {
@@ -235,18 +304,22 @@ async fn record_approval(
         .in_matter(proposal.matter)
         .with("set", proposal.set)
         .with("approval", which);
-    save(house, proposal, event).await
+    save(house, Some(over), proposal, event).await
 }
 
-async fn save(house: &House, proposal: &Proposal, event: Event) -> Result<()> {
+async fn save(
+    house: &House,
+    over: Option<&Sheet>,
+    proposal: &Proposal,
+    event: Event,
+) -> Result<()> {
+    let (id, matter) = (proposal_id(proposal.matter), Some(proposal.matter));
+    let filed = match over {
+        Some(sheet) => file_over(sheet, proposal)?,
+        None => file_new(Register::Approvals, id, None, matter, proposal)?,
+    };
     let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(file(
-            Register::Approvals,
-            proposal_id(proposal.matter),
-            None,
-            Some(proposal.matter),
-            proposal,
-        )?)
+        .with(filed)
         .event(event.in_matter(proposal.matter));
     house.doors.store.commit(change).await.map(drop)
 }

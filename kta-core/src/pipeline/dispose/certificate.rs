@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDate;
 
 use super::approval::Proposal;
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, stands};
 use super::journal::Journal;
 use super::{Disposed, Issued, destruction_scope};
 use crate::audit::{Label, Outcome};
 use crate::crypto::{EraseClaim, KeyErased};
-use crate::error::Result;
+use crate::error::{Error, FaultKind, Result};
 use crate::id::{ActorId, CertificateId, SubjectId};
 use crate::pii::{MatterState, PlacementKind};
-use crate::pipeline::house::{House, file, file_over, label};
+use crate::pipeline::house::{House, file_new, file_over, label};
 use crate::pipeline::{manage, suppress, verify};
 use crate::policy::{Act, Session};
 use crate::ports::store::{ChangeSet, Register};
@@ -26,7 +26,8 @@ pub const STANDARD: &str = "NIST SP 800-88r2";
 
 /// One certificate for each person, filed together with the entries that anchor them, the
 /// suppression marks and the matter's last state. With the certificates given `before`, those
-/// that are interim are replaced by final ones; one that is final already stands.
+/// that are interim are replaced by final ones; one that is final already stands. A serial is
+/// given once: of two who certify at once the second gets what the first has filed.
 pub(super) async fn certify(
     house: &House,
     session: &Session<'_>,
@@ -37,20 +38,24 @@ pub(super) async fn certify(
     let matter = manage::matter(house, proposal.matter)?;
     let scope = destruction_scope(&matter);
     let permit = session.permit(Act::Certify, scope).await?;
+    journal.require_all(house, matter.id).await?;
     let now = house.gate.now();
     let mut marks = verify::marks_of(house, matter.id).await?;
-    // Whoever has another matter is no stranger to be kept out; with the last matter come the
-    // marks of all.
-    marks.retain(|subject, _| !journal.kept.contains_key(subject));
-    for subject in matter.parties.keys() {
-        if journal.kept.contains_key(subject) {
+    // Whoever has another matter, under whatever id, is no stranger to be kept out; with the last
+    // matter come the marks of all.
+    for subject in journal.evaluations.keys() {
+        let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
+        if journal.kept.contains_key(subject) || elsewhere.is_served() {
+            marks.remove(subject);
             continue;
         }
-        let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
+        let ids = house
+            .gate
+            .directory(|directory| directory.known_as(*subject));
         for other in elsewhere.matters() {
-            let theirs = verify::marks_of(house, *other).await?.remove(subject);
+            let mut theirs = verify::marks_of(house, *other).await?;
             let all = marks.entry(*subject).or_default();
-            all.extend(theirs.into_iter().flatten());
+            all.extend(ids.iter().filter_map(|id| theirs.remove(id)).flatten());
         }
     }
     for all in marks.values_mut() {
@@ -58,10 +63,16 @@ pub(super) async fn certify(
         all.dedup();
     }
     let places = journal.placements(house, matter.id).await?;
+    // Confirmed by a late worker after it was probed.
+    if let Some(again) = places.iter().find(|placement| stands(placement.state)) {
+        return Err(Refusal::new(Code::DstResidue)
+            .about("placement", again.id)
+            .into());
+    }
     let mut change = ChangeSet::new(house.tenant(), now);
     let mut certificates = Vec::new();
     let finally = !before.is_empty();
-    for subject in matter.parties.keys() {
+    for (subject, authority) in &journal.evaluations {
         let standing = before.iter().find(|issued| {
             let certificate = &issued.certificate;
             certificate.subject == *subject && certificate.state == CertificateState::Final
@@ -70,11 +81,6 @@ pub(super) async fn certify(
             certificates.push(standing.clone());
             continue;
         }
-        let Some(authority) = journal.evaluations.get(subject).cloned() else {
-            return Err(Refusal::new(Code::DspChanged)
-                .about("subject", *subject)
-                .into());
-        };
         let copies: Vec<CopyOutcome> = places
             .iter()
             .filter(|placement| placement.subject == *subject)
@@ -123,7 +129,7 @@ pub(super) async fn certify(
             at: chrono::SubsecRound::trunc_subsecs(now, 3),
             standard: STANDARD.to_owned(),
             tool: format!("kta-core {}", env!("CARGO_PKG_VERSION")),
-            authority,
+            authority: authority.clone(),
             set: proposal.set,
             approvals: approvals(proposal),
             exceptions: exceptions(&copies, journal.kept.get(subject)),
@@ -151,7 +157,7 @@ pub(super) async fn certify(
         };
         let name = label(issued.certificate.id);
         change = change
-            .with(file(
+            .with(file_new(
                 Register::Certificates,
                 name,
                 Some(*subject),
@@ -166,12 +172,22 @@ pub(super) async fn certify(
         now_on_file.advance(MatterState::Destroyed)?;
         change = change.with(file_over(&sheet, &now_on_file)?);
     }
-    house.doors.store.commit(change).await?;
+    let disposed = match house.doors.store.commit(change).await {
+        Ok(_) => Disposed {
+            matter: matter.id,
+            certificates,
+        },
+        // Somebody else may have certified meanwhile: then those are the certificates.
+        Err(Error::Broken(fault)) if fault.kind() == FaultKind::Conflict => {
+            super::disposed(house, matter.id)
+                .await?
+                .filter(|theirs| !finally || theirs.interim_until().is_none())
+                .ok_or(fault)?
+        }
+        Err(error) => return Err(error),
+    };
     manage::know(house, now_on_file).await?;
-    Ok(Disposed {
-        matter: matter.id,
-        certificates,
-    })
+    Ok(disposed)
 }
 
 /// Until when a system may still have a copy, or a custodian could still bring a key back.

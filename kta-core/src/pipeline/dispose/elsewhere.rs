@@ -17,6 +17,7 @@ use crate::ports::store::PlacementQuery;
 pub(in crate::pipeline) struct Elsewhere {
     matters: BTreeSet<MatterId>,
     needing: BTreeSet<Option<MatterId>>,
+    served: bool,
 }
 
 impl Elsewhere {
@@ -49,15 +50,20 @@ impl Elsewhere {
                     .matters_of(subject)
                     .filter(|other| *other != matter),
             );
+            let ids = directory.known_as(subject);
             let all = directory.matters.values();
-            all.filter(|other| other.id != matter && other.parties.contains_key(&subject))
-                .map(|other| (other.id, other.state))
+            all.filter(|other| other.id != matter)
+                .filter(|other| ids.iter().any(|id| other.parties.contains_key(id)))
+                .map(|other| (other.id, other.state, other.parties.contains_key(&subject)))
                 .collect()
         });
-        for (other, state) in listed {
+        for (other, state, by_this_id) in listed {
             // Once its own destruction has begun, its copies alone tell whether it needs the key.
             if state != MatterState::Destroyed && !Journal::is_open(house, other).await? {
-                elsewhere.needing.insert(Some(other));
+                elsewhere.served = true;
+                if by_this_id {
+                    elsewhere.needing.insert(Some(other));
+                }
             }
         }
         Ok(elsewhere)
@@ -66,6 +72,11 @@ impl Elsewhere {
     /// Every other matter of the person, also those whose copies are gone.
     pub(in crate::pipeline) const fn matters(&self) -> &BTreeSet<MatterId> {
         &self.matters
+    }
+
+    /// Whether the firm has a matter of the person, under whatever id, that is not being destroyed.
+    pub(super) const fn is_served(&self) -> bool {
+        self.served
     }
 
     /// In how many other matters the key is still needed; copies of no matter count as one.
@@ -92,7 +103,7 @@ pub(super) async fn scope_with_keys(house: &House, matter: &Matter) -> Result<Sc
 }
 
 /// Whether there may be something at the place that the key opens.
-const fn stands(state: PlacementState) -> bool {
+pub(super) const fn stands(state: PlacementState) -> bool {
     match state {
         PlacementState::Intended | PlacementState::Present | PlacementState::Disclosed => true,
         // Its system has erased it already.

@@ -22,20 +22,22 @@ mod saga;
 
 use serde::{Deserialize, Serialize};
 
+use self::journal::Journal;
 use crate::audit::Label;
 use crate::error::Result;
 use crate::id::MatterId;
-use crate::pii::{Category, Matter, Placement, PlacementState};
+use crate::pii::{Category, Matter, MatterState, Placement, PlacementState};
 use crate::pipeline::house::House;
 use crate::pipeline::receipt::Receipt;
 use crate::policy::Scope;
 use crate::ports::store::{PlacementQuery, Register};
+use crate::refusal::{Code, Refusal};
 use crate::retention::{Certificate, CertificateState};
 use crate::time::Timestamp;
 
 pub use approval::{Approved, ApprovedOnce, Proposed, approve, approve_second, begun, propose};
 pub use certificate::STANDARD;
-pub use saga::{execute, finalise};
+pub use saga::{erase_again, execute, finalise};
 
 /// Receipt of the last stage: certificates of destruction, one for each person.
 #[derive(Debug)]
@@ -96,6 +98,26 @@ pub async fn disposed(house: &House, matter: MatterId) -> Result<Option<Disposed
         matter,
         certificates: certificate::latest(issued),
     }))
+}
+
+/// Refuses what would come into a matter whose destruction has begun or is done. Who makes a copy
+/// asks before announcing it, so that nothing is, and again after: a destruction counts what is
+/// announced when the matter takes no more.
+///
+/// # Errors
+/// [`Code::PrcTransition`]; faults of the store.
+pub(in crate::pipeline) async fn require_untouched(house: &House, matter: MatterId) -> Result<()> {
+    let destroyed = house.gate.directory(|directory| {
+        let known = directory.matters.get(&matter);
+        known.is_some_and(|known| known.state == MatterState::Destroyed)
+    });
+    if destroyed || Journal::is_closed(house, matter).await? {
+        return Err(Refusal::new(Code::PrcTransition)
+            .about("matter", matter)
+            .about("destruction", "begun")
+            .into());
+    }
+    Ok(())
 }
 
 /// Every copy of the matter that is, or may be, there.

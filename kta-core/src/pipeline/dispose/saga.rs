@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::approval::{self, Approved, Proposal, eligible, set_of};
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, stands};
 use super::journal::{Journal, Noted};
 use super::{Disposed, certificate, destruction_scope, disposed, frozen};
 use crate::audit::Outcome;
@@ -11,11 +11,11 @@ use crate::crypto::EraseClaim;
 use crate::error::Result;
 use crate::id::{IdempotencyKey, MatterId, SubjectId};
 use crate::pii::{Category, Matter, Placement, PlacementState};
-use crate::pipeline::house::House;
+use crate::pipeline::house::{House, file_over};
 use crate::pipeline::manage;
 use crate::pipeline::retain::{Nexus, Retained, reconsider};
 use crate::policy::{Act, Purpose, Role, Scope, Session};
-use crate::ports::erase::Probe;
+use crate::ports::erase::{Probe, Residue};
 use crate::refusal::{Code, Refusal};
 use crate::retention::KeyKept;
 use crate::time::Timestamp;
@@ -51,13 +51,18 @@ pub async fn execute(
 }
 
 /// Probes again and asks the custodian of the keys again, after the windows of both have ended,
-/// and replaces interim certificates by final ones.
+/// and replaces interim certificates by final ones. Those that somebody else made final meanwhile
+/// are given as they are.
 ///
 /// # Errors
-/// [`Code::DstResidue`] while a window still runs or content is still found,
+/// [`Code::DstResidue`] while a window still runs or content is still found, which
+/// [`erase_again`] takes away;
 /// [`Code::DstCeInvalid`] when the deletion of a key was cancelled at its custodian or a copy of a
 /// key came to light: logged, and the certificates stay interim; faults.
 pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -> Result<Disposed> {
+    // As they are on file by now: somebody else may have called, too.
+    let on_file = super::disposed(house, disposed.matter()).await?;
+    let disposed = on_file.unwrap_or(disposed);
     let Some(until) = disposed.interim_until() else {
         return Ok(disposed);
     };
@@ -71,6 +76,49 @@ pub async fn finalise(house: &House, prober: &Session<'_>, disposed: Disposed) -
             .await?;
     }
     outcome
+}
+
+/// Erases what stands again after the interim certificates, put back from a bin or a backup while a
+/// window ran, and says how many copies that were. What a provider's window explains is left to
+/// the provider. Afterwards [`finalise`] finds the places empty.
+///
+/// # Errors
+/// [`Code::DstHold`] when a hold was placed meanwhile; other refusals of the gate, all logged;
+/// faults, after which the same call goes on.
+pub async fn erase_again(
+    house: &House,
+    executor: &Session<'_>,
+    prober: &Session<'_>,
+    disposed: &Disposed,
+) -> Result<usize> {
+    let matter = manage::matter(house, disposed.matter())?;
+    let outcome = take_away_again(house, executor, prober, &matter).await;
+    if let Err(error) = &outcome
+        && let Some(refusal) = error.refusal()
+    {
+        executor
+            .log_refusal(Act::Destroy, &destruction_scope(&matter), refusal)
+            .await?;
+    }
+    outcome
+}
+
+async fn take_away_again(
+    house: &House,
+    executor: &Session<'_>,
+    prober: &Session<'_>,
+    matter: &Matter,
+) -> Result<usize> {
+    let mut journal = Journal::read(house, matter.id).await?.unwrap_or_default();
+    let mut again = 0;
+    for placement in journal.placements(house, matter.id).await? {
+        let seen = probe(house, prober, &placement).await?;
+        if unexplained(&seen).is_some() {
+            erase(house, executor, &mut journal, &placement, matter).await?;
+            again += 1;
+        }
+    }
+    Ok(again)
 }
 
 async fn close(
@@ -87,11 +135,18 @@ async fn close(
         return Err(refusal.into());
     }
     let mut journal = Journal::read(house, matter).await?.unwrap_or_default();
-    let proposal = approval::proposal(house, matter).await?;
-    let proposal =
-        proposal.ok_or_else(|| Refusal::new(Code::DspChanged).about("matter", matter))?;
+    let proposal = approval::binding(house, &journal, matter).await?;
     ask_custodian(house, &mut journal, matter).await?;
     for placement in journal.placements(house, matter).await? {
+        let erased = journal.erased.get(&placement.id);
+        if let Some(until) = erased.and_then(|erased| erased.window)
+            && until > house.gate.now()
+        {
+            return Err(Refusal::new(Code::DstResidue)
+                .about("placement", placement.id)
+                .about("until", until)
+                .into());
+        }
         let probe = probe(house, prober, &placement).await?;
         let still = probe
             .residues
@@ -151,21 +206,26 @@ async fn carry_out(
         Some(journal) => journal,
         None => begin(house, executor, proposal, nexus).await?,
     };
+    let proposal = &approval::binding(house, &journal, matter.id).await?;
     let copies = journal.placements(house, matter.id).await?;
     for placement in &copies {
-        if !journal.erased.contains_key(&placement.id) {
+        // One that was confirmed after it was erased stands again.
+        if !journal.erased.contains_key(&placement.id) || stands(placement.state) {
             erase(house, executor, &mut journal, placement, &matter).await?;
         }
     }
     if journal.keys.is_none() {
         destroy_keys(house, executor, &mut journal, &matter).await?;
+    } else {
+        ask_after_copies(house, &mut journal, matter.id).await?;
     }
     for key in journal.keys.iter().flatten() {
         key.proven()?;
     }
+    journal.require_all(house, matter.id).await?;
     for placement in copies {
         if !journal.probes.contains_key(&placement.id) {
-            look_again(house, prober, &mut journal, placement, &matter).await?;
+            look_again(house, executor, prober, &mut journal, placement, &matter).await?;
         }
     }
     certificate::certify(house, prober, proposal, &journal, &[]).await
@@ -178,30 +238,57 @@ async fn begin(
     proposal: &Proposal,
     nexus: &Nexus,
 ) -> Result<Journal> {
+    let outcome = close_and_begin(house, executor, proposal, nexus).await;
+    if let Err(error) = &outcome
+        && error.refusal().is_some()
+    {
+        Journal::reopen(house, proposal.matter).await?;
+    }
+    outcome
+}
+
+/// The set is counted when the matter takes no copies any more. Whoever makes one asks after
+/// announcing it whether the matter is closed, so that each copy is either counted here or not
+/// made.
+async fn close_and_begin(
+    house: &House,
+    executor: &Session<'_>,
+    proposal: &Proposal,
+    nexus: &Nexus,
+) -> Result<Journal> {
     let matter = manage::matter(house, proposal.matter)?;
     let permit = executor
         .permit(Act::Destroy, destruction_scope(&matter))
         .await?;
     let retained = reconsider_as(house, executor, &matter, nexus).await?;
+    let closing = Journal::close(house, matter.id).await?;
+    // No party comes or goes from here on: whoever changes the matter writes over the same sheet.
+    let (sheet, matter) = manage::matter_on_file(house, matter.id).await?;
     eligible(house, &retained, &matter).await?;
     let copies = frozen(house, matter.id).await?;
-    if set_of(&copies) != proposal.set {
-        return Err(Refusal::new(Code::DspChanged)
-            .about("matter", matter.id)
-            .into());
+    let changed = || Refusal::new(Code::DspChanged).about("matter", matter.id);
+    if set_of(&matter, &copies) != proposal.set {
+        return Err(changed().into());
     }
-    let noted = Noted::Begun {
+    // What was approved is what is on file, and stays it until the journal is open.
+    let on_file = approval::on_file(house, matter.id).await?;
+    let (approvals, _) = on_file
+        .filter(|(_, standing)| standing == proposal && standing.is_approved())
+        .ok_or_else(changed)?;
+    let begun = Noted::Begun {
         copies: copies.iter().map(|placement| placement.id).collect(),
         evaluations: retained.evaluations().clone(),
+        proposal: Some(proposal.clone()),
     };
     let event = permit
         .event(Act::Destroy, Outcome::Intended)
         .with("set", proposal.set);
-    let mut journal = Journal::default();
-    journal
-        .note(house, matter.id, noted, None, vec![event])
-        .await?;
-    Ok(journal)
+    let beside = vec![
+        file_over(&approvals, proposal)?,
+        file_over(&sheet, &matter)?,
+        closing,
+    ];
+    Journal::open(house, matter.id, begun, beside, event).await
 }
 
 async fn erase(
@@ -216,11 +303,21 @@ async fn erase(
     let permit = executor
         .permit(Act::Destroy, scope.about("placement", placement.id))
         .await?;
-    let key = IdempotencyKey::derived("erase", &[placement.id.as_bytes()]);
-    let erased = house
+    let before = journal.erased.get(&placement.id);
+    let key = match before {
+        None => IdempotencyKey::derived("erase", &[placement.id.as_bytes()]),
+        // Another effect under another permit: what came back since is to go, too.
+        Some(_) => IdempotencyKey::derived(
+            "erase-again",
+            &[placement.id.as_bytes(), permit.id().as_bytes()],
+        ),
+    };
+    let mut erased = house
         .eraser(&placement.system)?
         .erase(placement, key, &permit)
         .await?;
+    // What the first time left with the provider is there until then all the same.
+    erased.window = erased.window.max(before.and_then(|before| before.window));
     let event = permit
         .event(Act::Destroy, Outcome::Done)
         .of_subject(placement.subject)
@@ -278,6 +375,19 @@ async fn destroy_keys(
         .await
 }
 
+/// Where a copy of a key stood when it was asked before, it may have been declared destroyed since.
+async fn ask_after_copies(house: &House, journal: &mut Journal, matter: MatterId) -> Result<()> {
+    let keys = journal.keys.as_deref().unwrap_or_default();
+    if keys.iter().all(|key| key.proven().is_ok()) {
+        return Ok(());
+    }
+    let people: Vec<_> = keys.iter().map(|key| key.subject).collect();
+    let keys = house.sealer.keys().evidence_now(&people).await?;
+    journal
+        .note(house, matter, Noted::Keys(keys), None, Vec::new())
+        .await
+}
+
 /// Leaves out whoever has another matter that needs the key, and notes why. The rest are those
 /// whose keys go.
 async fn spare_keys(
@@ -288,7 +398,7 @@ async fn spare_keys(
 ) -> Result<BTreeMap<SubjectId, Elsewhere>> {
     let mut going = BTreeMap::new();
     let mut kept = BTreeMap::new();
-    for subject in matter.parties.keys() {
+    for subject in journal.evaluations.keys() {
         let elsewhere = Elsewhere::of(house, *subject, matter.id).await?;
         // A key that an earlier attempt destroyed cannot stay, whatever came since.
         if elsewhere.keeps_key() && !house.sealer.keys().is_erased(*subject).await? {
@@ -319,20 +429,23 @@ async fn spare_keys(
     Ok(going)
 }
 
-/// Probes a place independently of what its system said when it erased.
+/// Probes a place independently of what its system said when it erased. What stands there after
+/// all is erased once more and looked for again.
 async fn look_again(
     house: &House,
+    executor: &Session<'_>,
     prober: &Session<'_>,
     journal: &mut Journal,
     placement: Placement,
     matter: &Matter,
 ) -> Result<()> {
-    let probe = probe(house, prober, &placement).await?;
-    let unexplained = probe
-        .residues
-        .iter()
-        .find(|residue| residue.content && residue.until.is_none());
-    if let Some(residue) = unexplained {
+    let mut seen = probe(house, prober, &placement).await?;
+    if unexplained(&seen).is_some() {
+        erase(house, executor, journal, &placement, matter).await?;
+        seen = probe(house, prober, &placement).await?;
+    }
+    let probe = seen;
+    if let Some(residue) = unexplained(&probe) {
         let refusal = Refusal::new(Code::DstResidue).about("placement", placement.id);
         return Err(refusal.about("residue", residue.what.clone()).into());
     }
@@ -345,6 +458,12 @@ async fn look_again(
     journal
         .note(house, matter.id, noted, Some(seen), Vec::new())
         .await
+}
+
+/// What no window of a provider explains.
+fn unexplained(probe: &Probe) -> Option<&Residue> {
+    let mut residues = probe.residues.iter();
+    residues.find(|residue| residue.content && residue.until.is_none_or(|until| until <= probe.at))
 }
 
 fn state_at(at: Timestamp, until: Option<Timestamp>) -> PlacementState {

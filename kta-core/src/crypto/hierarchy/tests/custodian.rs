@@ -153,6 +153,20 @@ async fn a_copy_that_the_custodian_told_of_stands_against_everybody_whom_it_reac
     assert_eq!(ended.unwrap()[0].proven(), Ok(()));
 }
 
+/// Counted by the evidence of whoever was erased with it and on the list of copies, it is one copy.
+#[tokio::test]
+async fn a_copy_that_the_custodian_told_of_counts_until_it_is_declared_destroyed() {
+    let (keys, custodian) = scene(53).await;
+    custodian.destroys(1, None);
+    let told = keys.erase(&[person(1)], now()).await.unwrap();
+    assert_eq!(told[0].kek.copies, 1);
+    assert_eq!(told[0].proven(), Err(Code::DstCeInvalid));
+    let holder = Hierarchy::CUSTODIAN;
+    assert_eq!(keys.copies_destroyed(&holder, later()).await, Ok(1));
+    let proven = keys.erase(&[person(1)], now()).await.unwrap();
+    assert_eq!(proven[0].proven(), Ok(()));
+}
+
 #[tokio::test]
 async fn the_copies_of_another_holder_stay_when_those_of_the_custodian_are_gone() {
     let (keys, custodian) = scene(51).await;
