@@ -1,4 +1,5 @@
-//! What clients send late, or what nobody sorted: nothing of it is lost.
+//! What clients send late, twice, again, or what nobody sorted: nothing of it is lost, and no
+//! copy of it outlives its quarantine.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,13 +11,14 @@
 mod road;
 
 use kta_core::id::{DeliveryId, SubjectId};
-use kta_core::memory::{Letter, MemoryPorts};
-use kta_core::pii::MediaType;
-use kta_core::pipeline::House;
+use kta_core::memory::{FaultPlan, Letter, MemoryPorts, Strike};
+use kta_core::pii::{MediaType, PlacementState};
 use kta_core::pipeline::receive::{self, QUARANTINE, Received, Reception};
 use kta_core::pipeline::verify::{self, CaseFile, Desk, Verified};
+use kta_core::pipeline::{House, manage};
 use kta_core::policy::{Act, Purpose, Role, Scope};
-use kta_core::ports::Ledger as _;
+use kta_core::ports::store::{PlacementQuery, Register, SheetQuery};
+use kta_core::ports::{Ledger as _, Store as _};
 use kta_core::{Code, Error, Result};
 
 #[tokio::test]
@@ -79,6 +81,122 @@ async fn an_attachment_that_nobody_named_stops_the_release() {
     assert!(content(&house, &kept).await.is_err());
 }
 
+#[tokio::test]
+async fn every_copy_of_what_was_sent_twice_goes_with_the_quarantine() {
+    let (ports, house) = firm(43).await;
+    let first = take_in(&ports, &house, letter("once")).await;
+    let size = ports.store.size(house.tenant()).await.unwrap();
+    let second = take_in(&ports, &house, letter("once")).await;
+    assert_eq!(first.delivery(), second.delivery());
+    assert_eq!(ports.intake.len(), 2);
+    let logged = log_since(&ports, &house, size).await;
+    assert!(logged.contains("another-copy"));
+    discard(&house, first.delivery()).await.unwrap();
+    assert!(ports.intake.is_empty(), "a copy outlived its quarantine");
+    all_absent(&ports, &house).await;
+}
+
+#[tokio::test]
+async fn what_arrives_again_after_its_quarantine_ended_has_a_receipt_of_its_own() {
+    let (ports, house) = firm(44).await;
+    let mut seen: Vec<DeliveryId> = Vec::new();
+    for _ in 0..3 {
+        let received = take_in(&ports, &house, letter("again")).await;
+        assert!(!seen.contains(&received.delivery()));
+        assert_eq!(content(&house, &received).await.unwrap(), b"again");
+        // A second copy of this one is found under this receipt.
+        let twice = take_in(&ports, &house, letter("again")).await;
+        assert_eq!(twice.delivery(), received.delivery());
+        discard(&house, received.delivery()).await.unwrap();
+        assert!(ports.intake.is_empty());
+        seen.push(received.delivery());
+    }
+    all_absent(&ports, &house).await;
+}
+
+#[tokio::test]
+async fn what_was_refused_is_a_placement_and_can_be_discarded() {
+    let (ports, house) = firm(45).await;
+    for _ in 0..2 {
+        ports
+            .intake
+            .push(letter("sealed").unreadable(Code::IntOpaque));
+    }
+    let size = ports.store.size(house.tenant()).await.unwrap();
+    let mut refused = Vec::new();
+    for _ in 0..2 {
+        match receive(&ports, &house).await.unwrap() {
+            Reception::Refused { delivery, refusal } => {
+                assert_eq!(refusal.code(), Code::IntOpaque);
+                refused.push(delivery);
+            }
+            other => panic!("taken in: {other:?}"),
+        }
+    }
+    let logged = log_since(&ports, &house, size).await;
+    assert!(logged.contains("INT-OPAQUE"));
+    let incidents = SheetQuery::all(house.tenant(), Register::Incidents);
+    assert!(ports.store.sheets(&incidents).await.unwrap().is_empty());
+    assert_eq!(refused[0], refused[1]);
+    discard(&house, refused[0]).await.unwrap();
+    assert!(ports.intake.is_empty(), "a refused letter stays for ever");
+    all_absent(&ports, &house).await;
+}
+
+#[tokio::test]
+async fn killed_at_any_step_of_twice_discarded_and_again_nothing_is_lost_or_left() {
+    for strike in [
+        Strike::DeadBefore,
+        Strike::DeadAfter,
+        Strike::Before,
+        Strike::After,
+    ] {
+        for call in 0.. {
+            let (ports, _) = firm(46).await;
+            let plan = FaultPlan::at(call, strike);
+            ports.intake.push(letter("once"));
+            let (id, _) = ports.intake.push(letter("once"));
+            let dying = ports.open_under(&plan).await;
+            if let Ok(dying) = dying
+                && manage::wake(&dying).await.is_ok()
+            {
+                drop(walk(&ports, &dying, id).await);
+            }
+            let struck = plan.struck().is_some();
+            plan.heal();
+            let risen = ports.open().await.unwrap();
+            manage::wake(&risen).await.unwrap();
+            walk(&ports, &risen, id).await.unwrap();
+            assert!(ports.intake.is_empty(), "call {call} {strike:?}");
+            all_absent(&ports, &risen).await;
+            let again = take_in(&ports, &risen, letter("once")).await;
+            assert_ne!(again.delivery(), id, "call {call} {strike:?}");
+            assert_eq!(content(&risen, &again).await.unwrap(), b"once");
+            if !struck {
+                assert!(call > 20, "{call} calls");
+                break;
+            }
+        }
+    }
+}
+
+/// Takes everything in and discards it.
+async fn walk(ports: &MemoryPorts, house: &House, id: DeliveryId) -> Result<()> {
+    while let Reception::Received(_) = receive(ports, house).await? {}
+    discard(house, id).await
+}
+
+async fn firm(seed: u64) -> (MemoryPorts, House) {
+    let (ports, cast) = road::ports(seed).await;
+    let house = ports.open().await.unwrap();
+    road::found(&house, &cast).await.unwrap();
+    // The family's own letters are not what these tests are about.
+    while let Reception::Received(one) = receive(&ports, &house).await.unwrap() {
+        discard(&house, one.delivery()).await.unwrap();
+    }
+    (ports, house)
+}
+
 fn letter(text: &str) -> Letter {
     let at = "2026-11-22T09:30:00Z".parse().unwrap();
     Letter::new(at, "noa@qzx-canary.example").attach("paper.txt", MediaType::text(), text)
@@ -103,6 +221,11 @@ async fn find(house: &House, delivery: DeliveryId) -> Received {
     found.expect("it was taken in")
 }
 
+async fn discard(house: &House, delivery: DeliveryId) -> Result<()> {
+    let destroyer = road::session(house, Role::ServiceDestroy, Purpose::Disposition);
+    receive::discard(house, &destroyer, delivery).await
+}
+
 async fn release(house: &House, received: Vec<Received>, case: CaseFile) -> Result<Verified> {
     let clerk = road::session(house, Role::Intake, Purpose::Representation);
     let paralegal = road::session(house, Role::Paralegal, Purpose::Representation);
@@ -125,6 +248,20 @@ async fn content(house: &House, received: &Received) -> Result<Vec<u8>> {
     let content = received.content(house, 0, &permit).await?;
     let bytes = content.collect(1 << 20, &permit).await?;
     Ok(bytes.expose(&permit).clone())
+}
+
+/// Nothing that stood at the channel is registered as present.
+async fn all_absent(ports: &MemoryPorts, house: &House) {
+    let receipts = SheetQuery::all(house.tenant(), Register::Receipts);
+    for sheet in ports.store.sheets(&receipts).await.unwrap() {
+        let query = PlacementQuery::of(house.tenant(), sheet.subject.unwrap());
+        let placements = ports.store.placements(&query).await.unwrap();
+        assert!(!placements.is_empty());
+        for placement in placements {
+            let gone = matches!(placement.state, PlacementState::Absent { .. });
+            assert!(gone, "{placement:?}");
+        }
+    }
 }
 
 async fn log_since(ports: &MemoryPorts, house: &House, from: u64) -> String {
