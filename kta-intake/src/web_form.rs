@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::{self, Arrival};
 use crate::erase;
-use crate::folder::{Folder, Name, Waiting};
+use crate::folder::{FORM, Folder, Name, Waiting};
 use crate::form::{self, FormKey, Head, Post};
 use crate::limits::Limits;
 use crate::queue::{Queue, broken};
@@ -64,10 +64,11 @@ pub struct WebForm {
 }
 
 impl WebForm {
-    /// The form whose posts are spooled at `root`, made if need be.
+    /// The form whose posts are spooled at `root`, made if need be. What a killed
+    /// [`submit`](Self::submit) left in `tmp/` 36 hours ago or earlier is erased.
     ///
     /// # Errors
-    /// A `Misconfigured` fault when the spool cannot be made.
+    /// A `Misconfigured` fault when the spool cannot be made or swept.
     pub fn open(
         root: impl Into<PathBuf>,
         channel: Label,
@@ -76,7 +77,7 @@ impl WebForm {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let folder = Folder::open(root).map_err(|_| {
+        let folder = Folder::open(root, clock.now()).map_err(|_| {
             Fault::new(FaultKind::Misconfigured, Port::Intake, "open")
                 .because("the form's spool cannot be made")
         })?;
@@ -146,7 +147,7 @@ impl WebForm {
         self.entropy.fill(&mut random);
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let name = Name::fresh(at, count, &token, "form").ok_or_else(|| broken("submit"))?;
+        let name = Name::fresh(at, count, &token, FORM).ok_or_else(|| broken("submit"))?;
         let arrival = self.arrival(&name, facts, post)?;
         let id = delivery::delivery(arrival, &self.limits).id;
         self.queue

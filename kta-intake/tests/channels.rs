@@ -433,6 +433,35 @@ async fn a_spooled_post_that_was_altered_is_refused() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_left_half_written_is_erased_after_36_hours() {
+    let folder = tempfile::tempdir().unwrap();
+    let tmp = folder.path().join("tmp");
+    drop(maildir(folder.path()));
+    let own = [
+        "1772439600.M000000Q000000Rtest1.import",
+        "1772439600.M000012Q000003R0123456789abcdef.form",
+    ];
+    let others = ["1772439600.M1P2.mx", "1772439600.M1Q2R3.mx", "notes"];
+    for name in own.iter().chain(&others) {
+        fs::write(tmp.join(name), CANARY).unwrap();
+    }
+    // A second link shows what becomes of the bytes.
+    let witness = folder.path().join("witness");
+    fs::hard_link(tmp.join(own[0]), &witness).unwrap();
+    let left = || fs::read_dir(&tmp).unwrap().count();
+    let written = fs::metadata(&witness).unwrap().modified().unwrap();
+    let written = kta_core::time::Timestamp::from(written);
+    let young = ManualClock::at(written + chrono::TimeDelta::hours(35));
+    drop(web_form(folder.path(), &young));
+    assert_eq!(left(), 5, "another process may still be writing");
+    let old = ManualClock::at(written + chrono::TimeDelta::hours(37));
+    drop(web_form(folder.path(), &old));
+    assert_eq!(left(), others.len());
+    assert!(others.iter().all(|name| tmp.join(name).exists()));
+    assert_eq!(fs::read(&witness).unwrap(), vec![0; CANARY.len()]);
+}
+
+#[tokio::test]
 async fn what_others_leave_in_the_folder_is_left_alone() {
     let (folder, gate) = (tempfile::tempdir().unwrap(), gate());
     let (session, mailbox) = (session(&gate), maildir(folder.path()));
