@@ -73,13 +73,21 @@ impl Folder {
         self.root.join(NEW).join(&name.text).try_exists()
     }
 
+    /// The first bytes of a waiting message, at most `count`.
+    pub(crate) fn beginning(&self, name: &Name, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(self.root.join(NEW).join(&name.text))?;
+        file.take(count as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The bytes of a waiting message, or only their digest when there are more than `limit`.
     pub(crate) fn read(&self, name: &Name, limit: usize) -> io::Result<Waiting> {
         let file = File::open(self.root.join(NEW).join(&name.text))?;
         let length = file.metadata()?.len();
         if length <= limit as u64 {
             let mut bytes = Vec::with_capacity(length as usize);
-            file.take(limit as u64 + 1)
+            file.take((limit as u64).saturating_add(1))
                 .read_to_end(&mut bytes)?;
             if bytes.len() <= limit {
                 return Ok(Waiting::Whole(bytes));

@@ -42,6 +42,15 @@ impl Queue {
         }
     }
 
+    /// The first bytes of what waits under this name; `None` as for [`read`](Self::read).
+    pub(crate) fn beginning(&self, name: &Name, count: usize) -> Result<Option<Vec<u8>>> {
+        match self.folder.beginning(name, count) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(_) => Err(broken("oldest").into()),
+        }
+    }
+
     /// Notes what is given now.
     pub(crate) fn give(&self, delivery: DeliveryId, name: Name) {
         *self.given() = Some((delivery, name));

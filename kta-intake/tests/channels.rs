@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{clock, family, gate, instant, maildir, session, web_form};
+use common::{clock, family, gate, instant, maildir, session, web_form, web_form_at};
 use kta_core::audit::Label;
 use kta_core::id::{DeliveryId, IdempotencyKey, PlacementId, SubjectId, TenantId};
 use kta_core::memory::ManualClock;
@@ -430,6 +430,40 @@ async fn a_spooled_post_that_was_altered_is_refused() {
             "cut at {cut}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_post_that_was_taken_in_stays_so_under_another_site_and_lower_limits() {
+    let (folder, gate, clock) = (tempfile::tempdir().unwrap(), gate(), clock());
+    let (session, form) = (session(&gate), web_form(folder.path(), &clock));
+    let (head, body) = (family("form/02-spouse.head"), family("form/02-spouse.body"));
+    let id = form.submit(&head, body.clone()).await.unwrap();
+    drop(form);
+    let low = Limits {
+        message: 100,
+        parts: 1,
+        header: 50,
+        field: 1,
+        expanded: 1,
+        ..Limits::default()
+    };
+    let moved = web_form_at(
+        "https://new.kta.example",
+        "/forms/o1",
+        folder.path(),
+        &clock,
+    );
+    let moved = moved.with_limits(low);
+    let refused = moved.submit(&head, body).await;
+    assert!(refused.is_err(), "the door itself is another one");
+    let permit = session.permit(Act::Receive, Scope::firm()).await.unwrap();
+    let delivery = moved.oldest(&permit).await.unwrap().unwrap();
+    assert!(delivery.refused.is_none(), "{:?}", delivery.refused);
+    assert_eq!(delivery.id, id);
+    assert_eq!(delivery.facts.sender_vouched, Some(true));
+    assert!(delivery.parts.len() == 3 && delivery.parts.iter().all(|p| p.content.is_ok()));
+    moved.acknowledge(id, &permit).await.unwrap();
+    assert!(moved.oldest(&permit).await.unwrap().is_none());
 }
 
 #[tokio::test]
