@@ -56,8 +56,9 @@ impl Queue {
         *self.given() = Some((delivery, name));
     }
 
-    /// Acknowledges what was given last, if it is this delivery and still waits. Otherwise
-    /// another process gave it, or this one before it was restarted: it must be looked for.
+    /// Acknowledges what was given last, if it is this delivery; if it waits no more, somebody
+    /// did already, and a second copy that waits is nobody's yet. Otherwise another process gave
+    /// it, or this one before it was restarted: it must be looked for.
     pub(crate) fn acknowledge_given(&self, delivery: DeliveryId) -> Result<bool> {
         let given = self.given().clone();
         let Some((_, name)) = given.filter(|(id, _)| *id == delivery) else {
@@ -68,7 +69,7 @@ impl Queue {
         if waits {
             self.acknowledge(&name)?;
         }
-        Ok(waits)
+        Ok(true)
     }
 
     pub(crate) fn acknowledge(&self, name: &Name) -> Result<()> {

@@ -247,6 +247,19 @@ async fn a_second_copy_is_given_again_and_acknowledged_for_itself() {
     let second = mailbox.oldest(&permit).await.unwrap().unwrap();
     assert_eq!(first.id, second.id);
     assert_ne!(first.locator, second.locator);
+    // Another worker's acknowledgement of the first, late: the second was registered by nobody.
+    let late = maildir(folder.path());
+    late.oldest(&permit).await.unwrap();
+    late.acknowledge(second.id, &permit).await.unwrap();
+    mailbox
+        .import(
+            instant("2026-03-02T08:00:03Z"),
+            "c",
+            &letter("a@example.org", "x"),
+        )
+        .unwrap();
+    mailbox.acknowledge(second.id, &permit).await.unwrap();
+    let second = mailbox.oldest(&permit).await.unwrap().unwrap();
     mailbox.acknowledge(second.id, &permit).await.unwrap();
     assert!(mailbox.oldest(&permit).await.unwrap().is_none());
 }
