@@ -10,6 +10,7 @@
 #[allow(dead_code, reason = "the tests of the whole road use the rest")]
 mod road;
 
+use kta_core::audit::Label;
 use kta_core::id::{DeliveryId, SubjectId};
 use kta_core::memory::{FaultPlan, Letter, MemoryPorts, Strike};
 use kta_core::pii::{MediaType, PlacementState};
@@ -17,7 +18,7 @@ use kta_core::pipeline::receive::{self, QUARANTINE, Received, Reception};
 use kta_core::pipeline::verify::{self, CaseFile, Desk, Verified};
 use kta_core::pipeline::{House, manage};
 use kta_core::policy::{Act, Purpose, Role, Scope};
-use kta_core::ports::store::{PlacementQuery, Register, SheetQuery};
+use kta_core::ports::store::{Change, ChangeSet, Expected, PlacementQuery, Register, SheetQuery};
 use kta_core::ports::{Ledger as _, Store as _};
 use kta_core::{Code, Error, Result};
 
@@ -47,6 +48,35 @@ async fn what_comes_after_the_release_is_refused_and_stays_in_quarantine() {
     let again = release(&house, released, road::case(&cast)).await.unwrap();
     assert_eq!(again.documents().len(), 11);
     assert_eq!(content(&house, &late).await.unwrap(), b"a better scan");
+}
+
+#[tokio::test]
+async fn an_older_receipt_of_a_release_knows_its_deliveries_by_their_documents() {
+    let (ports, cast) = road::ports(47).await;
+    let house = ports.open().await.unwrap();
+    drop(road::until_processed(&ports, &house, &cast).await.unwrap());
+    let name = Label::new(format!("verified:{}", cast.matter)).unwrap();
+    let named = SheetQuery::named(house.tenant(), Register::Receipts, name);
+    let mut sheet = ports.store.sheets(&named).await.unwrap().remove(0);
+    let mut body: serde_json::Value = serde_json::from_slice(&sheet.body).unwrap();
+    body.as_object_mut().unwrap().remove("deliveries").unwrap();
+    sheet.body = serde_json::to_vec(&body).unwrap();
+    sheet.revision += 1;
+    let (older, expected) = (
+        ChangeSet::new(house.tenant(), house.gate.now()),
+        Expected::Any,
+    );
+    let older = older.with(Change::File { sheet, expected });
+    ports.store.commit(older).await.unwrap();
+
+    let late = take_in(&ports, &house, letter("a better scan")).await;
+    let id = late.delivery();
+    let refused = release(&house, vec![late], road::case(&cast)).await;
+    assert_eq!(code(&refused.unwrap_err()), Code::RevReleased);
+    assert!(content(&house, &find(&house, id).await).await.is_ok());
+    let first = find(&house, cast.deliveries[0]).await;
+    let again = release(&house, vec![first], road::case(&cast)).await;
+    assert_eq!(again.unwrap().documents().len(), 11);
 }
 
 #[tokio::test]

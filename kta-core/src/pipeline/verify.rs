@@ -79,6 +79,22 @@ struct Data {
     marks: BTreeMap<SubjectId, Vec<Label>>,
 }
 
+impl Data {
+    /// Whether this release took the delivery in. Receipts of older versions do not name their
+    /// deliveries: there, every attachment that was let in must be a document of the release.
+    fn released(&self, delivery: &Received) -> bool {
+        if !self.deliveries.is_empty() {
+            return self.deliveries.contains(&delivery.delivery());
+        }
+        let parts = || delivery.parts().iter().filter(|p| p.refused.is_none());
+        let document = |part: &receive::ReceivedPart| {
+            let mut documents = self.documents.iter();
+            documents.any(|document| document.id == released_as(part.document, document.subject))
+        };
+        parts().next().is_some() && parts().all(document)
+    }
+}
+
 impl Receipt for Verified {
     const STAGE: Label = Label::fixed("verified");
 }
@@ -156,9 +172,8 @@ pub async fn verify(
         .other_than(desk.clerk.actor());
     let id = label(format_args!("verified:{}", matter.id));
     if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
-        let mut given = received.iter().map(Received::delivery);
-        if let Some(other) = given.find(|delivery| !data.deliveries.contains(delivery)) {
-            let refusal = Refusal::new(Code::RevReleased).about("delivery", other);
+        if let Some(other) = received.iter().find(|given| !data.released(given)) {
+            let refusal = Refusal::new(Code::RevReleased).about("delivery", other.delivery());
             desk.reviewer
                 .log_refusal(Act::Review, &scope, &refusal)
                 .await?;
@@ -402,11 +417,7 @@ async fn release_document(
     let minor = matter.parties.get(&sorted.subject) == Some(&crate::pii::Party::Child);
     let document = Document {
         tenant: house.tenant(),
-        id: DocumentId::derived(&[
-            b"released",
-            part.document.as_bytes(),
-            sorted.subject.as_bytes(),
-        ]),
+        id: released_as(part.document, sorted.subject),
         subject: sorted.subject,
         matter: matter.id,
         kind: sorted.kind,
@@ -426,6 +437,11 @@ async fn release_document(
     let sealing = clerk.permit(Act::Release, scope).await?;
     put_blob(house, &document, content, Act::Release, &sealing).await?;
     Ok(document)
+}
+
+/// The id under which an attachment leaves quarantine for its person.
+fn released_as(part: DocumentId, subject: SubjectId) -> DocumentId {
+    DocumentId::derived(&[b"released", part.as_bytes(), subject.as_bytes()])
 }
 
 /// Keeps a document's content in the firm's sealed blobs.
