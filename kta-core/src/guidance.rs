@@ -226,8 +226,12 @@ guidance! {
         "יש לבקש מהלקוח את הפריטים החסרים.";
     RevInconsistent: "Ask the client which of the documents is right.",
         "יש לברר עם הלקוח איזה מהמסמכים נכון.";
+    RevReleased: "The delivery stays in quarantine: release it into a matter of its own, or discard it.",
+        "המשלוח נשאר בהסגר: יש לשחררו לתיק משלו או להשליכו.";
     RevSelf: "Ask a colleague to review.",
         "יש לבקש מעמית לבצע את הבדיקה.";
+    RevUnsorted: "Say whose the attachment is and what it is, or set it aside as not needed.",
+        "יש לקבוע של מי הצרופה ומה היא, או להפרישה כלא נחוצה.";
     RevWrongPerson: "Put the document aside and report an incident.",
         "יש להפריש את המסמך ולדווח על אירוע.";
     ShpAnonLink: "Remove the anonymous link.",

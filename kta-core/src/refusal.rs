@@ -192,7 +192,9 @@ codes! {
     RevExcess = "REV-EXCESS", "the document is not needed for the purpose";
     RevIncomplete = "REV-INCOMPLETE", "required items are missing";
     RevInconsistent = "REV-INCONSISTENT", "the documents contradict each other";
+    RevReleased = "REV-RELEASED", "the matter was released without this delivery";
     RevSelf = "REV-SELF", "the reviewer is the submitter";
+    RevUnsorted = "REV-UNSORTED", "an attachment is neither sorted nor set aside";
     RevWrongPerson = "REV-WRONG-PERSON", "the document belongs to somebody else";
     ShpAnonLink = "SHP-ANON-LINK", "an anonymous link gives access";
     ShpBroadGroup = "SHP-BROAD-GROUP", "a group wider than the matter has access";

@@ -17,13 +17,40 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// The folder at `root`, made if need be.
-    pub(crate) fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
+    /// The folder at `root`, made if need be, without what a process that was killed before
+    /// `now` left half written.
+    pub(crate) fn open(root: impl Into<PathBuf>, now: Timestamp) -> io::Result<Self> {
         let folder = Self { root: root.into() };
         for part in [TMP, NEW, CUR] {
             fs::create_dir_all(folder.root.join(part))?;
         }
+        folder.sweep(now)?;
         Ok(folder)
+    }
+
+    /// Overwrites and removes from `tmp/` what was written here and then abandoned. What others
+    /// write there is theirs, and what is younger may still be written by another process.
+    fn sweep(&self, now: Timestamp) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join(TMP))? {
+            let entry = entry?;
+            let own = entry.file_name().to_str().is_some_and(Name::is_own);
+            if !own || !entry.file_type()?.is_file() {
+                continue;
+            }
+            let swept = entry.metadata().and_then(|metadata| {
+                if now - Timestamp::from(metadata.modified()?) > ABANDONED {
+                    overwrite(&entry.path())?;
+                    fs::remove_file(entry.path())?;
+                }
+                Ok(())
+            });
+            match swept {
+                // Another process finished it or swept it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        self.sync(TMP)
     }
 
     /// The names waiting, oldest first. Hidden files and names that cannot be locators are left
@@ -46,13 +73,22 @@ impl Folder {
         self.root.join(NEW).join(&name.text).try_exists()
     }
 
+    /// The first bytes of a waiting message, at most `count`.
+    pub(crate) fn beginning(&self, name: &Name, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(self.root.join(NEW).join(&name.text))?;
+        file.take(count as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The bytes of a waiting message, or only their digest when there are more than `limit`.
     pub(crate) fn read(&self, name: &Name, limit: usize) -> io::Result<Waiting> {
         let file = File::open(self.root.join(NEW).join(&name.text))?;
         let length = file.metadata()?.len();
         if length <= limit as u64 {
             let mut bytes = Vec::with_capacity(length as usize);
-            file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+            file.take((limit as u64).saturating_add(1))
+                .read_to_end(&mut bytes)?;
             if bytes.len() <= limit {
                 return Ok(Waiting::Whole(bytes));
             }
@@ -169,6 +205,22 @@ impl Name {
         Self::new(&format!("{seconds}.M{micros:06}Q{count:06}R{token}.{host}"))
     }
 
+    /// Whether [`fresh`](Self::fresh) makes such names.
+    fn is_own(text: &str) -> bool {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let Some((seconds, rest)) = text.split_once(".M") else {
+            return false;
+        };
+        let unique = rest.split_once('Q').and_then(|(micros, rest)| {
+            let (count, token) = rest.split_once('R')?;
+            Some((micros, count, token.split_once('.')?.1))
+        });
+        digits(seconds.strip_prefix('-').unwrap_or(seconds))
+            && unique.is_some_and(|(micros, count, host)| {
+                digits(micros) && digits(count) && HOSTS.contains(&host)
+            })
+    }
+
     pub(crate) fn locator(&self) -> Option<Locator> {
         Locator::new(self.text.clone()).ok()
     }
@@ -209,6 +261,12 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// How often a message that keeps moving is looked for.
 const TRIES: usize = 8;
+/// Maildir's own rule: what has lain in `tmp/` for 36 hours is nobody's.
+const ABANDONED: chrono::TimeDelta = chrono::TimeDelta::hours(36);
+/// What stands for the host in names that are made here.
+pub(crate) const IMPORT: &str = "import";
+pub(crate) const FORM: &str = "form";
+const HOSTS: [&str; 2] = [IMPORT, FORM];
 const TMP: &str = "tmp";
 const NEW: &str = "new";
 const CUR: &str = "cur";

@@ -1,9 +1,12 @@
 //! How much is taken in at once. Checked before memory is spent, not after.
 
+use serde::{Deserialize, Serialize};
+
 /// Upper bounds on one delivery and on what is inside it.
 ///
 /// The defaults fit a family's documents with room to spare; a firm may lower them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of a whole message or form post.
     pub message: usize,

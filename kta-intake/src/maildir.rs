@@ -13,7 +13,7 @@ use kta_core::time::{Clock, Timestamp};
 use kta_core::{Code, Fault, FaultKind, Port, Result};
 
 use crate::erase;
-use crate::folder::{Folder, Name, Waiting};
+use crate::folder::{Folder, IMPORT, Name, Waiting};
 use crate::limits::Limits;
 use crate::mail::Gateway;
 use crate::opener::MailOpener;
@@ -35,10 +35,11 @@ pub struct Maildir {
 }
 
 impl Maildir {
-    /// The mailbox at `root`, made if need be, for mail to `addresses` through `gateway`.
+    /// The mailbox at `root`, made if need be, for mail to `addresses` through `gateway`. What a
+    /// killed [`import`](Self::import) left in `tmp/` 36 hours ago or earlier is erased.
     ///
     /// # Errors
-    /// A `Misconfigured` fault when the folders cannot be made.
+    /// A `Misconfigured` fault when the folders cannot be made or swept.
     pub fn open(
         root: impl Into<PathBuf>,
         channel: Label,
@@ -46,7 +47,7 @@ impl Maildir {
         addresses: impl IntoIterator<Item = impl Into<String>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let folder = Folder::open(root).map_err(|_| {
+        let folder = Folder::open(root, clock.now()).map_err(|_| {
             Fault::new(FaultKind::Misconfigured, Port::Intake, "open")
                 .because("the mailbox's folders cannot be made")
         })?;
@@ -73,7 +74,7 @@ impl Maildir {
     /// cannot be written.
     pub fn import(&self, at: Timestamp, unique: &str, message: &[u8]) -> Result<()> {
         let fits = !unique.is_empty() && unique.bytes().all(|b| b.is_ascii_alphanumeric());
-        let name = Name::fresh(at, 0, unique, "import").filter(|_| fits && unique.len() <= 64);
+        let name = Name::fresh(at, 0, unique, IMPORT).filter(|_| fits && unique.len() <= 64);
         let name = name.ok_or(Code::IntPath)?;
         self.queue
             .folder()

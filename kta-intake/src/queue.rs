@@ -42,13 +42,23 @@ impl Queue {
         }
     }
 
+    /// The first bytes of what waits under this name; `None` as for [`read`](Self::read).
+    pub(crate) fn beginning(&self, name: &Name, count: usize) -> Result<Option<Vec<u8>>> {
+        match self.folder.beginning(name, count) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(_) => Err(broken("oldest").into()),
+        }
+    }
+
     /// Notes what is given now.
     pub(crate) fn give(&self, delivery: DeliveryId, name: Name) {
         *self.given() = Some((delivery, name));
     }
 
-    /// Acknowledges what was given last, if it is this delivery and still waits. Otherwise
-    /// another process gave it, or this one before it was restarted: it must be looked for.
+    /// Acknowledges what was given last, if it is this delivery; if it waits no more, somebody
+    /// did already, and a second copy that waits is nobody's yet. Otherwise another process gave
+    /// it, or this one before it was restarted: it must be looked for.
     pub(crate) fn acknowledge_given(&self, delivery: DeliveryId) -> Result<bool> {
         let given = self.given().clone();
         let Some((_, name)) = given.filter(|(id, _)| *id == delivery) else {
@@ -59,7 +69,7 @@ impl Queue {
         if waits {
             self.acknowledge(&name)?;
         }
-        Ok(waits)
+        Ok(true)
     }
 
     pub(crate) fn acknowledge(&self, name: &Name) -> Result<()> {

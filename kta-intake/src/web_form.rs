@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::{self, Arrival};
 use crate::erase;
-use crate::folder::{Folder, Name, Waiting};
+use crate::folder::{FORM, Folder, Name, Waiting};
 use crate::form::{self, FormKey, Head, Post};
 use crate::limits::Limits;
 use crate::queue::{Queue, broken};
@@ -50,7 +50,9 @@ impl Site {
 /// The website's form.
 ///
 /// [`submit`](Self::submit) takes a request in: when it returns, the post is on disk. `Intake`
-/// serves it from there, as it would a mailbox; an acknowledged post stays until disposal.
+/// serves it from there, as it would a mailbox; an acknowledged post stays until disposal. A
+/// post that was taken in stays so, under the facts and limits of that moment, whatever site or
+/// limits the form is opened with later.
 #[derive(Debug)]
 pub struct WebForm {
     queue: Queue,
@@ -64,10 +66,11 @@ pub struct WebForm {
 }
 
 impl WebForm {
-    /// The form whose posts are spooled at `root`, made if need be.
+    /// The form whose posts are spooled at `root`, made if need be. What a killed
+    /// [`submit`](Self::submit) left in `tmp/` 36 hours ago or earlier is erased.
     ///
     /// # Errors
-    /// A `Misconfigured` fault when the spool cannot be made.
+    /// A `Misconfigured` fault when the spool cannot be made or swept.
     pub fn open(
         root: impl Into<PathBuf>,
         channel: Label,
@@ -76,7 +79,7 @@ impl WebForm {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let folder = Folder::open(root).map_err(|_| {
+        let folder = Folder::open(root, clock.now()).map_err(|_| {
             Fault::new(FaultKind::Misconfigured, Port::Intake, "open")
                 .because("the form's spool cannot be made")
         })?;
@@ -127,7 +130,9 @@ impl WebForm {
     pub async fn submit(&self, head: &[u8], body: impl Into<Bytes>) -> Result<DeliveryId> {
         let body = body.into();
         let at = self.clock.now();
-        let (parsed, post) = self.parse(head, body.clone()).await?;
+        let parsed = Head::parse(head, self.limits.header)?;
+        self.admit(&parsed)?;
+        let post = take_apart(&parsed, body.clone(), &self.limits).await?;
         let facts = self.facts(&parsed, &post, at);
         if facts.token == Token::Wrong || facts.origin == Origin::Foreign {
             return Err(Code::IntSpoof.into());
@@ -137,6 +142,7 @@ impl WebForm {
             version: 1,
             head: head.len(),
             facts: facts.clone(),
+            limits: Some(self.limits),
         };
         // A struct of words, numbers and labels always serialises.
         let mut first = serde_json::to_vec(&cover).map_err(|_| broken("submit"))?;
@@ -146,7 +152,7 @@ impl WebForm {
         self.entropy.fill(&mut random);
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let name = Name::fresh(at, count, &token, "form").ok_or_else(|| broken("submit"))?;
+        let name = Name::fresh(at, count, &token, FORM).ok_or_else(|| broken("submit"))?;
         let arrival = self.arrival(&name, facts, post)?;
         let id = delivery::delivery(arrival, &self.limits).id;
         self.queue
@@ -156,23 +162,15 @@ impl WebForm {
         Ok(id)
     }
 
-    async fn parse(&self, head: &[u8], body: Bytes) -> Result<(Head, Post), Code> {
-        let head = Head::parse(head, self.limits.header)?;
+    /// The door: only a post to this form on this site.
+    fn admit(&self, head: &Head) -> Result<(), Code> {
         let here = head
             .header("host")
             .is_some_and(|h| h.eq_ignore_ascii_case(self.site.host()));
         if head.method() != "POST" || head.path() != self.site.path || !here {
             return Err(Code::IntChannel);
         }
-        let length = head
-            .header("content-length")
-            .map(|l| l.parse() == Ok(body.len()));
-        if length == Some(false) {
-            return Err(Code::IntMalformed);
-        }
-        let content_type = head.header("content-type").ok_or(Code::IntMalformed)?;
-        let post = form::read(content_type, body, &self.limits).await?;
-        Ok((head, post))
+        Ok(())
     }
 
     fn facts(&self, head: &Head, post: &Post, now: kta_core::time::Timestamp) -> WebFacts {
@@ -220,8 +218,17 @@ impl WebForm {
     }
 
     async fn load(&self, name: &Name) -> Result<Option<Delivery>> {
-        // Head, body and cover; what was written here was within the limits then.
-        let most = self.limits.message + self.limits.header + COVER;
+        let Some(beginning) = self.queue.beginning(name, COVER)? else {
+            return Ok(None);
+        };
+        // What was written here was within the limits then. What has no cover is refused below.
+        let frozen = Cover::read(&beginning)
+            .ok()
+            .and_then(|(cover, _)| cover.limits);
+        let limits = frozen.unwrap_or(self.limits);
+        // Head, body and cover.
+        let most = limits.message.saturating_add(limits.header);
+        let most = most.saturating_add(COVER);
         let bytes = match self.queue.read(name, most)? {
             Some(Waiting::Whole(bytes)) => Bytes::from(bytes),
             Some(Waiting::TooLarge(digest)) => {
@@ -229,30 +236,25 @@ impl WebForm {
             }
             None => return Ok(None),
         };
-        let arrival = match self.reopen(name, &bytes).await {
+        let arrival = match self.reopen(name, &bytes, &limits).await {
             Ok(arrival) => arrival,
             Err(kta_core::Error::Refused(refusal)) => {
                 return Ok(self.refused(name, Digest::of(&bytes), refusal));
             }
             Err(broken) => return Err(broken),
         };
-        Ok(Some(delivery::delivery(arrival, &self.limits)))
+        Ok(Some(delivery::delivery(arrival, &limits)))
     }
 
-    async fn reopen(&self, name: &Name, bytes: &Bytes) -> Result<Arrival> {
-        let cut = bytes
-            .iter()
-            .take(COVER)
-            .position(|b| *b == b'\n')
-            .ok_or(Code::IntMalformed)?;
-        let cover: Cover = serde_json::from_slice(&bytes[..cut]).map_err(|_| Code::IntMalformed)?;
-        let rest = bytes.slice(cut + 1..);
-        if cover.version != 1 || cover.head > rest.len() {
+    /// Takes apart what was admitted; the door's questions are not asked again.
+    async fn reopen(&self, name: &Name, bytes: &Bytes, limits: &Limits) -> Result<Arrival> {
+        let (cover, length) = Cover::read(bytes)?;
+        let rest = bytes.slice(length..);
+        if cover.head > rest.len() {
             return Err(Code::IntMalformed.into());
         }
-        let (_, post) = self
-            .parse(&rest[..cover.head], rest.slice(cover.head..))
-            .await?;
+        let head = Head::parse(&rest[..cover.head], limits.header)?;
+        let post = take_apart(&head, rest.slice(cover.head..), limits).await?;
         self.arrival(name, cover.facts, post)
     }
 
@@ -338,6 +340,33 @@ struct Cover {
     version: u8,
     head: usize,
     facts: ChannelFacts,
+    /// The limits under which it was admitted; posts of older versions do not say.
+    #[serde(default)]
+    limits: Option<Limits>,
+}
+
+impl Cover {
+    /// The cover at the beginning of a spooled post, and how long it is.
+    fn read(bytes: &[u8]) -> Result<(Self, usize), Code> {
+        let cut = bytes.iter().take(COVER).position(|b| *b == b'\n');
+        let cut = cut.ok_or(Code::IntMalformed)?;
+        let cover: Self = serde_json::from_slice(&bytes[..cut]).map_err(|_| Code::IntMalformed)?;
+        if cover.version != 1 {
+            return Err(Code::IntMalformed);
+        }
+        Ok((cover, cut + 1))
+    }
+}
+
+async fn take_apart(head: &Head, body: Bytes, limits: &Limits) -> Result<Post, Code> {
+    let length = head
+        .header("content-length")
+        .map(|l| l.parse() == Ok(body.len()));
+    if length == Some(false) {
+        return Err(Code::IntMalformed);
+    }
+    let content_type = head.header("content-type").ok_or(Code::IntMalformed)?;
+    form::read(content_type, body, limits).await
 }
 
 /// The cookie that ties a form to the browser which loaded it.

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{clock, family, gate, instant, maildir, session, web_form};
+use common::{clock, family, gate, instant, maildir, session, web_form, web_form_at};
 use kta_core::audit::Label;
 use kta_core::id::{DeliveryId, IdempotencyKey, PlacementId, SubjectId, TenantId};
 use kta_core::memory::ManualClock;
@@ -247,6 +247,19 @@ async fn a_second_copy_is_given_again_and_acknowledged_for_itself() {
     let second = mailbox.oldest(&permit).await.unwrap().unwrap();
     assert_eq!(first.id, second.id);
     assert_ne!(first.locator, second.locator);
+    // Another worker's acknowledgement of the first, late: the second was registered by nobody.
+    let late = maildir(folder.path());
+    late.oldest(&permit).await.unwrap();
+    late.acknowledge(second.id, &permit).await.unwrap();
+    mailbox
+        .import(
+            instant("2026-03-02T08:00:03Z"),
+            "c",
+            &letter("a@example.org", "x"),
+        )
+        .unwrap();
+    mailbox.acknowledge(second.id, &permit).await.unwrap();
+    let second = mailbox.oldest(&permit).await.unwrap().unwrap();
     mailbox.acknowledge(second.id, &permit).await.unwrap();
     assert!(mailbox.oldest(&permit).await.unwrap().is_none());
 }
@@ -430,6 +443,69 @@ async fn a_spooled_post_that_was_altered_is_refused() {
             "cut at {cut}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_post_that_was_taken_in_stays_so_under_another_site_and_lower_limits() {
+    let (folder, gate, clock) = (tempfile::tempdir().unwrap(), gate(), clock());
+    let (session, form) = (session(&gate), web_form(folder.path(), &clock));
+    let (head, body) = (family("form/02-spouse.head"), family("form/02-spouse.body"));
+    let id = form.submit(&head, body.clone()).await.unwrap();
+    drop(form);
+    let low = Limits {
+        message: 100,
+        parts: 1,
+        header: 50,
+        field: 1,
+        expanded: 1,
+        ..Limits::default()
+    };
+    let moved = web_form_at(
+        "https://new.kta.example",
+        "/forms/o1",
+        folder.path(),
+        &clock,
+    );
+    let moved = moved.with_limits(low);
+    let refused = moved.submit(&head, body).await;
+    assert!(refused.is_err(), "the door itself is another one");
+    let permit = session.permit(Act::Receive, Scope::firm()).await.unwrap();
+    let delivery = moved.oldest(&permit).await.unwrap().unwrap();
+    assert!(delivery.refused.is_none(), "{:?}", delivery.refused);
+    assert_eq!(delivery.id, id);
+    assert_eq!(delivery.facts.sender_vouched, Some(true));
+    assert!(delivery.parts.len() == 3 && delivery.parts.iter().all(|p| p.content.is_ok()));
+    moved.acknowledge(id, &permit).await.unwrap();
+    assert!(moved.oldest(&permit).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_half_written_is_erased_after_36_hours() {
+    let folder = tempfile::tempdir().unwrap();
+    let tmp = folder.path().join("tmp");
+    drop(maildir(folder.path()));
+    let own = [
+        "1772439600.M000000Q000000Rtest1.import",
+        "1772439600.M000012Q000003R0123456789abcdef.form",
+    ];
+    let others = ["1772439600.M1P2.mx", "1772439600.M1Q2R3.mx", "notes"];
+    for name in own.iter().chain(&others) {
+        fs::write(tmp.join(name), CANARY).unwrap();
+    }
+    // A second link shows what becomes of the bytes.
+    let witness = folder.path().join("witness");
+    fs::hard_link(tmp.join(own[0]), &witness).unwrap();
+    let left = || fs::read_dir(&tmp).unwrap().count();
+    let written = fs::metadata(&witness).unwrap().modified().unwrap();
+    let written = kta_core::time::Timestamp::from(written);
+    let young = ManualClock::at(written + chrono::TimeDelta::hours(35));
+    drop(web_form(folder.path(), &young));
+    assert_eq!(left(), 5, "another process may still be writing");
+    let old = ManualClock::at(written + chrono::TimeDelta::hours(37));
+    drop(web_form(folder.path(), &old));
+    assert_eq!(left(), others.len());
+    assert!(others.iter().all(|name| tmp.join(name).exists()));
+    assert_eq!(fs::read(&witness).unwrap(), vec![0; CANARY.len()]);
 }
 
 #[tokio::test]

@@ -114,6 +114,44 @@ fn attached_messages_are_looked_into_and_html_alone_is_read() {
     assert_eq!(read(attached).unwrap().attachments.len(), 1);
 }
 
+#[test]
+fn every_text_that_a_message_shows_is_its_body_or_a_part() {
+    const PLAIN: &str = "--b\nContent-Type: text/plain\n\nHi\n";
+    const HTML: &str = "--b\nContent-Type: text/html\n\n<p>passport X1234567</p>\n";
+    const PDF: &str = "--b\nContent-Type: application/pdf; name=x.pdf\n\n%PDF-\n";
+    const MORE: &str = "--b\nContent-Type: text/html\n\n<p>and one more</p>\n";
+    const BLANK: &str = "--b\nContent-Type: text/html\n\n<html><body><br></body></html>\n";
+    const EMPTY: &str = "--b\nContent-Type: text/plain\n\n\n";
+    let related = "--b\nContent-Type: multipart/related; boundary=r\n\n--r\nContent-Type: text/html\n\n<p>Hi</p>\n--r\nContent-Type: image/png\n\nimage\n--r--\n";
+    let shown = |kind: &str, parts: &[&str]| {
+        let message = multipart(&format!("{}--b--\n", parts.concat()));
+        let letter = read(&message.replace("multipart/mixed", kind)).unwrap();
+        let mut texts = vec![letter.body.trim().to_owned()];
+        for attachment in letter.attachments {
+            texts.push(
+                String::from_utf8(attachment.bytes)
+                    .unwrap()
+                    .trim()
+                    .to_owned(),
+            );
+        }
+        texts
+    };
+    let (passport, more) = ("passport X1234567", "and one more");
+    let (mixed, choice) = ("multipart/mixed", "multipart/alternative");
+    assert_eq!(shown(mixed, &[HTML, PDF, MORE]), [passport, "%PDF-", more]);
+    assert_eq!(shown(mixed, &[PLAIN, HTML]), ["Hi", passport]);
+    assert_eq!(shown(mixed, &[HTML, PLAIN]), [passport, "Hi"]);
+    assert_eq!(shown(mixed, &[HTML, PDF, BLANK]), [passport, "%PDF-"]);
+    assert_eq!(shown(mixed, &[PLAIN, related]), ["Hi", "Hi", "image"]);
+    // Only the other form of the same text is left out.
+    assert_eq!(shown(choice, &[PLAIN, HTML]), ["Hi"]);
+    assert_eq!(shown(choice, &[HTML, PLAIN]), ["Hi"]);
+    assert_eq!(shown(choice, &[PLAIN, related]), ["Hi", "image"]);
+    assert_eq!(shown(choice, &[EMPTY, HTML]), [passport]);
+    assert_eq!(shown(choice, &[HTML, MORE]), [passport, more]);
+}
+
 fn post(body: &str) -> Result<form::Post, Code> {
     let body = body.replace('\n', "\r\n").into_bytes().into();
     let limits = Limits {

@@ -1,5 +1,7 @@
 //! Step 1, verification: complete, consistent, and of the right people.
 
+use std::collections::BTreeSet;
+
 use kta_core::Code;
 use kta_core::id::DeliveryId;
 use kta_core::pii::{DocumentKind, Schema};
@@ -171,6 +173,7 @@ impl Road<'_> {
             matter: self.cast.matter,
             persons: persons.collect::<Result<_, Failure>>()?,
             sorted,
+            set_aside: BTreeSet::new(),
         })
     }
 }

@@ -193,13 +193,10 @@ where
 /// [`Code::DstResidue`] when the probe still finds content.
 pub(crate) async fn unplace(
     house: &House,
-    copy: &Copy,
+    placement: Placement,
     permit: &Permit<'_>,
     probing: &Permit<'_>,
 ) -> Result<()> {
-    let Some(placement) = known(house, copy).await? else {
-        return Ok(());
-    };
     if matches!(
         placement.state,
         PlacementState::Absent { .. } | PlacementState::Withdrawn { .. }
@@ -207,7 +204,8 @@ pub(crate) async fn unplace(
         return Ok(());
     }
     let eraser = house.eraser(&placement.system)?;
-    eraser.erase(&placement, copy.key("erase"), permit).await?;
+    let key = IdempotencyKey::derived("erase", &[placement.id.as_bytes()]);
+    eraser.erase(&placement, key, permit).await?;
     let probe = eraser.probe(&placement, probing).await?;
     if probe.residues.iter().any(|residue| residue.content) {
         return Err(Refusal::new(Code::DstResidue)
@@ -217,15 +215,15 @@ pub(crate) async fn unplace(
     let absent = PlacementState::Absent { at: probe.at };
     let event = permit
         .event(Act::Destroy, Outcome::Done)
-        .of_subject(copy.subject)
+        .of_subject(placement.subject)
         .with("placement", placement.id)
         .with("system", placement.system.clone());
     let change = ChangeSet::new(house.tenant(), house.gate.now())
-        .with(Change::PutPlacement(copy.placed(
-            house,
-            absent,
-            placement.locator,
-        )))
+        .with(Change::PutPlacement(Placement {
+            state: absent,
+            since: house.gate.now(),
+            ..placement
+        }))
         .event(event);
     house.doors.store.commit(change).await.map(drop)
 }

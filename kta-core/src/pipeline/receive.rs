@@ -5,6 +5,7 @@
 //! made for the delivery alone. Releasing it seals it anew under the real persons' keys and
 //! destroys the stand-in's, so that nothing of the quarantine stays readable.
 
+mod again;
 mod ending;
 
 pub use ending::discard;
@@ -12,6 +13,7 @@ pub(crate) use ending::end;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use again::Standing;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Label, Outcome, SignedNote, Signer};
@@ -54,6 +56,9 @@ struct Data {
     locator: Locator,
     parts: Vec<ReceivedPart>,
     held: Option<Code>,
+    /// Set before the first copy is erased: what arrives from then on has a receipt of its own.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    ended: bool,
 }
 
 impl Receipt for Received {
@@ -238,6 +243,10 @@ impl Received {
 
 /// Takes in the oldest delivery of a channel.
 ///
+/// Every copy that the channel keeps is a placement before it is acknowledged, also of what is
+/// refused. What arrives again while its quarantine stands is one more copy under the same
+/// receipt; once the quarantine has ended it is a delivery of its own, under an id of its own.
+///
 /// # Errors
 /// Refusals of the gate, faults of the ports. A delivery that is itself refused is no error but
 /// [`Reception::Refused`].
@@ -255,22 +264,20 @@ pub async fn receive(
     let Some(delivery) = intake.oldest(&at_door).await? else {
         return Ok(Reception::Nothing);
     };
-    let id = delivery.id;
-    if let Some(data) = house.filed::<Data>(Register::Receipts, &label(id)).await? {
-        intake.acknowledge(id, &at_door).await?;
-        return Ok(conclude(data));
-    }
-    if let Some(refusal) = delivery.refused {
-        let scope = Scope::firm()
-            .about("delivery", id)
-            .about("channel", intake.channel());
-        session.log_refusal(Act::Receive, &scope, &refusal).await?;
-        intake.acknowledge(id, &at_door).await?;
-        return Ok(Reception::Refused {
-            delivery: id,
-            refusal,
-        });
-    }
+    let arrived = delivery.id;
+    let at = (intake.channel(), delivery.locator.clone());
+    let id = match again::standing(house, arrived, &at).await? {
+        Standing::New(id) => id,
+        Standing::Copy(data) => {
+            intake.acknowledge(arrived, &at_door).await?;
+            return Ok(conclude(data));
+        }
+        Standing::Another(sheet, data) => {
+            again::register(house, session, (&sheet, &data), &at).await?;
+            intake.acknowledge(arrived, &at_door).await?;
+            return Ok(conclude(data));
+        }
+    };
     let quarantine = SubjectId::derived(&[b"quarantine", id.as_bytes()]);
     let scope = Scope::of(quarantine, QUARANTINE).about("delivery", id);
     let permit = session.permit(Act::Receive, scope).await?;
@@ -284,11 +291,22 @@ pub async fn receive(
         locator: delivery.locator.clone(),
         parts: Vec::new(),
         held: (delivery.facts.sender_vouched == Some(false)).then_some(Code::IntSpoof),
+        ended: false,
     };
+    let refusal = delivery.refused.clone();
+    if let Some(refusal) = &refusal {
+        data.held = Some(refusal.code());
+    }
     data.parts = seal_parts(house, &data, &delivery, &permit).await?;
     record_receipt(house, &data, delivery, &permit).await?;
-    intake.acknowledge(id, &at_door).await?;
-    Ok(conclude(data))
+    intake.acknowledge(arrived, &at_door).await?;
+    Ok(match refusal {
+        Some(refusal) => Reception::Refused {
+            delivery: id,
+            refusal,
+        },
+        None => conclude(data),
+    })
 }
 
 /// Finds the receipt of a delivery again, for example after a crash.
@@ -368,6 +386,7 @@ async fn record_receipt(
     delivery: Delivery,
     permit: &Permit<'_>,
 ) -> Result<()> {
+    let refusal = delivery.refused.clone();
     let (schema, fields) = message(delivery);
     let class = PolicyClass {
         purposes: BTreeMap::from([(Purpose::Representation, LawfulBasis::Contract)]),
@@ -396,7 +415,11 @@ async fn record_receipt(
     };
     let mut event = permit
         .event(Act::Receive, Outcome::Done)
-        .of_subject(data.quarantine)
+        .of_subject(data.quarantine);
+    for (what, fact) in refusal.iter().flat_map(Refusal::facts) {
+        event = event.with(what, fact.clone());
+    }
+    event = event
         .with("delivery", data.delivery)
         .with("channel", data.channel.clone())
         .with("verdict", data.verdict.as_str())
@@ -410,8 +433,11 @@ async fn record_receipt(
         );
     let mut change = ChangeSet::new(house.tenant(), house.gate.now());
     if let Some(code) = data.held {
+        event = event.refused(code);
+    }
+    if data.held == Some(Code::IntSpoof) {
         let id = IncidentId::derived(&[b"held", data.delivery.as_bytes()]);
-        event = event.refused(code).with("incident", id);
+        event = event.with("incident", id);
         let incident = Incident::open(id, IncidentKind::Spoofing, house.gate.now())
             .about_delivery(data.delivery);
         change = change.with(file(Register::Incidents, label(id), None, None, &incident)?);

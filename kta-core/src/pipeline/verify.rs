@@ -15,7 +15,7 @@ use crate::pii::{
     PlacementState, RecordKey, Schema,
 };
 use crate::pipeline::effect::{self, Copy};
-use crate::pipeline::house::{House, file, label};
+use crate::pipeline::house::{House, file, file_new, label};
 use crate::pipeline::manage;
 use crate::pipeline::passport;
 use crate::pipeline::receipt::Receipt;
@@ -40,6 +40,9 @@ pub struct CaseFile {
     pub persons: Vec<(SubjectId, Fields)>,
     /// Which attachment is which document of whom.
     pub sorted: Vec<Sorted>,
+    /// Attachments that the matter does not need, by delivery and place: they end with the
+    /// quarantine. What is neither sorted nor set aside is refused.
+    pub set_aside: BTreeSet<(DeliveryId, usize)>,
 }
 
 /// One attachment, sorted.
@@ -63,6 +66,9 @@ pub struct Verified(Data);
 #[serde(deny_unknown_fields)]
 struct Data {
     matter: MatterId,
+    /// What was released: only its quarantines end with this receipt.
+    #[serde(default)]
+    deliveries: BTreeSet<DeliveryId>,
     profile: Label,
     reviewer: crate::id::ActorId,
     records: BTreeMap<SubjectId, RecordId>,
@@ -71,6 +77,22 @@ struct Data {
     class: Digest,
     /// Keyed marks of each person, by which the suppression ledger will know who was erased.
     marks: BTreeMap<SubjectId, Vec<Label>>,
+}
+
+impl Data {
+    /// Whether this release took the delivery in. Receipts of older versions do not name their
+    /// deliveries: there, every attachment that was let in must be a document of the release.
+    fn released(&self, delivery: &Received) -> bool {
+        if !self.deliveries.is_empty() {
+            return self.deliveries.contains(&delivery.delivery());
+        }
+        let parts = || delivery.parts().iter().filter(|p| p.refused.is_none());
+        let document = |part: &receive::ReceivedPart| {
+            let mut documents = self.documents.iter();
+            documents.any(|document| document.id == released_as(part.document, document.subject))
+        };
+        parts().next().is_some() && parts().all(document)
+    }
 }
 
 impl Receipt for Verified {
@@ -130,25 +152,36 @@ pub struct Desk<'a, 'g> {
 
 /// Reviews deliveries against the matter's profile and releases them from quarantine.
 ///
+/// A matter is released once. Called again with deliveries that were released then, it goes on
+/// where it was left; any other delivery is refused and stays in quarantine.
+///
 /// # Errors
 /// [`Code::RevWrongPerson`], [`Code::RevExcess`], [`Code::RevCriminalCopy`],
-/// [`Code::RevInconsistent`], [`Code::RevIncomplete`], [`Code::SupListed`]: each logged, nothing
-/// released; refusals of the gate; faults of the ports.
+/// [`Code::RevInconsistent`], [`Code::RevIncomplete`], [`Code::RevUnsorted`],
+/// [`Code::RevReleased`], [`Code::SupListed`]: each logged, nothing released; refusals of the
+/// gate; faults of the ports, a conflict when somebody else released the matter meanwhile.
 pub async fn verify(
     house: &House,
     desk: Desk<'_, '_>,
     received: Vec<Received>,
     case: CaseFile,
 ) -> Result<Verified> {
-    let id = label(format_args!("verified:{}", case.matter));
-    if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
-        receive::end(house, desk.destroyer, &received).await?;
-        return Ok(Verified(data));
-    }
     let matter = manage::matter(house, case.matter)?;
     let scope = Scope::over(matter.parties.keys().copied(), manage::ORDINARY)
         .in_matter(matter.id)
         .other_than(desk.clerk.actor());
+    let id = label(format_args!("verified:{}", matter.id));
+    if let Some(data) = house.filed::<Data>(Register::Receipts, &id).await? {
+        if let Some(other) = received.iter().find(|given| !data.released(given)) {
+            let refusal = Refusal::new(Code::RevReleased).about("delivery", other.delivery());
+            desk.reviewer
+                .log_refusal(Act::Review, &scope, &refusal)
+                .await?;
+            return Err(refusal.into());
+        }
+        receive::end(house, desk.destroyer, &received).await?;
+        return Ok(Verified(data));
+    }
     let reviewing = desk.reviewer.permit(Act::Review, scope.clone()).await?;
     match check(house, desk, &received, &case, &matter, &reviewing).await {
         Ok(remarks) => {
@@ -232,6 +265,7 @@ async fn check(
             .about("item", first.item.clone())
             .into());
     }
+    nothing_is_forgotten(received, case)?;
     let today = house.gate.now().date_naive();
     for (_, fields) in &case.persons {
         let expiry = fields
@@ -249,6 +283,23 @@ async fn check(
         }
     }
     Ok(remarks)
+}
+
+/// Every attachment that was let in is sorted or set aside: the end of the quarantine destroys
+/// what nobody named. A message without attachments is what the persons' fields were taken from.
+fn nothing_is_forgotten(received: &[Received], case: &CaseFile) -> Result<(), Refusal> {
+    let sorted = case.sorted.iter().map(|one| (one.delivery, one.part));
+    let named: BTreeSet<_> = sorted.chain(case.set_aside.iter().copied()).collect();
+    for delivery in received {
+        for (part, received) in delivery.parts().iter().enumerate() {
+            if received.refused.is_none() && !named.contains(&(delivery.delivery(), part)) {
+                return Err(Refusal::new(Code::RevUnsorted)
+                    .about("delivery", delivery.delivery())
+                    .about("part", part));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn release(
@@ -322,6 +373,7 @@ async fn release(
         .map(|profile| profile.version.clone());
     let data = Data {
         matter: matter.id,
+        deliveries: received.iter().map(Received::delivery).collect(),
         profile: profile.unwrap_or(const { Label::fixed("none") }),
         reviewer: desk.reviewer.actor(),
         records,
@@ -334,11 +386,19 @@ async fn release(
         .event(Act::Review, Outcome::Done)
         .with("profile", data.profile.clone())
         .with("persons", data.records.len())
+        .with("deliveries", data.deliveries.len())
         .with("documents", data.documents.len())
+        .with("set_aside", case.set_aside.len())
         .with("remarks", data.remarks.len());
     let id = label(format_args!("verified:{}", matter.id));
     let change = change
-        .with(file(Register::Receipts, id, None, Some(matter.id), &data)?)
+        .with(file_new(
+            Register::Receipts,
+            id,
+            None,
+            Some(matter.id),
+            &data,
+        )?)
         .event(event);
     house.doors.store.commit(change).await?;
     Ok(data)
@@ -357,11 +417,7 @@ async fn release_document(
     let minor = matter.parties.get(&sorted.subject) == Some(&crate::pii::Party::Child);
     let document = Document {
         tenant: house.tenant(),
-        id: DocumentId::derived(&[
-            b"released",
-            part.document.as_bytes(),
-            sorted.subject.as_bytes(),
-        ]),
+        id: released_as(part.document, sorted.subject),
         subject: sorted.subject,
         matter: matter.id,
         kind: sorted.kind,
@@ -381,6 +437,11 @@ async fn release_document(
     let sealing = clerk.permit(Act::Release, scope).await?;
     put_blob(house, &document, content, Act::Release, &sealing).await?;
     Ok(document)
+}
+
+/// The id under which an attachment leaves quarantine for its person.
+fn released_as(part: DocumentId, subject: SubjectId) -> DocumentId {
+    DocumentId::derived(&[b"released", part.as_bytes(), subject.as_bytes()])
 }
 
 /// Keeps a document's content in the firm's sealed blobs.

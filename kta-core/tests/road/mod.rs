@@ -433,6 +433,7 @@ pub(crate) fn case(cast: &Cast) -> CaseFile {
         matter: cast.matter,
         persons: (0..4).map(|who| (cast.people[who], fields(who))).collect(),
         sorted,
+        set_aside: BTreeSet::new(),
     }
 }
 

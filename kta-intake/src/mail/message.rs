@@ -29,9 +29,11 @@ pub struct Letter {
     pub recipients: Vec<String>,
     /// The decoded subject.
     pub subject: String,
-    /// The text, from the plain part or else from the HTML one.
+    /// The text: the first that the message shows, plain or taken from HTML. Of alternatives it
+    /// is the plain one, unless that is blank.
     pub body: String,
-    /// Attachments in order, those of attached messages included.
+    /// Attachments in order, those of attached messages included. Every further text that the
+    /// message shows is one without a name; only the other form of an alternative is left out.
     pub attachments: Vec<Attachment>,
     /// When the gateway took it in, in seconds since 1970; from its own `Received` line.
     pub received: Option<i64>,
@@ -65,22 +67,15 @@ pub fn read(raw: &[u8], gateway: &Gateway, limits: &Limits) -> Result<Letter, Co
         raw,
         limits,
         parts: 0,
-        plain: None,
-        html: None,
+        text: None,
         attachments: Vec::new(),
     };
-    walk.entity(top, body, 0)?;
-
-    let body = match (walk.plain, walk.html) {
-        (Some(plain), _) => plain,
-        (None, Some(html)) => html_to_text(&html),
-        (None, None) => String::new(),
-    };
+    walk.entity(top, body, 0, None)?;
     Ok(Letter {
         sender,
         recipients: recipients(top),
         subject: top.subject().unwrap_or_default().to_owned(),
-        body,
+        body: walk.text.unwrap_or_default(),
         attachments: walk.attachments,
         received: trace::received_at(top, gateway),
     })
@@ -113,9 +108,17 @@ struct Walk<'r> {
     raw: &'r [u8],
     limits: &'r Limits,
     parts: usize,
-    plain: Option<String>,
-    html: Option<String>,
+    text: Option<String>,
     attachments: Vec<Attachment>,
+}
+
+/// The texts directly in one `multipart/alternative`, or at the root of a related part in it.
+#[derive(Default)]
+struct Alternative {
+    /// Whether one of them is plain and not blank.
+    plain: bool,
+    /// The HTML ones, as text.
+    html: Vec<String>,
 }
 
 impl Walk<'_> {
@@ -124,6 +127,7 @@ impl Walk<'_> {
         headers: &Message<'_>,
         body: Range<usize>,
         depth: usize,
+        mut among: Option<&mut Alternative>,
     ) -> Result<(), Code> {
         self.parts += 1;
         if depth > self.limits.nesting || self.parts > self.limits.parts {
@@ -143,7 +147,7 @@ impl Walk<'_> {
         let (kind, subkind) = essence(content_type)?;
         match (kind.as_str(), subkind.as_str()) {
             ("multipart", "encrypted") => Err(Code::IntOpaque),
-            ("multipart", _) => {
+            ("multipart", form) => {
                 let boundary = content_type
                     .and_then(|ct| ct.attribute("boundary"))
                     .filter(|b| !b.is_empty() && b.len() <= 70)
@@ -152,10 +156,22 @@ impl Walk<'_> {
                 if encoding(headers)? != Encoding::Plain {
                     return Err(Code::IntMalformed); // RFC 2045 §6.4
                 }
-                for piece in self.pieces(&boundary, body)? {
+                let mut forms = (form == "alternative").then(Alternative::default);
+                for (index, piece) in self.pieces(&boundary, body)?.into_iter().enumerate() {
                     let (head, body) = split(self.raw, piece, self.limits)?;
                     let headers = self::headers(&self.raw[head])?;
-                    self.entity(&headers, body, depth + 1)?;
+                    let among = match form {
+                        "related" if index == 0 => among.as_deref_mut(),
+                        _ => forms.as_mut(),
+                    };
+                    self.entity(&headers, body, depth + 1, among)?;
+                }
+                for text in forms
+                    .filter(|forms| !forms.plain)
+                    .into_iter()
+                    .flat_map(|f| f.html)
+                {
+                    self.show(text);
                 }
                 Ok(())
             }
@@ -165,13 +181,16 @@ impl Walk<'_> {
                 }
                 let (head, body) = split(self.raw, body, self.limits)?;
                 let headers = self::headers(&self.raw[head])?;
-                self.entity(&headers, body, depth + 1)
+                self.entity(&headers, body, depth + 1, None)
             }
             ("message", "partial" | "external-body") => Err(Code::IntOpaque),
             ("application", "pkcs7-mime" | "x-pkcs7-mime" | "x-microsoft-rpmsg-message") => {
                 Err(Code::IntOpaque)
             }
-            _ => self.leaf(headers, content_type, (&kind, &subkind), &self.raw[body]),
+            _ => {
+                let body = &self.raw[body];
+                self.leaf(headers, content_type, (&kind, &subkind), body, among)
+            }
         }
     }
 
@@ -181,6 +200,7 @@ impl Walk<'_> {
         content_type: Option<&ContentType<'_>>,
         (kind, subkind): (&str, &str),
         body: &[u8],
+        among: Option<&mut Alternative>,
     ) -> Result<(), Code> {
         let part = headers.root_part();
         let bytes = match encoding(headers)? {
@@ -198,16 +218,43 @@ impl Walk<'_> {
                 if has_active_element(&text) {
                     return Err(Code::IntType);
                 }
-                self.html.get_or_insert(text);
+                let text = html_to_text(&text);
+                match among {
+                    Some(forms) => forms.html.push(text),
+                    None => self.show(text),
+                }
                 return Ok(());
             }
-            if subkind == "plain" && self.plain.is_none() {
-                self.plain = Some(text);
-                return Ok(());
+            if subkind == "plain" {
+                if let Some(forms) = among {
+                    forms.plain |= !text.trim().is_empty();
+                }
+                if self.has_no_text() {
+                    self.text = Some(text);
+                    return Ok(());
+                }
             }
         }
         self.attachments.push(Attachment { name, bytes });
         Ok(())
+    }
+
+    /// Takes in a text that was HTML: it is the message's own, or a part. Programs that write mail
+    /// end it with an HTML part in which nothing stands.
+    fn show(&mut self, text: String) {
+        if text.trim().is_empty() {
+            return;
+        }
+        if self.has_no_text() {
+            self.text = Some(text);
+        } else {
+            let (name, bytes) = (None, text.into_bytes());
+            self.attachments.push(Attachment { name, bytes });
+        }
+    }
+
+    fn has_no_text(&self) -> bool {
+        self.text.as_ref().is_none_or(|text| text.trim().is_empty())
     }
 
     /// The pieces between the delimiter lines of a multipart.

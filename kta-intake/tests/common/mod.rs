@@ -75,9 +75,13 @@ pub(crate) fn maildir(root: &Path) -> Maildir {
 }
 
 pub(crate) fn web_form(root: &Path, clock: &ManualClock) -> WebForm {
+    web_form_at("https://intake.kta.example", "/forms/h1b", root, clock)
+}
+
+pub(crate) fn web_form_at(origin: &str, path: &str, root: &Path, clock: &ManualClock) -> WebForm {
     let site = Site {
-        origin: "https://intake.kta.example".into(),
-        path: "/forms/h1b".into(),
+        origin: origin.into(),
+        path: path.into(),
         edition: "h1b-family-2026-02".into(),
         hsts: true,
         tls_header: "x-tls-version".into(),

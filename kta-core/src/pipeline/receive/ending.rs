@@ -1,10 +1,10 @@
 //! The end of a quarantine: what was held at the door is made unreadable there and inside.
 
-use super::{Data, QUARANTINE, Received, effect, envelope_copy, file_in_quarantine, mailbox};
+use super::{Data, QUARANTINE, Received, again, effect, envelope_copy};
 use crate::audit::Outcome;
 use crate::error::Result;
 use crate::id::DeliveryId;
-use crate::pipeline::house::{House, label};
+use crate::pipeline::house::{House, file_over, label, read};
 use crate::policy::{Act, Permit, Scope, Session};
 use crate::ports::store::{ChangeSet, Register};
 use crate::refusal::Code;
@@ -71,10 +71,40 @@ async fn without_copies<'s>(
     let scope = || Scope::of(data.quarantine, QUARANTINE).about("delivery", data.delivery);
     let permit = destroyer.permit(Act::Destroy, scope()).await?;
     let probing = destroyer.permit(Act::Probe, scope()).await?;
-    let parts = data.parts.iter();
-    let files = parts.map(|part| file_in_quarantine(data, part.document));
-    for copy in files.chain([mailbox(data), envelope_copy(data)]) {
-        effect::unplace(house, &copy, &permit, &probing).await?;
+    begin(house, data, &permit).await?;
+    let envelope = envelope_copy(data).of;
+    let mut copies = again::copies(house, data).await?;
+    copies.sort_by_key(|copy| copy.of == envelope);
+    for copy in copies {
+        effect::unplace(house, copy, &permit, &probing).await?;
     }
     Ok(permit)
+}
+
+/// Notes the end on the receipt before anything is erased, so that a copy which arrives meanwhile
+/// is either erased with the others or taken in anew, never lost with them.
+async fn begin(house: &House, data: &Data, permit: &Permit<'_>) -> Result<()> {
+    let Some(sheet) = house
+        .sheet(Register::Receipts, label(data.delivery))
+        .await?
+    else {
+        return Ok(());
+    };
+    let data: Data = read(&sheet)?;
+    if data.ended {
+        return Ok(());
+    }
+    let ended = Data {
+        ended: true,
+        ..data
+    };
+    let event = permit
+        .event(Act::Destroy, Outcome::Intended)
+        .of_subject(ended.quarantine)
+        .with("delivery", ended.delivery)
+        .with("what", "quarantine");
+    let change = ChangeSet::new(house.tenant(), house.gate.now())
+        .with(file_over(&sheet, &ended)?)
+        .event(event);
+    house.doors.store.commit(change).await.map(drop)
 }
