@@ -12,6 +12,7 @@ use crate::id::{Digest, DocumentId, IdempotencyKey, MatterId, SubjectId};
 use crate::pii::placement::CopyOf;
 use crate::pii::{Category, Document, Locator, MatterState, PlacementKind};
 use crate::pipeline::collaborate::Shared;
+use crate::pipeline::dispose::require_untouched;
 use crate::pipeline::effect::Copy;
 use crate::pipeline::house::{House, file, label};
 use crate::pipeline::manage;
@@ -330,6 +331,7 @@ async fn submit(
         contents.push(open_blob(house, document, permit).await?);
     }
     house.eraser(&channel.name())?;
+    require_untouched(house, package.matter).await?;
     let mut announce = ChangeSet::new(house.tenant(), house.gate.now());
     for document in documents {
         let copy = recipient(house, document);
@@ -342,6 +344,7 @@ async fn submit(
     let matter = Some(package.matter);
     announce = announce.with(file(Register::Receipts, announced, None, matter, &package)?);
     house.doors.store.commit(announce.event(event)).await?;
+    require_untouched(house, package.matter).await?;
     match channel.submit(&package, contents, key, permit).await {
         Ok(submission) => Ok((package, submission)),
         Err(Error::Refused(refusal)) => {

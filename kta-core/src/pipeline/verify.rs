@@ -14,6 +14,7 @@ use crate::pii::{
     Category, Content, Document, DocumentKind, FieldName, Fields, Matter, Placement, PlacementKind,
     PlacementState, RecordKey, Schema,
 };
+use crate::pipeline::dispose::require_untouched;
 use crate::pipeline::effect::{self, Copy};
 use crate::pipeline::house::{House, file, file_new, label};
 use crate::pipeline::manage;
@@ -158,7 +159,8 @@ pub struct Desk<'a, 'g> {
 /// # Errors
 /// [`Code::RevWrongPerson`], [`Code::RevExcess`], [`Code::RevCriminalCopy`],
 /// [`Code::RevInconsistent`], [`Code::RevIncomplete`], [`Code::RevUnsorted`],
-/// [`Code::RevReleased`], [`Code::SupListed`]: each logged, nothing released; refusals of the
+/// [`Code::RevReleased`], [`Code::SupListed`], [`Code::PrcTransition`] for a matter whose destruction
+/// has begun: each logged, nothing released; refusals of the
 /// gate; faults of the ports, a conflict when somebody else released the matter meanwhile.
 pub async fn verify(
     house: &House,
@@ -211,6 +213,7 @@ async fn check(
     matter: &Matter,
     reviewing: &Permit<'_>,
 ) -> Result<Vec<Label>> {
+    require_untouched(house, matter.id).await?;
     let profile = house
         .profiles
         .get(&matter.kind)

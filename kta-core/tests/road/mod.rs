@@ -509,7 +509,6 @@ pub(crate) async fn end_state(ports: &MemoryPorts, house: &House, cast: &Cast) -
         Register::Documents,
         Register::Certificates,
         Register::Disclosures,
-        Register::Grants,
     ] {
         for sheet in ports
             .store
@@ -519,6 +518,11 @@ pub(crate) async fn end_state(ports: &MemoryPorts, house: &House, cast: &Cast) -
         {
             state.push(format!("{} {}", register.as_str(), sheet.id));
         }
+    }
+    // Their ids are made under a key of the firm's, which is drawn anew in each run.
+    let grants = house.filed_in::<collaborate::SharedGrant>(Register::Grants, cast.matter);
+    for grant in grants.await.unwrap() {
+        state.push(format!("grant of {}", grant.document));
     }
     state.push(format!("crm {}", ports.crm.len()));
     state.push(format!("library {}", ports.library.names().len()));

@@ -1,5 +1,6 @@
 //! Asking again, after an erasure.
 
+use super::turn::declared_gone;
 use super::{Hierarchy, Wanted};
 use crate::crypto::shred::KeyErased;
 use crate::error::Result;
@@ -28,8 +29,13 @@ impl Hierarchy {
     pub async fn evidence_now(&self, subjects: &[SubjectId]) -> Result<Vec<KeyErased>> {
         let wanted: Vec<_> = subjects.iter().copied().map(Wanted::Subject).collect();
         let mut evidence = self.evidence(subjects, &wanted).await?;
+        let copies = self.copies().await?;
         for told in &mut evidence {
             told.kek = self.destroyed(told.subject, &told.kek.kek).await?;
+            if declared_gone(&copies, &told.kek.kek) {
+                // A custodian may remember those that there were when it destroyed the KEK.
+                told.kek.copies = 0;
+            }
             if let Some(earlier) = &mut told.earlier
                 && let KekDestruction::Scheduled { until } =
                     self.destroyed(told.subject, &earlier.kek).await?.method

@@ -313,7 +313,7 @@ pub(super) fn standing(copies: &[KeyCopy], subject: SubjectId, last: u64) -> u32
 
 /// Whether the copies that the custodian told of when it destroyed this KEK were declared destroyed
 /// since.
-fn declared_gone(copies: &[KeyCopy], kek: &KekId) -> bool {
+pub(super) fn declared_gone(copies: &[KeyCopy], kek: &KekId) -> bool {
     let told = copies.iter().find(|copy| {
         copy.holder == Hierarchy::CUSTODIAN && copy.of == CopiedKey::Epoch(kek.clone())
     });
