@@ -159,9 +159,9 @@ pub struct Desk<'a, 'g> {
 /// # Errors
 /// [`Code::RevWrongPerson`], [`Code::RevExcess`], [`Code::RevCriminalCopy`],
 /// [`Code::RevInconsistent`], [`Code::RevIncomplete`], [`Code::RevUnsorted`],
-/// [`Code::RevReleased`], [`Code::SupListed`], [`Code::PrcTransition`] for a matter whose destruction
-/// has begun: each logged, nothing released; refusals of the
-/// gate; faults of the ports, a conflict when somebody else released the matter meanwhile.
+/// [`Code::RevReleased`], [`Code::SupListed`], [`Code::PrcTransition`] for a matter whose
+/// destruction has begun: each logged, nothing released; refusals of the gate; faults of the
+/// ports, a conflict when somebody else released the matter meanwhile.
 pub async fn verify(
     house: &House,
     desk: Desk<'_, '_>,
