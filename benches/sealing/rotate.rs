@@ -182,7 +182,7 @@ impl System {
         let key = person.record_key(found.key.record);
         for (name, field) in &found.fields {
             let sealed = Envelope::parse(field.sealed.as_bytes()).unwrap();
-            let place = context(&found, name, field.revision);
+            let place = context(&found, name.as_str(), field.revision);
             black_box(key.open(&place, &sealed).unwrap());
         }
     }
@@ -224,7 +224,11 @@ fn put(
             let plan = IndexPlan::new(name.as_str(), 1 << 24, 100_000).unwrap();
             tags.push((name.clone(), index.tag(&plan, &normal)));
         }
-        let envelope = key.seal(&context(&record, &name, 1), value.as_bytes(), &OsEntropy);
+        let envelope = key.seal(
+            &context(&record, name.as_str(), 1),
+            value.as_bytes(),
+            &OsEntropy,
+        );
         sealed.push((name, envelope.unwrap()));
     }
     let listed = sealed.iter().map(|(name, envelope)| {
@@ -241,7 +245,7 @@ fn put(
             revision: 1,
             sealed: Sealed::from_bytes(envelope.into_bytes()),
         };
-        record.fields.insert(name, field);
+        record.fields.insert(name.into(), field);
     }
     Change::PutRecord {
         record,
@@ -250,13 +254,13 @@ fn put(
     }
 }
 
-fn context<'a>(record: &Record, name: &'a FieldName, revision: u64) -> SealContext<'a> {
+fn context<'a>(record: &Record, field: &'a str, revision: u64) -> SealContext<'a> {
     SealContext {
         tenant: record.key.tenant,
         subject: record.key.subject,
         matter: record.matter,
         record: record.key.record,
-        field: name.as_str(),
+        field,
         revision,
     }
 }

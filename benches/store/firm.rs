@@ -100,7 +100,12 @@ impl<S: Store + 'static> Firm<S> {
                 });
             }
         });
-        let sealer = Sealer::new(keys, entropy);
+        let sealer =
+            Sealer::new(keys, entropy).with_grain(if std::env::var_os("TOGETHER").is_some() {
+                kta_core::policy::Grain::Classification
+            } else {
+                kta_core::policy::Grain::Field
+            });
         let classes: Vec<_> = (0..crate::values::PURPOSES).map(class).collect();
         let interned = classes.iter().cloned().map(Change::Intern);
         let set = interned.fold(ChangeSet::new(tenant, now), ChangeSet::with);

@@ -12,9 +12,10 @@ use futures_util::{TryStreamExt as _, stream};
 use kta_core::crypto::index::Normal;
 use kta_core::crypto::{
     Envelope, IndexKey, IndexPlan, RecordHeader, RecordKey, SealContext, SecretKey, SubjectKey,
-    segments, wrap,
+    segments, together, wrap,
 };
 use kta_core::id::{Digest, MatterId, RecordId, SubjectId, TenantId};
+use kta_core::pii::FieldGroup;
 use kta_core::ports::kms::WrappedKey;
 use kta_core::time::Entropy;
 use serde_json::Value;
@@ -40,6 +41,7 @@ async fn every_known_answer_is_made_and_read_and_every_flaw_refused() {
                 let made = case.subject_key().fingerprint();
                 case.is(made.as_bytes(), &name);
             }
+            "group" => case.group(&name),
             "header" => case.header(&name),
             "index" => case.index(&name),
             "mark" => {
@@ -56,6 +58,7 @@ async fn every_known_answer_is_made_and_read_and_every_flaw_refused() {
         "content",
         "envelope",
         "fingerprint",
+        "group",
         "header",
         "index",
         "mark",
@@ -64,7 +67,7 @@ async fn every_known_answer_is_made_and_read_and_every_flaw_refused() {
     ];
     assert_eq!(formats, expected);
     assert!(
-        counts["refused"] >= 15 && counts["envelope"] >= 6,
+        counts["refused"] >= 21 && counts["envelope"] >= 9,
         "{counts:?}"
     );
 }
@@ -92,6 +95,13 @@ impl Entropy for Drawn {
     }
 }
 
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
 struct Case<'a>(&'a Value);
 
 impl<'a> Case<'a> {
@@ -108,10 +118,7 @@ impl<'a> Case<'a> {
     }
 
     fn bytes(&self, name: &str) -> Vec<u8> {
-        let text = self.text(name).as_bytes();
-        text.chunks(2)
-            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect()
+        bytes_of(self.text(name))
     }
 
     fn array<const N: usize>(&self, name: &str) -> [u8; N] {
@@ -174,11 +181,45 @@ impl<'a> Case<'a> {
         assert_eq!(**key.open(&self.place(), &read).unwrap(), value, "{name}");
     }
 
+    fn values(&self) -> Vec<Vec<u8>> {
+        let values = self.0["values"].as_array().unwrap();
+        values
+            .iter()
+            .map(|text| bytes_of(text.as_str().unwrap()))
+            .collect()
+    }
+
+    fn group(&self, name: &str) {
+        let values = self.values();
+        let slices: Vec<_> = values.iter().map(Vec::as_slice).collect();
+        let group = FieldGroup::parse(self.text("field")).unwrap();
+        assert_eq!(group.names().len(), values.len(), "{name}");
+        let (key, value) = (self.record_key(), together::joined(&slices));
+        let made = key
+            .seal(&self.place(), &value, &self.drawn("nonce"))
+            .unwrap();
+        self.is(made.as_bytes(), name);
+        let read = Envelope::parse(made.into_bytes()).unwrap();
+        let opened = key.open(&self.place(), &read).unwrap();
+        let parted = together::parted(&opened, values.len()).unwrap();
+        assert_eq!(parted, slices, "{name}");
+    }
+
     fn is_refused(&self, name: &str) {
-        assert_eq!(self.text("format"), "envelope");
         let opened = Envelope::parse(self.bytes("written"))
             .and_then(|sealed| self.record_key().open(&self.place(), &sealed));
-        let code = opened.unwrap_err().refusal().unwrap().code();
+        let refused = match self.text("format") {
+            "envelope" => opened.unwrap_err(),
+            "group" => {
+                let parted = opened.and_then(|value| {
+                    together::parted(&value, self.values().len())?;
+                    Ok(())
+                });
+                parted.unwrap_err()
+            }
+            other => panic!("{name}: nothing of {other} is refused here"),
+        };
+        let code = refused.refusal().unwrap().code();
         assert_eq!(code.as_str(), self.text("refused"), "{name}");
     }
 

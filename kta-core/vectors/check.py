@@ -148,8 +148,8 @@ def context(case):
 
 
 def padded(value):
-    buckets = [48, 96, 160, 256, 512, 1024, 2048, 4096]
-    size = next((b for b in buckets if b > len(value)), (len(value) // 4096 + 1) * 4096)
+    steps = [48, 96, 160, 256, 384, *range(512, 1024, 128), *range(1024, 2048, 256), *range(2048, 4097, 512)]
+    size = next((s for s in steps if s > len(value)), (len(value) // 4096 + 1) * 4096)
     return value + b"\x80" + bytes(size - len(value) - 1)
 
 
@@ -168,6 +168,16 @@ def sealed(prk, label, generation, nonce, associated, value):
 def envelope(case):
     nonce, value = unhex(case["nonce"]), padded(value_of(case))
     return sealed(record_key(case), b"field", case["generation"], nonce, context(case), value)
+
+
+def length(number):  # LEB128
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + length(rest) if rest else bytes([low])
+
+
+def group(case):
+    values = map(unhex, case["values"])
+    return envelope(case | {"value": b"".join(length(len(v)) + v for v in values).hex()})
 
 
 def content(case):
@@ -223,6 +233,7 @@ MAKERS = {
     "content": content,
     "envelope": envelope,
     "fingerprint": fingerprint,
+    "group": group,
     "header": header,
     "index": index,
     "mark": mark,
@@ -274,6 +285,12 @@ def cases():
     yield made("envelope", "a value longer than every bucket", field | {"value": "5a", "times": 5000, "nonce": counted(8)})
     yield made("envelope", "a value that ends like padding", field | {"value": "8000", "nonce": counted(9)})
     yield made("envelope", "no matter, another generation", field | {"matter": None, "generation": 7, "value": "ff", "nonce": counted(10)})
+    yield made("envelope", "a value of the step after 256", field | {"value": "5a", "times": 300, "nonce": counted(17)})
+    yield made("envelope", "a value of the last step before 1024", field | {"value": "5a", "times": 896, "nonce": counted(18)})
+    yield made("envelope", "a value of the last step of all", field | {"value": "5a", "times": 4000, "nonce": counted(19)})
+    two = field | {"field": "birth_date+email", "nonce": counted(20)}
+    yield made("group", "two fields", two | {"values": [b"1978-03-08".hex(), b"testa@example.org".hex()]})
+    yield made("group", "three fields, one empty, one long", two | {"field": "a+b+c", "values": ["", "5a" * 300, "8000"]})
     yield made("header", "a record without fields", listed | {"record_revision": 1, "fields": []})
     yield made("header", "a record of two fields", listed | {"record_revision": 3, "fields": [with_tag(born), with_tag(name)]})
     yield made("content", "empty content", field | {"value": "", "salt": counted(11, 24)})
@@ -318,6 +335,17 @@ def cases():
         "a value of an older revision": ("CRY-SWAP", envelope(short | {"revision": 4})),
         "a value of another person": ("CRY-SWAP", envelope(short | {"subject": "09" * 16})),
     }
+    few = two | {"values": [b"1978".hex(), b"testa".hex()]}
+    joined = {
+        "a group of other fields": group(few | {"field": "birth_date+phone"}),
+        "a group of one field more": group(few | {"values": [*few["values"], ""]}),
+        "a group of one field less": group(few | {"values": few["values"][:1]}),
+        "a group with a byte too many": envelope(few | {"value": "0131" "0132" "00"}),
+        "a length that is not the shortest": envelope(few | {"value": "810031" "0132"}),
+        "a length beyond the end": envelope(few | {"value": "0131" "0232"}),
+    }
+    for name_, bytes_ in joined.items():
+        yield {"format": "group", "name": name_} | two | {"values": ["", ""], "refused": "CRY-SWAP", "written": bytes_.hex()}
     for name_, (code, bytes_) in flaws.items():
         yield {"format": "envelope", "name": name_} | field | {"refused": code, "written": bytes_.hex()}
 

@@ -7,7 +7,7 @@
 //! | number of items | variable |
 //! | fields, form 2: number of heads | variable |
 //! | fields, form 2: each head | 38 |
-//! | each field, form 2 | name, classification (1), revision (variable), head (variable), what is left of the sealed bytes |
+//! | each field, form 2 | name, or names of a group, classification (1), revision (variable), head (variable), what is left of the sealed bytes |
 //! | each field, form 1 | name, category (1), flags (1), revision (variable), sealed bytes |
 //! | each tag | name, tag |
 //!
@@ -22,10 +22,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use kta_core::crypto::IndexTag;
-use kta_core::pii::{Category, Classification, FieldName, Sealed, SealedField};
+use kta_core::pii::{Category, Classification, FieldGroup, FieldName, Sealed, SealedField};
 
 /// Writes sealed fields.
-pub(crate) fn write_fields(fields: &BTreeMap<FieldName, SealedField>) -> Vec<u8> {
+pub(crate) fn write_fields(fields: &BTreeMap<FieldGroup, SealedField>) -> Vec<u8> {
     let sealed = || fields.values().map(|field| field.sealed.as_bytes());
     let mut heads: Vec<Head<'_>> = Vec::new();
     for head in sealed().filter_map(Head::of) {
@@ -42,8 +42,8 @@ pub(crate) fn write_fields(fields: &BTreeMap<FieldName, SealedField>) -> Vec<u8>
         out.extend_from_slice(*front);
         out.extend_from_slice(*commitment);
     }
-    for (name, field) in fields {
-        write_bytes(&mut out, name.as_str().as_bytes());
+    for (group, field) in fields {
+        write_bytes(&mut out, group.as_str().as_bytes());
         out.push(class_byte(field.classification));
         write_number(&mut out, field.revision);
         let bytes = field.sealed.as_bytes();
@@ -62,7 +62,7 @@ pub(crate) fn write_fields(fields: &BTreeMap<FieldName, SealedField>) -> Vec<u8>
 }
 
 /// Reads sealed fields; `None` for anything that [`write_fields`] does not write, nor ever wrote.
-pub(crate) fn read_fields(bytes: &[u8]) -> Option<BTreeMap<FieldName, SealedField>> {
+pub(crate) fn read_fields(bytes: &[u8]) -> Option<BTreeMap<FieldGroup, SealedField>> {
     let (&form, mut rest) = bytes.split_first()?;
     if form != SHARED && form != FORM {
         return None;
@@ -79,13 +79,13 @@ pub(crate) fn read_fields(bytes: &[u8]) -> Option<BTreeMap<FieldName, SealedFiel
     }
     let mut fields = BTreeMap::new();
     for _ in 0..many {
-        let name = read_name(&mut rest)?;
+        let group = read_group(&mut rest)?;
         let field = if form == SHARED {
             read_field(&mut rest, &heads)?
         } else {
             read_whole_field(&mut rest)?
         };
-        fields.insert(name, field);
+        fields.insert(group, field);
     }
     rest.is_empty().then_some(fields)
 }
@@ -162,7 +162,7 @@ pub(crate) fn read_tags(bytes: &[u8]) -> Option<Vec<(FieldName, IndexTag)>> {
 /// ciphertext, of every second kibibyte and of its end; of the header the end of its MAC. Several,
 /// because a value may be split where a page ends; none of what is alike in other people's rows,
 /// nor of what the two forms of a row write apart.
-pub(crate) fn marks_of(fields: &BTreeMap<FieldName, SealedField>, header: &[u8]) -> Vec<u128> {
+pub(crate) fn marks_of(fields: &BTreeMap<FieldGroup, SealedField>, header: &[u8]) -> Vec<u128> {
     let mut marks: Vec<[u8; 16]> = header.last_chunk().copied().into_iter().collect();
     for bytes in fields.values().map(|field| field.sealed.as_bytes()) {
         // Bytes without a head are kept as they are.
@@ -211,27 +211,34 @@ fn read_bytes<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
 }
 
 fn read_name(rest: &mut &[u8]) -> Option<FieldName> {
+    match read_group(rest)?.names() {
+        [name] => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn read_group(rest: &mut &[u8]) -> Option<FieldGroup> {
     let bytes = read_bytes(rest)?;
-    NAMES.with_borrow_mut(|names| {
+    GROUPS.with_borrow_mut(|groups| {
         // Schemas have few names, and every row has them: a name is checked and made once.
-        if let Some(name) = names.get(bytes) {
-            return Some(name.clone());
+        if let Some(group) = groups.get(bytes) {
+            return Some(group.clone());
         }
-        let name = FieldName::new(core::str::from_utf8(bytes).ok()?).ok()?;
-        if names.len() >= KNOWN_NAMES {
-            names.clear();
+        let group = FieldGroup::parse(core::str::from_utf8(bytes).ok()?).ok()?;
+        if groups.len() >= KNOWN_GROUPS {
+            groups.clear();
         }
-        names.insert(bytes.into(), name.clone());
-        Some(name)
+        groups.insert(bytes.into(), group.clone());
+        Some(group)
     })
 }
 
 thread_local! {
-    static NAMES: RefCell<HashMap<Box<[u8]>, FieldName>> = RefCell::default();
+    static GROUPS: RefCell<HashMap<Box<[u8]>, FieldGroup>> = RefCell::default();
 }
 
-/// How many names a thread remembers.
-const KNOWN_NAMES: usize = 1024;
+/// How many a thread remembers.
+const KNOWN_GROUPS: usize = 1024;
 
 fn class_byte(classification: Classification) -> u8 {
     let Classification {
@@ -300,7 +307,7 @@ const HEAD: usize = COMMITMENT.end - NONCE.end + FRONT;
 mod tests {
     use super::*;
 
-    fn fields() -> BTreeMap<FieldName, SealedField> {
+    fn fields() -> BTreeMap<FieldGroup, SealedField> {
         // Some too short for a head, some alike, one of another key.
         let sealed = |length: usize| {
             let key = |at: usize| if length == 240 { !at as u8 } else { at as u8 };
@@ -318,7 +325,7 @@ mod tests {
                     revision,
                     sealed: sealed(at * 40),
                 };
-                (FieldName::new(&format!("field_{at}")).unwrap(), field)
+                (FieldGroup::parse(&format!("field_{at}")).unwrap(), field)
             })
             .collect()
     }
@@ -330,7 +337,7 @@ mod tests {
         }
         let tags: Vec<_> = fields()
             .into_keys()
-            .map(|name| (name, IndexTag::from_bytes(vec![1, 2])))
+            .map(|group| (group.names()[0].clone(), IndexTag::from_bytes(vec![1, 2])))
             .collect();
         assert_eq!(read_tags(&write_tags(tags.iter())), Some(tags));
     }
@@ -338,7 +345,7 @@ mod tests {
     #[test]
     fn what_the_values_of_a_record_share_is_written_once() {
         let bytes = [[7; 6].as_slice(), &[1; 12], &[9; 32], &[5; 64]].concat();
-        let record = |many: u8| -> BTreeMap<FieldName, SealedField> {
+        let record = |many: u8| -> BTreeMap<FieldGroup, SealedField> {
             (0..many)
                 .map(|number| {
                     let mut bytes = bytes.clone();
@@ -348,7 +355,10 @@ mod tests {
                         revision: 1,
                         sealed: Sealed::from_bytes(bytes),
                     };
-                    (FieldName::new(&format!("field_{number}")).unwrap(), field)
+                    (
+                        FieldGroup::parse(&format!("field_{number}")).unwrap(),
+                        field,
+                    )
                 })
                 .collect()
         };

@@ -43,6 +43,7 @@ pub mod segments;
 mod shred;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod together;
 pub mod wrap;
 
 pub use context::SealContext;

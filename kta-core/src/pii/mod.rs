@@ -4,6 +4,7 @@
 pub mod category;
 pub mod content;
 pub mod document;
+pub mod group;
 pub mod identifier;
 pub mod matter;
 pub mod placement;
@@ -14,6 +15,7 @@ pub mod value;
 pub use category::{Category, Classification};
 pub use content::{Content, ContentStream, MediaType};
 pub use document::{Document, DocumentKind};
+pub use group::FieldGroup;
 pub use matter::{Matter, MatterState};
 pub use placement::{CopyOf, Locator, Placement, PlacementKind, PlacementState, System};
 pub use record::{FieldKind, FieldName, FieldSpec, Fields, Record, RecordKey, Schema, SealedField};

@@ -1,4 +1,4 @@
-//! The record: typed and classified fields about one data subject, sealed field by field.
+//! The record: typed and classified fields about one data subject, and the same sealed.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::audit::Label;
 use crate::id::{Digest, MatterId, RecordId, SubjectId, TenantId};
 use crate::pii::category::{Category, Classification};
+use crate::pii::group::FieldGroup;
 use crate::pii::identifier;
 use crate::pii::value::{Pii, Sealed};
 
@@ -342,15 +343,16 @@ pub struct Record {
     pub class: Digest,
     /// Grows by one at each change; sealed into every field.
     pub revision: u64,
-    /// The sealed fields.
-    pub fields: BTreeMap<FieldName, SealedField>,
+    /// The sealed fields: each alone, or those that are handled alike together (see
+    /// [`Grain`](crate::policy::Grain)).
+    pub fields: BTreeMap<FieldGroup, SealedField>,
     /// Authenticates the list of fields and revisions, so that a missing one is noticed (see
     /// [`RecordHeader`](crate::crypto::RecordHeader)).
     #[serde(with = "crate::text::base64")]
     pub header: Vec<u8>,
 }
 
-/// One field at rest.
+/// One field at rest, or a [group](FieldGroup) of fields that are handled alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedField {

@@ -30,7 +30,7 @@ pub use request::{
     AccessContext, AccessRequest, Act, BreakGlass, Device, Emergency, Object, Station,
 };
 pub use scope::Scope;
-pub use sealer::{ContentPlace, Form, Sealer};
+pub use sealer::{ContentPlace, Form, Grain, Sealer};
 pub use session::Session;
 pub use sight::Sight;
 

@@ -1,23 +1,24 @@
 //! Where permits and keys meet: sealing what came in, opening what somebody was admitted to.
 
+mod fields;
 mod reseal;
 mod set;
+
+pub use fields::Grain;
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
+use self::fields::{Stored, place};
 use crate::audit::{Event, Outcome};
-use crate::crypto::header::HeaderField;
 use crate::crypto::index::{NameForms, Normal};
-use crate::crypto::{self, Envelope, Hierarchy, IndexPlan, IndexTag, RecordHeader, SealContext};
+use crate::crypto::{self, Hierarchy, IndexPlan, IndexTag, SealContext};
 use crate::error::{Error, Fault, FaultKind, Port, Result};
 use crate::id::{Digest, DocumentId, MatterId, RecordId, SubjectId};
 use crate::pii::{
     Category, Content, ContentStream, FieldKind, FieldName, Fields, MediaType, Pii, Record,
-    RecordKey, Schema, Sealed, SealedField,
+    RecordKey, Schema, SealedField,
 };
 use crate::policy::permit::Permit;
 use crate::policy::request::Act;
@@ -29,6 +30,7 @@ use crate::time::Entropy;
 pub struct Sealer {
     keys: Arc<Hierarchy>,
     entropy: Arc<dyn Entropy>,
+    grain: Grain,
 }
 
 /// The acts under which something may be opened. Holding, destroying, probing, certifying and
@@ -54,10 +56,20 @@ const OPENING: &[Act] = &[
 ];
 
 impl Sealer {
-    /// A sealer over one firm's keys.
+    /// A sealer over one firm's keys, which seals each field alone.
     #[must_use]
     pub fn new(keys: Arc<Hierarchy>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keys, entropy }
+        Self {
+            keys,
+            entropy,
+            grain: Grain::default(),
+        }
+    }
+
+    /// The same, sealing by this grain from now on. What was sealed by another opens as before.
+    #[must_use]
+    pub fn with_grain(self, grain: Grain) -> Self {
+        Self { grain, ..self }
     }
 
     /// The keys.
@@ -81,8 +93,8 @@ impl Sealer {
         let person = self.keys.kept_key(form.key.subject).await?;
         let key = person.record_key(form.key.record);
         let mut covered = BTreeSet::new();
-        let mut classifications = Vec::with_capacity(fields.len());
-        for (name, _) in fields.iter() {
+        let mut given = Vec::with_capacity(fields.len());
+        for (name, value) in fields.iter() {
             let spec = form.schema.field(name).ok_or_else(|| {
                 Error::from(Refusal::new(Code::SynUnmapped).about("field", name.label().clone()))
             })?;
@@ -91,37 +103,18 @@ impl Sealer {
             if covered.insert(classification.category) {
                 covers(permit, form.key.subject, classification.category)?;
             }
-            classifications.push(classification);
+            given.push((name.clone(), classification, value.bare().as_bytes()));
         }
-        let values = fields.iter().map(|(name, value)| {
-            let value = value.bare().as_bytes();
-            (form.context(name.as_str()), value)
-        });
-        let envelopes = key.seal_all(&values.collect::<Vec<_>>(), &*self.entropy)?;
-        let names = || fields.iter().map(|(name, _)| name);
-        let listed = names().zip(&classifications).zip(&envelopes);
-        let listed = listed.map(|((name, class), envelope)| {
-            (name.as_str(), form.revision, class.code(), envelope)
-        });
-        let header = RecordHeader::seal(&key, form.revision, listed)?;
-        let sealed = names().zip(classifications).zip(envelopes);
-        let sealed = sealed.map(|((name, classification), envelope)| {
-            let field = SealedField {
-                classification,
-                revision: form.revision,
-                sealed: Sealed::from_bytes(envelope.into_bytes()),
-            };
-            (name.clone(), field)
-        });
-        let sealed = sealed.collect();
+        let here = place(&form.key, form.matter, "", form.revision);
+        let (fields, header) = self.sealed(&key, &here, given)?;
         Ok(Record {
             key: form.key,
             matter: form.matter,
             schema: form.schema.name.clone(),
             class: form.class,
             revision: form.revision,
-            fields: sealed,
-            header: header.as_bytes().to_vec(),
+            fields,
+            header,
         })
     }
 
@@ -155,25 +148,17 @@ impl Sealer {
     ) -> Result<Fields> {
         let subject = record.key.subject;
         let mut counts = BTreeMap::<Category, usize>::new();
-        let mut stored = Vec::with_capacity(record.fields.len());
-        for (name, field) in &record.fields {
-            let opened = wanted(field);
-            if opened {
-                *counts.entry(field.classification.category).or_default() += 1;
-            }
-            let envelope = Envelope::parse(field.sealed.as_bytes())?;
-            stored.push((name, field, envelope, opened));
+        for (group, field) in record.fields.iter().filter(|(_, field)| wanted(field)) {
+            *counts.entry(field.classification.category).or_default() += group.names().len();
         }
+        let stored = Stored::read(record)?;
         for category in counts.keys() {
             covers(permit, subject, *category)?;
         }
         require_purpose(record, permit).await?;
         let person = self.keys.kept_key(subject).await?;
         let key = person.record_key(record.key.record);
-        let listed = stored
-            .iter()
-            .map(|(name, field, envelope, _)| listed(name, field, envelope));
-        RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
+        stored.check(&key)?;
         let event = |(category, count): (&Category, &usize)| {
             let event = permit.event(Act::Open, Outcome::Done).of_subject(subject);
             event
@@ -185,25 +170,7 @@ impl Sealer {
         permit
             .log_opening(counts.iter().map(event).collect())
             .await?;
-        let mut open = Fields::new();
-        for (name, field, envelope, _) in stored.iter().filter(|(.., opened)| *opened) {
-            let context = SealContext {
-                tenant: record.key.tenant,
-                subject,
-                matter: record.matter,
-                record: record.key.record,
-                field: name.as_str(),
-                revision: field.revision,
-            };
-            let mut value = key.open(&context, envelope)?;
-            // The bytes go on as they are: what is not text is wiped with the error.
-            let value = String::from_utf8(core::mem::take(&mut *value)).map_err(|flaw| {
-                drop(Zeroizing::new(flaw.into_bytes()));
-                Error::from(Code::CrySwap)
-            })?;
-            open.insert((*name).clone(), Pii::new(value));
-        }
-        Ok(open)
+        stored.fields(&key, wanted)
     }
 
     /// The blind-index entries of the schema's indexed fields. A value that has no normal form
@@ -346,12 +313,6 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// A stored field as the record's header lists it.
-fn listed<'a>(name: &'a FieldName, field: &SealedField, sealed: &'a Envelope) -> HeaderField<'a> {
-    let class = field.classification.code();
-    (name.as_str(), field.revision, class, sealed)
-}
-
 /// Of which record, at which revision, fields are sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct Form<'a> {
@@ -367,19 +328,6 @@ pub struct Form<'a> {
     pub revision: u64,
     /// Whether the person is a minor.
     pub minor: bool,
-}
-
-impl Form<'_> {
-    fn context<'f>(&self, field: &'f str) -> SealContext<'f> {
-        SealContext {
-            tenant: self.key.tenant,
-            subject: self.key.subject,
-            matter: self.matter,
-            record: self.key.record,
-            field,
-            revision: self.revision,
-        }
-    }
 }
 
 /// Where content is sealed: whose, of which document, how guarded.

@@ -9,7 +9,6 @@ use kta_core::FaultKind;
 use kta_core::audit::{Entry, Label, Log};
 use kta_core::conformance::store::Samples;
 use kta_core::id::{RecordId, TenantId};
-use kta_core::pii::FieldName;
 use kta_core::ports::key_table::{EpochRow, KeyChange, KeyHead, KeyTable as _};
 use kta_core::ports::kms::{KekId, WrappedKey};
 use kta_core::ports::store::{Change, ChangeSet, Durability, Expected, RecordBy, RecordQuery};
@@ -260,7 +259,7 @@ async fn behind_a_proxy() -> (Proxy, PgOptions) {
 /// A record, a job and an entry that carry a number.
 pub(crate) fn set(rows: &Samples, number: u64) -> ChangeSet {
     let mut record = rows.record(1, 1, 1);
-    record.fields.remove(&FieldName::fixed("address"));
+    record.fields.remove("address");
     record.key.record = RecordId::derived(&[&number.to_be_bytes()]);
     let mut job = rows.job(1, 0);
     job.id = kta_core::id::JobId::derived(&[&number.to_be_bytes()]);

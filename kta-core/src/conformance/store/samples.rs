@@ -11,8 +11,8 @@ use crate::id::{
 };
 use crate::pii::placement::CopyOf;
 use crate::pii::{
-    Category, Classification, FieldName, Placement, PlacementKind, PlacementState, Record,
-    RecordKey, Sealed, SealedField,
+    Category, Classification, FieldGroup, FieldName, Placement, PlacementKind, PlacementState,
+    Record, RecordKey, Sealed, SealedField,
 };
 use crate::policy::{Act, LawfulBasis, Origin, PolicyClass, Purpose};
 use crate::ports::store::{Change, ChangeSet, Expected, Job, JobState, Register, Sheet};
@@ -83,6 +83,7 @@ impl Samples {
                 sealed: Sealed::from_bytes(bytes),
             }
         };
+        let group = |text| FieldGroup::parse(text).expect("a group");
         Record {
             key: self.key(subject, record),
             matter: (subject > 0).then(|| self.matter(subject)),
@@ -90,19 +91,13 @@ impl Samples {
             class: self.class().id(),
             revision,
             fields: BTreeMap::from([
+                (group("address"), field(Category::Case, revision, 20_000)),
+                (group("email+phone"), field(Category::Case, 1, 126)),
                 (
-                    FieldName::fixed("address"),
-                    field(Category::Case, revision, 20_000),
-                ),
-                (FieldName::fixed("email"), field(Category::Case, 1, 126)),
-                (
-                    FieldName::fixed("family_name"),
+                    group("family_name"),
                     field(Category::Identity, revision, 126),
                 ),
-                (
-                    FieldName::fixed("medical_note"),
-                    field(Category::Special, 1, 0),
-                ),
+                (group("medical_note"), field(Category::Special, 1, 0)),
             ]),
             header: format!("{} header", marks()[0]).into_bytes(),
         }

@@ -2,10 +2,11 @@
 
 use futures_util::StreamExt as _;
 
+use super::fields::{Stored, place};
 use super::{ContentPlace, Sealer, normals, plan};
-use crate::crypto::{self, Envelope, IndexKey, IndexTag, RecordHeader, SealContext, SubjectKey};
+use crate::crypto::{self, IndexKey, IndexTag, SubjectKey};
 use crate::error::Result;
-use crate::pii::{ContentStream, FieldName, Record, Schema, Sealed, SealedField};
+use crate::pii::{ContentStream, FieldName, Record, Schema};
 use crate::policy::{Act, Permit};
 use crate::refusal::{Code, Refusal};
 
@@ -14,7 +15,7 @@ pub(crate) type Resealed = (Record, Vec<(FieldName, IndexTag)>);
 
 impl Sealer {
     /// Seals a record anew, one revision on: under the present key of the person, with the
-    /// entries of its indexed fields under `index`. A record that was put back whole, of an older
+    /// entries of its indexed fields under `index`, and by the grain of this sealer. A record that was put back whole, of an older
     /// revision, is authentic and is sealed like any other: log both revisions.
     ///
     /// # Errors
@@ -35,55 +36,36 @@ impl Sealer {
                 .into());
         }
         let key = person.record_key(record.key.record);
-        let place = |field, revision| SealContext {
-            tenant: record.key.tenant,
-            subject: record.key.subject,
-            matter: record.matter,
-            record: record.key.record,
-            field,
-            revision,
-        };
-        let mut stored = Vec::with_capacity(record.fields.len());
-        for (name, field) in &record.fields {
-            stored.push((name, field, Envelope::parse(field.sealed.as_bytes())?));
-        }
-        let listed = stored.iter().map(|(name, field, envelope)| {
-            let class = field.classification.code();
-            (name.as_str(), field.revision, class, envelope)
-        });
-        RecordHeader::from_bytes(record.header.clone()).check(&key, record.revision, listed)?;
+        let stored = Stored::read(record)?;
+        stored.check(&key)?;
+        let mut values = Vec::new();
+        let opened = |name: &FieldName, class, value| values.push((name.clone(), class, value));
+        stored.open(&key, |_| true, opened)?;
+        values.sort_by(|(one, ..), (other, ..)| one.cmp(other));
 
-        let revision = record.revision.saturating_add(1);
         let mut tags = Vec::new();
-        let mut fresh = Vec::with_capacity(stored.len());
-        for (name, field, envelope) in stored {
-            let value = key.open(&place(name.as_str(), field.revision), &envelope)?;
+        for (name, _, value) in &values {
             let indexed = schema.field(name).filter(|spec| spec.indexed);
-            if let (Some(spec), Ok(text)) = (indexed, core::str::from_utf8(&value)) {
+            if let (Some(spec), Ok(text)) = (indexed, core::str::from_utf8(value)) {
                 let plan = plan(spec.kind, name, index.rows())?;
                 let entries = normals(spec.kind, text).into_iter();
                 tags.extend(entries.map(|normal| (name.clone(), index.tag(&plan, &normal))));
             }
-            let envelope = key.seal(&place(name.as_str(), revision), &value, &*self.entropy)?;
-            fresh.push((name, field.classification, envelope));
         }
-        let listed = fresh
+        let revision = record.revision.saturating_add(1);
+        let here = place(&record.key, record.matter, "", revision);
+        let given = values
             .iter()
-            .map(|(name, class, envelope)| (name.as_str(), revision, class.code(), envelope));
-        let header = RecordHeader::seal(&key, revision, listed)?;
-        let fields = fresh.into_iter().map(|(name, classification, envelope)| {
-            let field = SealedField {
-                classification,
-                revision,
-                sealed: Sealed::from_bytes(envelope.into_bytes()),
-            };
-            (name.clone(), field)
-        });
+            .map(|(name, class, value)| (name.clone(), *class, value.as_slice()));
+        let (fields, header) = self.sealed(&key, &here, given.collect())?;
         let record = Record {
+            key: record.key,
+            matter: record.matter,
+            schema: record.schema.clone(),
+            class: record.class,
             revision,
-            fields: fields.collect(),
-            header: header.as_bytes().to_vec(),
-            ..record.clone()
+            fields,
+            header,
         };
         Ok((record, tags))
     }

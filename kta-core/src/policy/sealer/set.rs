@@ -1,13 +1,12 @@
 //! Opening a declared set at once.
 
-use super::{Sealer, covers, listed, require_purpose};
+use super::fields::Stored;
+use super::{Sealer, covers, require_purpose};
 use crate::audit::Outcome;
-use crate::crypto::{Envelope, RecordHeader, RecordKey, SealContext};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::Digest;
-use crate::pii::{Fields, Pii, Record};
+use crate::pii::{Fields, Record};
 use crate::policy::{Act, Permit};
-use crate::refusal::Code;
 
 impl Sealer {
     /// Opens every field of every record of a set, in the order given. One entry commits to the
@@ -51,35 +50,11 @@ impl Sealer {
         let mut all = Vec::with_capacity(records.len());
         for record in records {
             let person = self.keys.kept_key(record.key.subject).await?;
-            all.push(opened_whole(record, &person.record_key(record.key.record))?);
+            let key = person.record_key(record.key.record);
+            let stored = Stored::read(record)?;
+            stored.check(&key)?;
+            all.push(stored.fields(&key, |_| true)?);
         }
         Ok(all)
     }
-}
-
-/// Every field of a record, after checking that none is missing or put back.
-fn opened_whole(record: &Record, key: &RecordKey) -> Result<Fields> {
-    let mut stored = Vec::with_capacity(record.fields.len());
-    for (name, field) in &record.fields {
-        stored.push((name, field, Envelope::parse(field.sealed.as_bytes())?));
-    }
-    let fields = stored
-        .iter()
-        .map(|(name, field, envelope)| listed(name, field, envelope));
-    RecordHeader::from_bytes(record.header.clone()).check(key, record.revision, fields)?;
-    let mut open = Fields::new();
-    for (name, field, envelope) in &stored {
-        let context = SealContext {
-            tenant: record.key.tenant,
-            subject: record.key.subject,
-            matter: record.matter,
-            record: record.key.record,
-            field: name.as_str(),
-            revision: field.revision,
-        };
-        let value = key.open(&context, envelope)?;
-        let value = core::str::from_utf8(&value).map_err(|_| Error::from(Code::CrySwap))?;
-        open.insert((*name).clone(), Pii::new(value.to_owned()));
-    }
-    Ok(open)
 }
