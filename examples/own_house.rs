@@ -18,7 +18,7 @@ use kta_core::id::{ActorId, TenantId};
 use kta_core::memory::MemoryPorts;
 use kta_core::pipeline::receive::{Reception, receive};
 use kta_core::pipeline::{Doors, House, manage};
-use kta_core::policy::{Actor, Purpose, Role, Sealer};
+use kta_core::policy::{Actor, Grain, Purpose, Role, Sealer};
 use kta_core::ports::Erase;
 use kta_core::time::{Clock, Entropy};
 use kta_intake::{Maildir, TextLayer, mail::Gateway};
@@ -119,6 +119,8 @@ async fn open(folder: &Path) -> kta_core::Result<(House, Arc<Maildir>)> {
         ],
         store,
     };
-    let house = House::new(tenant, doors, Sealer::new(Arc::new(keys), entropy));
+    // A value for each category of a record; without the grain, one for each field.
+    let sealer = Sealer::new(Arc::new(keys), entropy).with_grain(Grain::Classification);
+    let house = House::new(tenant, doors, sealer);
     Ok((house, mailbox))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use kta_core::id::RecordId;
-use kta_core::policy::Act;
+use kta_core::policy::{Act, Grain};
 use kta_core::ports::Store as _;
 use kta_core::ports::store::{Change, Expected};
 
@@ -17,13 +17,13 @@ use crate::plain::Plain;
 use crate::values::{at_random, of};
 
 /// A thousand records a transaction, durable, in turn; then the files.
-pub(crate) fn fill(figures: &mut Figures) {
+pub(crate) fn fill(figures: &mut Figures, grain: Grain) {
     let people = sized(40_000, 6_000);
     let folder = tempfile::tempdir_in(target()).unwrap();
     let runtime = crate::runtime();
     let (ours, theirs) = (folder.path().join("ours"), folder.path().join("plain.db"));
     let plain = Plain::create(&theirs, "FULL", 64 << 10);
-    let firm = runtime.block_on(Firm::open(&ours, people));
+    let firm = runtime.block_on(Firm::open(&ours, people, grain));
     let session = firm.session();
     let (mut ratios, mut with_permits) = (Vec::new(), Vec::new());
     let (mut us, mut them) = (Vec::new(), Vec::new());
@@ -44,7 +44,10 @@ pub(crate) fn fill(figures: &mut Figures) {
         them.push(peer * 1e3);
     }
     figures.at_least(
-        "bulk ingest with indexes and audit, ours ÷ plain SQLite",
+        &format!(
+            "{}: bulk ingest with indexes and audit, ours ÷ plain SQLite",
+            firm.sealed()
+        ),
         median(ratios),
         "of its throughput",
         0.7,
@@ -58,22 +61,26 @@ pub(crate) fn fill(figures: &mut Figures) {
     // Without the entries of the permits: the peer has nobody to ask.
     let bytes = |path: &Path| std::fs::metadata(path).unwrap().len() as f64 / people as f64;
     figures.at_most(
-        "bytes a record with indexes and audit, ours ÷ plain SQLite",
+        &format!(
+            "{}: bytes a record with indexes and audit, ours ÷ plain SQLite",
+            firm.sealed()
+        ),
         bytes(&ours.join("firm.db")) / bytes(&theirs),
         "times",
         1.1,
     );
     figures.remark(format!(
-        "{:.0} bytes a record, plain SQLite {:.0}; of ours {} are padding that hides the lengths of the ten values, 280 their nonces and tags; the key table has {:.0} more a person, its write-ahead log included",
+        "{:.0} bytes a record, plain SQLite {:.0}; of ours {} are padding that hides the lengths of the ten values, {} nonces and tags; the key table has {:.0} more a person, its write-ahead log included",
         bytes(&ours.join("firm.db")),
         bytes(&theirs),
-        padding(),
+        padding(grain),
+        if grain == Grain::Field { 280 } else { 28 },
         bytes(&ours.join("keys.db")) + bytes(&ours.join("keys.db-wal")),
     ));
 }
 
 /// By the e-mail address, in a store of few and in one of many.
-pub(crate) fn search(figures: &mut Figures) {
+pub(crate) fn search(figures: &mut Figures, grain: Grain) {
     let (few, many) = sized((10_000, 1_000_000), (2_000, 40_000));
     let folder = tempfile::tempdir_in(target()).unwrap();
     let runtime = crate::runtime();
@@ -81,7 +88,7 @@ pub(crate) fn search(figures: &mut Figures) {
     println!("  filling stores of {few} and {many} records");
     let open = |name: &str, records: usize| {
         runtime.block_on(async {
-            let firm = Firm::open(&folder.path().join(name), real).await;
+            let firm = Firm::open(&folder.path().join(name), real, grain).await;
             // Before it moves in, as a firm of that size would; nothing is entered under the first.
             let epoch = firm.sealer.keys().plan_index(records as u64).await.unwrap();
             assert_eq!(epoch, 2);
@@ -152,7 +159,7 @@ async fn crowd(firm: &Firm, many: usize) {
 }
 
 /// Bytes of padding in a record of ours.
-fn padding() -> usize {
+fn padding(grain: Grain) -> usize {
     const STEPS: [usize; 10] = [48, 96, 160, 256, 384, 512, 640, 768, 896, 1024];
     let padded = |length: usize| {
         STEPS
@@ -160,8 +167,16 @@ fn padding() -> usize {
             .find(|step| *step > length)
             .unwrap_or(length)
     };
-    of(1)
-        .iter()
-        .map(|value| padded(value.len()) - value.len())
-        .sum()
+    let lengths = of(1).map(|value| value.len());
+    let rest = |length: usize| padded(length) - length;
+    match grain {
+        Grain::Field => lengths.into_iter().map(rest).sum(),
+        // Each value stands behind its length, a long one behind two bytes of it.
+        Grain::Classification => rest(
+            lengths
+                .into_iter()
+                .map(|length| length + 1 + length / 128)
+                .sum(),
+        ),
+    }
 }

@@ -47,7 +47,10 @@ pub(crate) fn measure(
         ],
     );
     figures.at_least(
-        "get by id, bounded, ours ÷ SQLCipher with its default page cache of 2 MB",
+        &format!(
+            "{}: get by id, bounded, ours ÷ SQLCipher with its default page cache of 2 MB",
+            firm.sealed()
+        ),
         race.ratio(1, 0),
         "times",
         3.0,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kta_core::policy::Act;
+use kta_core::policy::{Act, Grain};
 use kta_storage::SqliteStore;
 use rusqlite::{Connection, params};
 
@@ -13,7 +13,7 @@ use crate::people::IN_MATTER;
 use crate::plain::Plain;
 
 /// Every contestant writes to one disk in turn, round after round.
-pub(crate) fn measure(figures: &mut Figures) {
+pub(crate) fn measure(figures: &mut Figures, grain: Grain) {
     let people = sized(8_000, 2_000);
     let rounds = sized(9, 5);
     let folder = tempfile::tempdir_in(target()).unwrap();
@@ -22,7 +22,7 @@ pub(crate) fn measure(figures: &mut Figures) {
         .enable_all()
         .build()
         .unwrap();
-    let firm = runtime.block_on(Firm::open(&folder.path().join("ours"), people));
+    let firm = runtime.block_on(Firm::open(&folder.path().join("ours"), people, grain));
     let firm = Arc::new(firm);
     let stored = people / 2 / IN_MATTER * IN_MATTER;
     runtime.block_on(firm.fill_some(stored, people));
@@ -55,13 +55,19 @@ pub(crate) fn measure(figures: &mut Figures) {
         group.push(per_second(reads, || bare.commit(reads)));
     }
     figures.at_least(
-        "a durable permit for every read: 16 readers ÷ one",
+        &format!(
+            "{}: a durable permit for every read: 16 readers ÷ one",
+            firm.sealed()
+        ),
         ratio(&many, &one),
         "times",
         6.0,
     );
     figures.at_least(
-        "a durable permit for every read: 16 readers ÷ bare SQLite committing the entries of 16 reads at a time",
+        &format!(
+            "{}: a durable permit for every read: 16 readers ÷ bare SQLite committing the entries of 16 reads at a time",
+            firm.sealed()
+        ),
         ratio(&many, &group),
         "of its throughput",
         0.8,
@@ -111,13 +117,19 @@ pub(crate) fn measure(figures: &mut Figures) {
         }));
     }
     figures.at_least(
-        "durable put, one writer, ours ÷ plain SQLite with synchronous=FULL",
+        &format!(
+            "{}: durable put, one writer, ours ÷ plain SQLite with synchronous=FULL",
+            firm.sealed()
+        ),
         ratio(&alone, &peer),
         "of its throughput",
         0.95,
     );
     figures.at_least(
-        "durable put, ours: 16 writers with group commit ÷ one by one",
+        &format!(
+            "{}: durable put, ours: 16 writers with group commit ÷ one by one",
+            firm.sealed()
+        ),
         ratio(&company, &alone),
         "times",
         6.0,

@@ -9,8 +9,8 @@ use kta_core::id::{ActorId, Digest, TenantId};
 use kta_core::memory::MemoryKms;
 use kta_core::pii::{Category, FieldName, Fields, Matter, MatterState, Party, Pii, Record, Schema};
 use kta_core::policy::{
-    Act, Actor, Form, Gate, LawfulBasis, Origin, Permit, PolicyClass, Purpose, Role, Scope, Sealer,
-    Session,
+    Act, Actor, Form, Gate, Grain, LawfulBasis, Origin, Permit, PolicyClass, Purpose, Role, Scope,
+    Sealer, Session,
 };
 use kta_core::ports::Store;
 use kta_core::ports::store::{Change, ChangeSet, Expected, RecordBy, RecordQuery};
@@ -29,16 +29,17 @@ pub(crate) struct Firm<S = SqliteStore> {
     pub(crate) sealer: Sealer,
     pub(crate) schema: Schema,
     tenant: TenantId,
+    grain: Grain,
     classes: Vec<Digest>,
 }
 
 impl Firm {
     /// Opens one with this many people in its matters, who have keys and no records yet.
-    pub(crate) async fn open(folder: &Path, people: usize) -> Self {
+    pub(crate) async fn open(folder: &Path, people: usize, grain: Grain) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let options = SqliteOptions::default().cache(CACHE);
         let store = SqliteStore::open_with(folder.join("firm.db"), &options).unwrap();
-        Self::over(store, folder, people).await
+        Self::over(store, folder, people, grain).await
     }
 
     /// Fills the store with everybody.
@@ -55,7 +56,7 @@ impl Firm {
 
 impl<S: Store + 'static> Firm<S> {
     /// One over an open store, with its key table in the folder.
-    pub(crate) async fn over(store: S, folder: &Path, people: usize) -> Self {
+    pub(crate) async fn over(store: S, folder: &Path, people: usize, grain: Grain) -> Self {
         let store = Arc::new(store);
         let tenant = TenantId::derived(&[b"a firm"]);
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
@@ -100,12 +101,7 @@ impl<S: Store + 'static> Firm<S> {
                 });
             }
         });
-        let sealer =
-            Sealer::new(keys, entropy).with_grain(if std::env::var_os("TOGETHER").is_some() {
-                kta_core::policy::Grain::Classification
-            } else {
-                kta_core::policy::Grain::Field
-            });
+        let sealer = Sealer::new(keys, entropy).with_grain(grain);
         let classes: Vec<_> = (0..crate::values::PURPOSES).map(class).collect();
         let interned = classes.iter().cloned().map(Change::Intern);
         let set = interned.fold(ChangeSet::new(tenant, now), ChangeSet::with);
@@ -118,7 +114,13 @@ impl<S: Store + 'static> Firm<S> {
             sealer,
             schema: schema(),
             tenant,
+            grain,
         }
+    }
+
+    /// How its records are sealed, in the words of the figures.
+    pub(crate) fn sealed(&self) -> &'static str {
+        crate::sealed(self.grain)
     }
 
     /// The attorney at work.
@@ -147,7 +149,7 @@ impl<S: Store + 'static> Firm<S> {
     }
 
     /// Seals a person's record, with its index tags and the entry of it.
-    pub(crate) async fn sealed(
+    pub(crate) async fn record_of(
         &self,
         set: ChangeSet,
         who: usize,
@@ -202,7 +204,7 @@ impl<S: Store + 'static> Firm<S> {
         let (mut set, many) = (self.set(), people.len() as u64);
         for who in people {
             set = self
-                .sealed(set, who, &permits[who / IN_MATTER - first])
+                .record_of(set, who, &permits[who / IN_MATTER - first])
                 .await;
         }
         assert_eq!(self.store.commit(set).await.unwrap().entries, many);
@@ -210,7 +212,7 @@ impl<S: Store + 'static> Firm<S> {
 
     /// Puts one person, alone.
     pub(crate) async fn put_one(&self, who: usize, permit: &Permit<'_>) {
-        let set = self.sealed(self.set(), who, permit).await;
+        let set = self.record_of(self.set(), who, permit).await;
         assert_eq!(self.store.commit(set).await.unwrap().entries, 1);
     }
 

@@ -43,13 +43,19 @@ pub(crate) fn measure(
         columns.push(of_columns[of_columns.len() - 1] / ours);
     }
     figures.at_least(
-        "get by id, bounded, ours ÷ PostgreSQL with pgcrypto, one value a record",
+        &format!(
+            "{}: get by id, bounded, ours ÷ PostgreSQL with pgcrypto, one value a record",
+            firm.sealed()
+        ),
         median(document),
         "times",
         20.0,
     );
     figures.at_least(
-        "get by id, bounded, ours ÷ PostgreSQL with pgcrypto, one value a column",
+        &format!(
+            "{}: get by id, bounded, ours ÷ PostgreSQL with pgcrypto, one value a column",
+            firm.sealed()
+        ),
         median(columns),
         "times",
         200.0,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kta_core::crypto::aead::Provider;
-use kta_core::policy::{Act, Permit};
+use kta_core::policy::{Act, Grain, Permit};
 use kta_core::ports::Store;
 
 use crate::figures::{Figures, Race, median, sized, target};
@@ -18,7 +18,7 @@ use crate::{cipher, postgres, served};
 
 /// Ours against plain SQLite with equal caches, SQLCipher with its own, PostgreSQL with pgcrypto;
 /// then four readers against one.
-pub(crate) fn measure(figures: &mut Figures) {
+pub(crate) fn measure(figures: &mut Figures, grain: Grain) {
     let people = sized(100_000, 4_000);
     let folder = tempfile::tempdir_in(target()).unwrap();
     let runtime = crate::runtime();
@@ -28,7 +28,7 @@ pub(crate) fn measure(figures: &mut Figures) {
         plain.put(first..(first + 1000).min(people));
     }
     plain.settle();
-    let firm = runtime.block_on(Firm::open(&folder.path().join("ours"), people));
+    let firm = runtime.block_on(Firm::open(&folder.path().join("ours"), people, grain));
     runtime.block_on(firm.fill(people));
     let session = firm.session();
     let start = Instant::now();
@@ -40,7 +40,7 @@ pub(crate) fn measure(figures: &mut Figures) {
     against_plain(figures, &runtime, &firm, &permits, &plain, people);
     cipher::measure(figures, &runtime, &firm, &permits, people);
     postgres::measure(figures, &runtime, &firm, &permits, people);
-    served::measure(figures);
+    served::measure(figures, grain);
     readers(figures, &firm, &permits, people);
 }
 
@@ -71,14 +71,18 @@ fn against_plain(
         };
         let race = Race::run(sized(31, 7), [&mut ours, &mut peer, &mut sealed]);
         figures.at_least(
-            &format!("{provider}: get by id, bounded, ours ÷ plain SQLite, equal cache"),
+            &format!(
+                "{}, {provider}: get by id, bounded, ours ÷ plain SQLite, equal cache",
+                firm.sealed()
+            ),
             1.0 / race.ratio(0, 1),
             "of its throughput",
             0.6,
         );
         let each = |contestant| race.seconds(contestant) / f64::from(BATCH) * 1e6;
         figures.remark(format!(
-            "{provider}: a read takes {:.1} µs, of which {:.1} µs until the sealed record is there; in plain SQLite {:.1} µs",
+            "{}, {provider}: a read takes {:.1} µs, of which {:.1} µs until the sealed record is there; in plain SQLite {:.1} µs",
+            firm.sealed(),
             each(0),
             each(2),
             each(1),
@@ -130,7 +134,10 @@ fn readers(figures: &mut Figures, firm: &Firm, permits: &[Permit<'_>], people: u
     };
     let rounds = (0..sized(7, 3)).map(|_| run(4) / run(1)).collect();
     figures.at_least(
-        "four readers ÷ one, all cores of this machine",
+        &format!(
+            "{}: four readers ÷ one, all cores of this machine",
+            firm.sealed()
+        ),
         median(rounds),
         "times",
         1.8,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::hint::black_box;
 
-use kta_core::policy::Act;
+use kta_core::policy::{Act, Grain};
 use kta_storage::{PgOptions, PgOwner, PgStore};
 use secrecy::SecretString;
 use tokio_postgres::types::ToSql;
@@ -16,7 +16,7 @@ use crate::read::read;
 use crate::values::{COLUMNS, at_random, key, of};
 
 /// Both read by id over the Unix socket with named statements, one after the other.
-pub(crate) fn measure(figures: &mut Figures) {
+pub(crate) fn measure(figures: &mut Figures, grain: Grain) {
     let people = sized(20_000, 2_000);
     let server = match Server::start(0, "") {
         Ok(server) => server,
@@ -30,7 +30,7 @@ pub(crate) fn measure(figures: &mut Figures) {
         owner.migrate("kta_app").await.unwrap();
         let served = options(&server, "kta_app").named_statements();
         let store = PgStore::open(&served.journal(folder.path())).await;
-        let firm = Firm::over(store.unwrap(), folder.path(), people).await;
+        let firm = Firm::over(store.unwrap(), folder.path(), people, grain).await;
         firm.pour(people, people).await;
         (plain, firm)
     });
@@ -48,7 +48,10 @@ pub(crate) fn measure(figures: &mut Figures) {
     };
     let race = Race::run(sized(31, 7), [&mut ours, &mut peer]);
     figures.at_least(
-        "get by id, bounded, ours on PostgreSQL ÷ plain PostgreSQL, one reader",
+        &format!(
+            "{}: get by id, bounded, ours on PostgreSQL ÷ plain PostgreSQL, one reader",
+            firm.sealed()
+        ),
         1.0 / race.ratio(0, 1),
         "of its throughput",
         0.8,
