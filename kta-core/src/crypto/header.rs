@@ -2,7 +2,8 @@
 //!
 //! Sealing each field alone shows a changed or moved field; it cannot show one that is simply
 //! not there any more, nor one that was replaced, together with its revision, by an older one.
-//! The header is a MAC over the list of the fields with their revisions, classifications and tags.
+//! The header is a MAC over the list of the fields with their revisions, classifications and tags;
+//! fields that are sealed [together](super::together) are listed as one.
 //!
 //! | bytes | what |
 //! | ---: | --- |

@@ -8,7 +8,8 @@
 //!             └─ branch keys  a tree of two levels, up to 256 children each
 //!                  └─ subject key   256 random bits a person
 //!                       └─ record key   HKDF-SHA256(subject key, record)
-//!                            ├─ field     AES-256-GCM-SIV, under one key of the record, fresh nonces
+//!                            ├─ field     AES-256-GCM-SIV, under one key of the record, fresh nonces;
+//!                            │            or several fields of one classification in one value
 //!                            ├─ header    HMAC-SHA256 over fields, revisions, classifications, tags
 //!                            └─ content   STREAM in segments of 64 KiB
 //! ```
