@@ -17,12 +17,13 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use kta_core::audit::Label;
 use kta_core::error::{Fault, FaultKind, Port};
-use kta_core::id::{IdempotencyKey, SubjectId};
+use kta_core::id::{Digest, IdempotencyKey, SubjectId};
 use kta_core::memory::{FaultPlan, MemoryCrm, MemoryPorts, Strike};
-use kta_core::pii::{Party, Placement, PlacementState, System};
+use kta_core::pii::{MatterState, Party, Placement, PlacementState, System};
 use kta_core::pipeline::dispose::{self, Disposed};
 use kta_core::pipeline::retain::{self, Nexus, Retained};
-use kta_core::pipeline::{House, enter, manage};
+use kta_core::pipeline::transmit::{Disclosure, Filing, transmit};
+use kta_core::pipeline::{House, collaborate, enter, manage, store};
 use kta_core::policy::{Permit, Purpose, Role};
 use kta_core::ports::key_table::{CopiedKey, KeyCopy};
 use kta_core::ports::store::{PlacementQuery, Register, SheetQuery};
@@ -120,20 +121,7 @@ async fn nothing_is_entered_into_a_matter_whose_destruction_has_begun() {
     let (ports, cast) = road::ports(65).await;
     let house = ports.open().await.unwrap();
     let verified = road::until_verified(&ports, &house, &cast).await.unwrap();
-    let attorney = road::session(&house, Role::Attorney, Purpose::Representation);
-    let day = "2026-12-31".parse().unwrap();
-    let closed = manage::close_matter(&house, &attorney, cast.matter, day).await;
-    closed.unwrap();
-    ports.clock.set("2045-01-02T09:00:00Z".parse().unwrap());
-    let retained = retained(&house, &cast).await;
-    let approved = road::approved(&house, &retained).await.unwrap();
-    // It stops when it has begun and nothing is erased yet.
-    let mut broken = ports.open().await.unwrap();
-    manage::wake(&broken).await.unwrap();
-    let meddling = Meddler::among(&mut broken);
-    meddling.broken.store(true, Ordering::Relaxed);
-    drop(road::execute(&broken, &cast, approved).await.unwrap_err());
-    assert!(dispose::begun(&house, cast.matter).await.unwrap().is_some());
+    begin(&ports, &house, &cast).await;
 
     let paralegal = road::session(&house, Role::Paralegal, Purpose::Representation);
     let refused = enter::enter(&house, &paralegal, verified).await;
@@ -142,6 +130,82 @@ async fn nothing_is_entered_into_a_matter_whose_destruction_has_begun() {
     let disposed = road::drive(&ports, &house, &cast).await.unwrap();
     assert_eq!(disposed.interim_until(), None);
     gone(&house, &cast).await;
+}
+
+#[tokio::test]
+async fn what_another_house_began_to_destroy_is_neither_filed_nor_released_here() {
+    let (ports, cast) = road::ports(75).await;
+    let house = ports.open().await.unwrap();
+    let paralegal = road::session(&house, Role::Paralegal, Purpose::Representation);
+    let processed = road::until_processed(&ports, &house, &cast).await.unwrap();
+    let stored = store::store(&house, &paralegal, processed).await.unwrap();
+    let shared = collaborate::collaborate(&house, stored).await.unwrap();
+    let other = ports.open().await.unwrap();
+    manage::wake(&other).await.unwrap();
+    begin(&ports, &other, &cast).await;
+    // What this house knows of the matter is what it read before.
+    let state = house
+        .gate
+        .directory(|known| known.matters[&cast.matter].state);
+    assert!(!matches!(
+        state,
+        MatterState::Closed | MatterState::Destroyed
+    ));
+
+    let before = placements(&house, &cast).await;
+    let document = shared.stored().documents().next().unwrap().id;
+    let filing = Filing {
+        agency: Label::fixed("us.uscis"),
+        form: Label::fixed("i-129"),
+        edition: "2025-01-20".parse().unwrap(),
+        documents: vec![document],
+        authority: Some(Digest::of(b"G-28, signed")),
+    };
+    let filer = road::session(&house, Role::Attorney, Purpose::Filing);
+    let refused = transmit(&house, &filer, shared, filing).await.unwrap_err();
+    begun_is_said(&refused);
+    let filed: Vec<Disclosure> = house
+        .filed_in(Register::Disclosures, cast.matter)
+        .await
+        .unwrap();
+    assert!(filed.is_empty());
+
+    let refused = road::until_verified(&ports, &house, &cast)
+        .await
+        .unwrap_err();
+    begun_is_said(&refused);
+    assert_eq!(placements(&house, &cast).await, before);
+    let disposed = road::drive(&ports, &other, &cast).await.unwrap();
+    assert_eq!(disposed.interim_until(), None);
+    gone(&other, &cast).await;
+}
+
+/// Closes the matter and begins to destroy it, which stops when nothing is erased yet.
+async fn begin(ports: &MemoryPorts, house: &House, cast: &Cast) {
+    let attorney = road::session(house, Role::Attorney, Purpose::Representation);
+    let day = "2026-12-31".parse().unwrap();
+    let closed = manage::close_matter(house, &attorney, cast.matter, day).await;
+    closed.unwrap();
+    ports.clock.set("2045-01-02T09:00:00Z".parse().unwrap());
+    let retained = retained(house, cast).await;
+    let approved = road::approved(house, &retained).await.unwrap();
+    let mut broken = ports.open().await.unwrap();
+    manage::wake(&broken).await.unwrap();
+    let meddling = Meddler::among(&mut broken);
+    meddling.broken.store(true, Ordering::Relaxed);
+    drop(road::execute(&broken, cast, approved).await.unwrap_err());
+    assert!(dispose::begun(house, cast.matter).await.unwrap().is_some());
+}
+
+fn begun_is_said(refused: &Error) {
+    assert_eq!(code(refused), Code::PrcTransition);
+    assert!(refused.to_string().contains("destruction"), "{refused}");
+}
+
+/// Every copy that the matter has, in whatever state.
+async fn placements(house: &House, cast: &Cast) -> Vec<Placement> {
+    let query = PlacementQuery::in_matter(house.tenant(), cast.matter);
+    house.doors.store.placements(&query).await.unwrap()
 }
 
 #[tokio::test]
@@ -336,7 +400,7 @@ async fn noted(house: &House, word: &str) -> usize {
 }
 
 /// Every certificate is over the set that two people approved, and names them.
-fn approved_by_two(disposed: &Disposed, set: kta_core::id::Digest) {
+fn approved_by_two(disposed: &Disposed, set: Digest) {
     assert_eq!(disposed.certificates().len(), 5);
     for issued in disposed.certificates() {
         assert_eq!(issued.certificate.set, set);

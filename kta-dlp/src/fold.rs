@@ -5,6 +5,9 @@
 //!  folded     4 5 - 6 7
 //!  runs       (0→0, 3 bytes each) (3→9, 1 byte each) (4→13, 1 byte each)
 //! ```
+//!
+//! What an address on the web writes as percent signs and hexadecimal digits (RFC 3986 section
+//! 2.1) is read as what it stands for, three bytes for each byte.
 
 /// A text in plain form: ASCII digits, hyphens, blanks and quotes, nothing invisible.
 #[derive(Default)]
@@ -44,6 +47,12 @@ impl Folded {
             if plain > 0 {
                 self.keep(at, &original[at..at + plain]);
                 at += plain;
+                continue;
+            }
+            if let Some(character) = escaped(&bytes[at..]) {
+                self.expect(at, 3);
+                self.text.push(character);
+                at += 3 * character.len_utf8();
                 continue;
             }
             // `at` is a boundary: all steps are whole characters.
@@ -123,11 +132,30 @@ impl Folded {
     }
 }
 
+/// The character that stands here as percent signs and hexadecimal digits; none for a control
+/// character, which would make lines where there are none.
+fn escaped(bytes: &[u8]) -> Option<char> {
+    let mut utf8 = [0; 4];
+    for length in 0..utf8.len() {
+        let [b'%', high, low] = bytes.get(3 * length..)?.first_chunk::<3>()? else {
+            return None;
+        };
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        utf8[length] = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
+        if let Ok(text) = core::str::from_utf8(&utf8[..=length]) {
+            return text.chars().next().filter(|read| !read.is_control());
+        }
+    }
+    None
+}
+
 /// How many bytes from here are ASCII or Hebrew letters, which stay as they are.
 fn plain_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     while length < bytes.len() {
-        if bytes[length] < 0x80 {
+        if bytes[length] == b'%' && escaped(&bytes[length..]).is_some() {
+            break;
+        } else if bytes[length] < 0x80 {
             length += 1;
         } else if bytes[length] == 0xD7
             && bytes
@@ -194,6 +222,29 @@ mod tests {
         assert_eq!(&original[start..end], "４５‑6\u{200B}7");
         let (start, end) = folded.original(folded.text().len() - 1, folded.text().len());
         assert_eq!(&original[start..end], "٣");
+    }
+
+    #[test]
+    fn what_an_address_escapes_is_read_and_leads_back() {
+        let mut folded = Folded::default();
+        let original = "q=noa%40x.example&n=%D7%A0%D7%95%D7%A2%D7%94%20%E2%82%AC&p=%2b1";
+        folded.read(original);
+        assert_eq!(folded.text(), "q=noa@x.example&n=נועה €&p=+1");
+        let place = folded.text().find("noa@x.example").unwrap();
+        let (start, end) = folded.original(place, place + 13);
+        assert_eq!(&original[start..end], "noa%40x.example");
+        let place = folded.text().find("נועה").unwrap();
+        let (start, end) = folded.original(place, place + "נועה".len());
+        assert_eq!(&original[start..end], "%D7%A0%D7%95%D7%A2%D7%94");
+        for as_it_is in [
+            "100%", "5 % of", "%", "%4", "%zz", "%0A", "%00", "%D7", "%D7%41", "%FF%FE",
+        ] {
+            folded.read(as_it_is);
+            assert!(folded.text().starts_with(&as_it_is[..1]), "{as_it_is}");
+            assert_eq!(folded.text().find('\n'), None);
+        }
+        folded.read("%0A%D7");
+        assert_eq!(folded.text(), "%0A%D7");
     }
 
     #[test]

@@ -169,6 +169,11 @@ fn odd_writing_hides_nothing() {
         "testa at example dot co dot uk",
     );
     finds("תַּעוּדַת זֶהוּת 123456782", "IL_TEUDAT_ZEHUT", "123456782");
+    let address = "https://x.example/ask?mail=testa.canary%40example.com&ssn=123%2D45%2d6789";
+    finds(address, "EMAIL", "testa.canary%40example.com");
+    finds(address, "US_SSN", "123%2D45%2d6789");
+    let shared = "https://x.example/id/123456782/?name=&ssn=123-45-6789)";
+    assert_eq!(found(shared), [("US_SSN", "123-45-6789")]);
     let wrapped = TD3.replace("ANNA", "AN\nNA").to_lowercase();
     finds(&wrapped, "MRZ", &wrapped);
 }
@@ -278,7 +283,7 @@ proptest! {
         Just("PRIVATE KEY-----"), Just("-----END "), Just("P<UTO"), Just("<<<<"), Just("eyJ"), Just("ghp_"), Just("May"), Just("11"), Just("1988"),
         Just("+"), Just("."), Just("-"), Just("at"), Just("[dot]"), Just("@"), Just("x"), Just("NY 10001"), Just("Street"), Just("רחוב"), Just("כתובת:"),
         Just("12"), Just("\n"), Just("\n\n"), Just(" "), Just("  "), Just("Dear"), Just("Anna"), Just("de"), Just("é"), Just("שלום"), Just("ב"), Just(":"),
-        Just("A"), Just("1:2::3"), Just("0x"), Just("http://"), Just("....."),
+        Just("A"), Just("1:2::3"), Just("0x"), Just("http://"), Just("....."), Just("%40"), Just("%D7%A0"), Just("%"), Just("%2"),
     ], 0..60)) {
         let _ = Scan::new().text(&fragments.concat());
     }

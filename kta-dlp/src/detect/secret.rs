@@ -150,7 +150,8 @@ fn hash(page: &mut Page, at: usize) -> Option<usize> {
     None
 }
 
-/// The path of a link is no place to look for names and numbers; an address before `@` still is.
+/// The path of a link is no place to look for names and numbers; what it asks with is, and an
+/// address before `@`.
 fn link(page: &mut Page, at: usize) -> Option<usize> {
     if !matches!(page.piece(at), "http" | "https" | "ftp")
         || !page.is_sign(at + 1, b':')
@@ -159,10 +160,9 @@ fn link(page: &mut Page, at: usize) -> Option<usize> {
         return None;
     }
     let mut end = at + 3;
-    while page
-        .token(end)
-        .is_some_and(|token| token.gap == Gap::None && !matches!(token.sign, b'"' | b'>' | b')'))
-    {
+    while page.token(end).is_some_and(|token| {
+        token.gap == Gap::None && !matches!(token.sign, b'"' | b'>' | b')' | b'?')
+    }) {
         end += 1;
     }
     page.dull(at, end);
