@@ -119,7 +119,7 @@ async fn open(folder: &Path) -> kta_core::Result<(House, Arc<Maildir>)> {
         ],
         store,
     };
-    // A value for each category of a record; without the grain, one for each field.
+    // A value for each classification in a record; without the grain, one for each field.
     let sealer = Sealer::new(Arc::new(keys), entropy).with_grain(Grain::Classification);
     let house = House::new(tenant, doors, sealer);
     Ok((house, mailbox))

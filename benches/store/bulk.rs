@@ -175,7 +175,7 @@ fn padding(grain: Grain) -> usize {
         Grain::Classification => rest(
             lengths
                 .into_iter()
-                .map(|length| length + 1 + length / 128)
+                .map(|length| length + 1 + usize::from(length > 127))
                 .sum(),
         ),
     }

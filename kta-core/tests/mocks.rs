@@ -10,7 +10,7 @@ use kta_core::crypto::Hierarchy;
 use kta_core::id::{ActorId, Digest, RecordId, SubjectId, TenantId};
 use kta_core::memory::{ManualClock, MemoryKeyTable, MemoryKms, SeededEntropy};
 use kta_core::mocks::{MockPolicy, MockStore, Sequence};
-use kta_core::pii::{Category, Fields, RecordKey, Schema};
+use kta_core::pii::{Category, Fields, Record, RecordKey, Schema};
 use kta_core::policy::{
     Act, Decision, Form, Gate, Permit, Policy, Purpose, Reason, Role, Scope, Sealer, Verdict,
 };
@@ -104,11 +104,50 @@ async fn an_opening_that_cannot_be_logged_shows_no_value() {
     let scope = Scope::of(person(), Category::Identity);
     let permit = session.permit(Act::Amend, scope).await.unwrap();
 
-    let (sealer, schema) = (sealer().await, Schema::person());
-    let mut fields = Fields::new();
-    fields
-        .set(&schema, "family_name", "Canaria".to_owned())
-        .unwrap();
+    let sealer = sealer().await;
+    let record = sealed(&sealer, &permit).await;
+    assert_eq!(code(sealer.open(&record, &permit).await), Code::AudDown);
+}
+
+#[tokio::test]
+async fn what_is_logged_is_opened_though_the_permit_ends_meanwhile() {
+    let (mut policy, mut store, mut order) = (MockPolicy::new(), MockStore::new(), Sequence::new());
+    let clock = ManualClock::at(Desk::opening_hour());
+    policy.expect_decide().returning(|_| says(Verdict::Permit));
+    let logged = || {
+        Ok(Committed {
+            first: Some(0),
+            entries: 1,
+        })
+    };
+    let admitted = store.expect_commit().times(1).in_sequence(&mut order);
+    admitted.returning(move |_| logged());
+    let slow = clock.clone();
+    let opened = store.expect_commit().times(1).in_sequence(&mut order);
+    opened.returning(move |change| {
+        assert_eq!(change.events.len(), 1);
+        slow.advance(chrono::TimeDelta::days(1));
+        logged()
+    });
+    let gate = gate_at(policy, store, clock);
+    let session = gate.session(worker(), Role::Paralegal, Purpose::Compliance);
+    let scope = Scope::of(person(), Category::Identity);
+    let permit = session.permit(Act::Amend, scope).await.unwrap();
+
+    let sealer = sealer().await;
+    let record = sealed(&sealer, &permit).await;
+    let open = sealer.open_covered(&record, &permit).await.unwrap();
+    assert_eq!(open.len(), 1);
+    // By now it has ended, opens nothing and logs nothing.
+    let closed = sealer.open_covered(&record, &permit).await.unwrap();
+    assert!(closed.is_empty());
+}
+
+/// A record of the person.
+async fn sealed(sealer: &Sealer, permit: &Permit<'_>) -> Record {
+    let (schema, mut fields) = (Schema::person(), Fields::new());
+    let name = "Canaria".to_owned();
+    fields.set(&schema, "family_name", name).unwrap();
     let form = Form {
         key: RecordKey {
             tenant: firm(),
@@ -121,8 +160,7 @@ async fn an_opening_that_cannot_be_logged_shows_no_value() {
         revision: 1,
         minor: false,
     };
-    let record = sealer.seal(form, &fields, &permit).await.unwrap();
-    assert_eq!(code(sealer.open(&record, &permit).await), Code::AudDown);
+    sealer.seal(form, &fields, permit).await.unwrap()
 }
 
 /// Asks a gate over these for a permit; gives what it is for.
@@ -136,7 +174,10 @@ async fn ask(policy: MockPolicy, store: MockStore, act: Act) -> Result<Act> {
 }
 
 fn gate(policy: impl Policy + 'static, store: impl Store + 'static) -> Gate {
-    let clock = ManualClock::at(Desk::opening_hour());
+    gate_at(policy, store, ManualClock::at(Desk::opening_hour()))
+}
+
+fn gate_at(policy: impl Policy + 'static, store: impl Store + 'static, clock: ManualClock) -> Gate {
     let entropy = SeededEntropy::new(5);
     Gate::new(
         firm(),

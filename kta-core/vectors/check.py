@@ -293,6 +293,9 @@ def cases():
     yield made("group", "three fields, one empty, one long", two | {"field": "a+b+c", "values": ["", "5a" * 300, "8000"]})
     yield made("header", "a record without fields", listed | {"record_revision": 1, "fields": []})
     yield made("header", "a record of two fields", listed | {"record_revision": 3, "fields": [with_tag(born), with_tag(name)]})
+    many = two | {"values": [b"1978-03-08".hex(), b"testa@example.org".hex()]}
+    grouped = {"field": two["field"], "revision": 5, "classification": 0x500, "tag": group(many)[-16:].hex()}
+    yield made("header", "a record of a field and a group", listed | {"record_revision": 5, "fields": [with_tag(name), grouped]})
     yield made("content", "empty content", field | {"value": "", "salt": counted(11, 24)})
     yield made("content", "content of one segment", field | {"value": b"%PDF-1.7 invented".hex(), "salt": counted(12, 24)})
     yield made("content", "content of exactly one segment", field | {"value": "5a", "times": 65536, "salt": counted(13, 24)})

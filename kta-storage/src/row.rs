@@ -220,7 +220,8 @@ fn read_name(rest: &mut &[u8]) -> Option<FieldName> {
 fn read_group(rest: &mut &[u8]) -> Option<FieldGroup> {
     let bytes = read_bytes(rest)?;
     GROUPS.with_borrow_mut(|groups| {
-        // Schemas have few names, and every row has them: a name is checked and made once.
+        // Schemas have few groups, and every row has them: one is checked and made once. Each is
+        // bounded in length, so that what is remembered is.
         if let Some(group) = groups.get(bytes) {
             return Some(group.clone());
         }

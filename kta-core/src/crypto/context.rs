@@ -21,7 +21,8 @@ pub struct SealContext<'a> {
     pub matter: Option<MatterId>,
     /// The record that holds it.
     pub record: RecordId,
-    /// The field's name in its schema; never a value.
+    /// The field's name in its schema, or what is written of a
+    /// [group](crate::pii::FieldGroup) of fields; never a value.
     pub field: &'a str,
     /// The revision of the field, so that an older value cannot be put back as the newer.
     pub revision: u64,

@@ -31,8 +31,9 @@
 //! The associated data are the canonical bytes of the [`SealContext`] and the generation. Values
 //! are padded inside the encryption with `0x80` and zeros (ISO/IEC 7816-4) to 48, 96, 160, 256,
 //! 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584 or 4096 bytes, longer
-//! ones to a multiple of 4096. From the length of a sealed name or passport number nothing can be
-//! read; from that of a long text, its size to within a quarter (a third to 384 bytes).
+//! ones to a multiple of 4096. From the length of a name or passport number that is sealed alone
+//! nothing can be read; from that of a long text, or of fields that are sealed
+//! [together](super::together), their size to within a quarter (a third to 384 bytes, a half below).
 //!
 //! Two outcomes of opening are told apart, and no more: version, suite or generation unknown
 //! (`CRY-KEY`: bring the right key or program), and everything else (`CRY-SWAP`).

@@ -12,8 +12,8 @@ use super::record::FieldName;
 /// The fields that one sealed value of a record holds: one, or several that are handled alike.
 ///
 /// It is written as their names in ascending order with `+` between them, which no name has; one
-/// field is written as its name. Sealed as the place of the value, so that a group opens as the
-/// fields that went in, and as no others.
+/// field is written as its name. At most [`LONGEST`](Self::LONGEST) bytes. Sealed as the place of
+/// the value, so that a group opens as the fields that went in, and as no others.
 #[derive(Clone)]
 pub struct FieldGroup(Names);
 
@@ -34,10 +34,13 @@ struct Several {
 pub struct BadFieldGroup;
 
 impl FieldGroup {
+    /// The most bytes that a group is written with.
+    pub const LONGEST: usize = 1024;
+
     /// The group of these fields.
     ///
     /// # Errors
-    /// [`BadFieldGroup`] for none, and for names that do not ascend.
+    /// [`BadFieldGroup`] for none, for too many, and for names that do not ascend.
     pub fn of(mut names: Vec<FieldName>) -> Result<Self, BadFieldGroup> {
         if names.windows(2).any(|two| two[0] >= two[1]) {
             return Err(BadFieldGroup);
@@ -49,6 +52,9 @@ impl FieldGroup {
         names.push(last);
         let texts: Vec<_> = names.iter().map(FieldName::as_str).collect();
         let text = texts.join(BETWEEN);
+        if text.len() > Self::LONGEST {
+            return Err(BadFieldGroup);
+        }
         Ok(Self(Names::Several(Arc::new(Several { text, names }))))
     }
 
@@ -57,6 +63,9 @@ impl FieldGroup {
     /// # Errors
     /// [`BadFieldGroup`] for what no group is written as.
     pub fn parse(text: &str) -> Result<Self, BadFieldGroup> {
+        if text.len() > Self::LONGEST {
+            return Err(BadFieldGroup);
+        }
         let names = text.split(BETWEEN).map(FieldName::new);
         Self::of(names.collect::<Result<_, _>>().map_err(|_| BadFieldGroup)?)
     }
@@ -169,6 +178,13 @@ mod tests {
             assert_eq!(FieldGroup::parse(text), Err(BadFieldGroup), "{text:?}");
         }
         assert_eq!(FieldGroup::of(Vec::new()), Err(BadFieldGroup));
+        let many =
+            |count| (0..count).map(|number| FieldName::new(&format!("f{number:06}")).unwrap());
+        let longest = FieldGroup::of(many(128).collect()).unwrap();
+        assert_eq!(longest.as_str().len(), FieldGroup::LONGEST - 1);
+        assert_eq!(FieldGroup::of(many(129).collect()), Err(BadFieldGroup));
+        let longer = format!("{longest}+g1");
+        assert_eq!(FieldGroup::parse(&longer), Err(BadFieldGroup));
     }
 
     #[test]

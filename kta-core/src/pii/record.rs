@@ -28,11 +28,7 @@ impl FieldName {
     /// # Errors
     /// [`BadFieldName`] for anything else.
     pub fn new(text: &str) -> Result<Self, BadFieldName> {
-        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        let fits = text.len() <= 48
-            && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-            && text.bytes().all(word);
-        if fits {
+        if is_field_name(text.as_bytes()) {
             Label::new(text).map(Self).map_err(|_| BadFieldName)
         } else {
             Err(BadFieldName)
@@ -42,9 +38,10 @@ impl FieldName {
     /// A field name written in the source.
     ///
     /// # Panics
-    /// When `text` is not a label; in a constant the compiler refuses it.
+    /// When `text` is not such a name; in a constant the compiler refuses it.
     #[must_use]
     pub const fn fixed(text: &'static str) -> Self {
+        assert!(is_field_name(text.as_bytes()), "not a field name");
         Self(Label::fixed(text))
     }
 
@@ -59,6 +56,20 @@ impl FieldName {
     pub const fn label(&self) -> &Label {
         &self.0
     }
+}
+
+const fn is_field_name(text: &[u8]) -> bool {
+    if text.is_empty() || text.len() > 48 || !text[0].is_ascii_lowercase() {
+        return false;
+    }
+    let mut at = 0;
+    while at < text.len() {
+        if !matches!(text[at], b'a'..=b'z' | b'0'..=b'9' | b'_') {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 impl fmt::Display for FieldName {
@@ -344,7 +355,8 @@ pub struct Record {
     /// Grows by one at each change; sealed into every field.
     pub revision: u64,
     /// The sealed fields: each alone, or those that are handled alike together (see
-    /// [`Grain`](crate::policy::Grain)).
+    /// [`Grain`](crate::policy::Grain)), under the name of the group and not under their own. Which
+    /// fields there are, [`FieldGroup::names`] of all keys say.
     pub fields: BTreeMap<FieldGroup, SealedField>,
     /// Authenticates the list of fields and revisions, so that a missing one is noticed (see
     /// [`RecordHeader`](crate::crypto::RecordHeader)).

@@ -167,10 +167,14 @@ impl Sealer {
                 .with("revision", record.revision)
                 .with("fields", *count)
         };
-        permit
-            .log_opening(counts.iter().map(event).collect())
-            .await?;
-        stored.fields(&key, wanted)
+        if !counts.is_empty() {
+            permit
+                .log_opening(counts.iter().map(event).collect())
+                .await?;
+        }
+        // What was logged, and no more: a permit may have ended since.
+        let logged = |field: &SealedField| counts.contains_key(&field.classification.category);
+        stored.fields(&key, logged)
     }
 
     /// The blind-index entries of the schema's indexed fields. A value that has no normal form

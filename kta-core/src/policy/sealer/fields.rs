@@ -17,14 +17,16 @@ use crate::refusal::Code;
 /// sealed by either; records that it [seals anew](crate::pipeline::rekey) come to have its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Grain {
-    /// Each field. Whoever opens one holds the bytes of no other, and each can be seen to have
-    /// been there; every field costs a nonce, a tag, padding of its own, and a call of the cipher.
+    /// Each field. Whoever opens one holds the bytes of no other; every field costs a nonce, a
+    /// tag, padding of its own, and a call of the cipher.
     #[default]
     Field,
-    /// All fields of one classification, as one value. A permit covers a category whole or not at
-    /// all, so nobody sees more by it; but who opens one field has had all of its classification
-    /// in memory. A record of ten fields takes about half the room and is opened in one call, and
-    /// its padding hides how long each field is.
+    /// The fields of one [`Classification`] as one value, or as several where their names are
+    /// longer than [`FieldGroup::LONGEST`]. A permit covers a category whole or not at all, so
+    /// nobody sees more by it; but who opens one field has had the others of its classification in
+    /// memory. Ten short fields take half the room, ten of 1 KB two thirds, and one call of the
+    /// cipher opens them. How long each is cannot be seen; of short ones, how long all are
+    /// together, to within a step of the [padding](crate::crypto::envelope).
     Classification,
 }
 
@@ -87,26 +89,45 @@ impl Value<'_> {
     }
 }
 
-/// Fields of one classification together.
+/// Fields of one classification together, as far as a group goes.
 fn grouped(given: Vec<Given<'_>>) -> Vec<(FieldGroup, Classification, Value<'_>)> {
-    let mut alike = BTreeMap::<u16, (Classification, Vec<FieldName>, Vec<&[u8]>)>::new();
-    for (name, class, value) in given {
-        let (_, names, values) = alike
-            .entry(class.code())
-            .or_insert_with(|| (class, Vec::new(), Vec::new()));
-        names.push(name);
-        values.push(value);
+    let mut alike = BTreeMap::<u16, Vec<Given<'_>>>::new();
+    for given in given {
+        alike.entry(given.1.code()).or_default().push(given);
     }
-    let alike = alike.into_values().map(|(class, names, values)| {
-        let value = match values[..] {
-            [value] => Value::One(value),
-            _ => Value::Several(together::joined(&values)),
-        };
-        // Proof: the names of a map of fields ascend, and each group has one.
-        let group = FieldGroup::of(names).expect("names that ascend");
-        (group, class, value)
-    });
-    alike.collect()
+    let mut groups = Vec::new();
+    for given in alike.into_values() {
+        let (mut written, mut names, mut values) = (0, Vec::new(), Vec::new());
+        let class = given[0].1;
+        for (name, _, value) in given {
+            let longer = written + name.as_str().len() + 1;
+            if longer > FieldGroup::LONGEST && !names.is_empty() {
+                groups.push(joined(core::mem::take(&mut names), class, &values));
+                values.clear();
+                written = 0;
+            }
+            written += name.as_str().len() + 1;
+            names.push(name);
+            values.push(value);
+        }
+        groups.push(joined(names, class, &values));
+    }
+    groups
+}
+
+fn joined<'v>(
+    names: Vec<FieldName>,
+    class: Classification,
+    values: &[&'v [u8]],
+) -> (FieldGroup, Classification, Value<'v>) {
+    let value = match values {
+        [value] => Value::One(value),
+        _ => Value::Several(together::joined(values)),
+    };
+    // Proof: whoever gives fields gives each once and in the order of the names: from `Fields`,
+    // or from what `Stored` read.
+    let group = FieldGroup::of(names).expect("names that ascend");
+    (group, class, value)
 }
 
 /// The place of a field in a record.
@@ -133,7 +154,17 @@ pub(super) struct Stored<'r> {
 }
 
 impl<'r> Stored<'r> {
+    /// # Errors
+    /// [`Code::CryKey`], [`Code::CrySwap`] for bytes that are no sealed value, and for a field that
+    /// is there twice.
     pub(super) fn read(record: &'r Record) -> Result<Self> {
+        let mut names: Vec<_> = record.fields.keys().flat_map(FieldGroup::names).collect();
+        if names.len() > record.fields.len() {
+            names.sort();
+            if names.windows(2).any(|two| two[0] == two[1]) {
+                return Err(Code::CrySwap.into());
+            }
+        }
         let mut fields = Vec::with_capacity(record.fields.len());
         for (group, field) in &record.fields {
             fields.push((group, field, Envelope::parse(field.sealed.as_bytes())?));
