@@ -147,6 +147,18 @@ pub(super) fn place<'f>(
     }
 }
 
+/// Whether a field stands in two groups of a record.
+fn names_one_twice(record: &Record) -> bool {
+    let groups = || record.fields.keys();
+    // Neither a group nor a list of single fields names one twice.
+    if groups().len() < 2 || groups().all(|group| group.names().len() == 1) {
+        return false;
+    }
+    let mut names: Vec<_> = groups().flat_map(FieldGroup::names).collect();
+    names.sort_unstable();
+    names.windows(2).any(|two| two[0] == two[1])
+}
+
 /// What is there of a record's fields.
 pub(super) struct Stored<'r> {
     record: &'r Record,
@@ -158,12 +170,8 @@ impl<'r> Stored<'r> {
     /// [`Code::CryKey`], [`Code::CrySwap`] for bytes that are no sealed value, and for a field that
     /// is there twice.
     pub(super) fn read(record: &'r Record) -> Result<Self> {
-        let mut names: Vec<_> = record.fields.keys().flat_map(FieldGroup::names).collect();
-        if names.len() > record.fields.len() {
-            names.sort();
-            if names.windows(2).any(|two| two[0] == two[1]) {
-                return Err(Code::CrySwap.into());
-            }
+        if names_one_twice(record) {
+            return Err(Code::CrySwap.into());
         }
         let mut fields = Vec::with_capacity(record.fields.len());
         for (group, field) in &record.fields {
