@@ -100,13 +100,13 @@ fn grouped(given: Vec<Given<'_>>) -> Vec<(FieldGroup, Classification, Value<'_>)
         let (mut written, mut names, mut values) = (0, Vec::new(), Vec::new());
         let class = given[0].1;
         for (name, _, value) in given {
-            let longer = written + name.as_str().len() + 1;
-            if longer > FieldGroup::LONGEST && !names.is_empty() {
+            let length = name.as_str().len() + 1;
+            if written + length > FieldGroup::LONGEST {
                 groups.push(joined(core::mem::take(&mut names), class, &values));
                 values.clear();
                 written = 0;
             }
-            written += name.as_str().len() + 1;
+            written += length;
             names.push(name);
             values.push(value);
         }
@@ -124,9 +124,9 @@ fn joined<'v>(
         [value] => Value::One(value),
         _ => Value::Several(together::joined(values)),
     };
-    // Proof: whoever gives fields gives each once and in the order of the names: from `Fields`,
-    // or from what `Stored` read.
-    let group = FieldGroup::of(names).expect("names that ascend");
+    // Proof: whoever gives fields gives each once and in the order of the names, from `Fields` or
+    // from what `Stored` read; `grouped` counts how long they are.
+    let group = FieldGroup::of(names).expect("names that ascend, and not too many");
     (group, class, value)
 }
 
