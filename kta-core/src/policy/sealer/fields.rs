@@ -24,9 +24,9 @@ pub enum Grain {
     /// The fields of one [`Classification`] as one value, or as several where their names are
     /// longer than [`FieldGroup::LONGEST`]. A permit covers a category whole or not at all, so
     /// nobody sees more by it; but who opens one field has had the others of its classification in
-    /// memory. Ten short fields take half the room, ten of 1 KB two thirds, and one call of the
-    /// cipher opens them. How long each is cannot be seen; of short ones, how long all are
-    /// together, to within a step of the [padding](crate::crypto::envelope).
+    /// memory. They take less room, short ones less than half, and one call of the cipher opens
+    /// them. How long each is cannot be seen; of short ones, how long all are together, to within
+    /// a step of the [padding](crate::crypto::envelope).
     Classification,
 }
 
@@ -193,12 +193,12 @@ impl<'r> Stored<'r> {
         )
     }
 
-    /// Opens what is wanted, and gives each field to `take`.
+    /// Opens what is wanted, and gives each field to `take`, until that refuses one.
     pub(super) fn open(
         &self,
         key: &RecordKey,
         wanted: impl Fn(&SealedField) -> bool,
-        mut take: impl FnMut(&FieldName, Classification, Zeroizing<Vec<u8>>),
+        mut take: impl FnMut(&FieldName, Classification, Zeroizing<Vec<u8>>) -> Result<()>,
     ) -> Result<()> {
         let Record {
             key: at, matter, ..
@@ -210,11 +210,11 @@ impl<'r> Stored<'r> {
             let context = place(at, *matter, group.as_str(), field.revision);
             let value = key.open(&context, envelope)?;
             match group.names() {
-                [name] => take(name, field.classification, value),
+                [name] => take(name, field.classification, value)?,
                 names => {
                     let values = together::parted(&value, names.len())?;
                     for (name, value) in names.iter().zip(values) {
-                        take(name, field.classification, Zeroizing::new(value.to_vec()));
+                        take(name, field.classification, Zeroizing::new(value.to_vec()))?;
                     }
                 }
             }
@@ -228,20 +228,16 @@ impl<'r> Stored<'r> {
         key: &RecordKey,
         wanted: impl Fn(&SealedField) -> bool,
     ) -> Result<Fields> {
-        let (mut open, mut flaw) = (Vec::new(), false);
+        let mut open = Vec::new();
         self.open(key, wanted, |name, _, mut value| {
             // The bytes go on as they are: what is not text is wiped with the error.
-            match String::from_utf8(core::mem::take(&mut *value)) {
-                Ok(text) => open.push((name.clone(), Pii::new(text))),
-                Err(other) => {
-                    drop(Zeroizing::new(other.into_bytes()));
-                    flaw = true;
-                }
-            }
+            let text = String::from_utf8(core::mem::take(&mut *value)).map_err(|flaw| {
+                drop(Zeroizing::new(flaw.into_bytes()));
+                Error::from(Code::CrySwap)
+            })?;
+            open.push((name.clone(), Pii::new(text)));
+            Ok(())
         })?;
-        if flaw {
-            return Err(Error::from(Code::CrySwap));
-        }
         Ok(open.into_iter().collect())
     }
 }

@@ -15,8 +15,9 @@ pub(crate) type Resealed = (Record, Vec<(FieldName, IndexTag)>);
 
 impl Sealer {
     /// Seals a record anew, one revision on: under the present key of the person, with the
-    /// entries of its indexed fields under `index`, and by the grain of this sealer. A record that was put back whole, of an older
-    /// revision, is authentic and is sealed like any other: log both revisions.
+    /// entries of its indexed fields under `index`, and by the grain of this sealer. A record that
+    /// was put back whole, of an older revision, is authentic and is sealed like any other: log
+    /// both revisions.
     ///
     /// # Errors
     /// [`Code::AclDeny`] without a permit to [rekey](Act::Rekey); [`Code::SynUnmapped`] for a
@@ -39,8 +40,14 @@ impl Sealer {
         let stored = Stored::read(record)?;
         stored.check(&key)?;
         let mut values = Vec::new();
-        let opened = |name: &FieldName, class, value| values.push((name.clone(), class, value));
-        stored.open(&key, |_| true, opened)?;
+        stored.open(
+            &key,
+            |_| true,
+            |name, class, value| {
+                values.push((name.clone(), class, value));
+                Ok(())
+            },
+        )?;
         values.sort_by(|(one, ..), (other, ..)| one.cmp(other));
 
         let mut tags = Vec::new();
