@@ -9,6 +9,7 @@ mod fixity;
 mod form;
 mod journal;
 mod key_table;
+mod log_page;
 #[cfg(feature = "object-store")]
 mod object;
 #[cfg(feature = "postgres")]

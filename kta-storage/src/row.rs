@@ -184,7 +184,7 @@ pub(crate) fn write_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     write_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -203,7 +203,7 @@ pub(crate) fn read_number(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn read_bytes<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+pub(crate) fn read_bytes<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
     let length = usize::try_from(read_number(rest)?).ok()?;
     let (bytes, after) = rest.split_at_checked(length)?;
     *rest = after;

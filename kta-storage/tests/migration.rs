@@ -196,6 +196,52 @@ async fn a_file_of_version_5_leases_its_jobs_in_order() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Version 7 had a row for each entry; they move into pages as the log grows.
+#[tokio::test]
+async fn a_file_of_version_7_keeps_its_log() {
+    let folder = common::folder("version 7");
+    let path = folder.join("firm.db");
+    let rows = Samples::of("version 7");
+    let db = as_of(7, &path, &rows);
+    let canonical = |seq: u64| {
+        let event = rows.event(Some(seq as u8 % 7));
+        event.into_entry(seq, rows.set(0).at).canonical()
+    };
+    let many = 2_000;
+    let mut expected: Vec<_> = (0..many).map(canonical).collect();
+    db.execute("DELETE FROM entry", []).unwrap();
+    for (seq, entry) in (0..).zip(&expected) {
+        let sql = "INSERT INTO entry (place, bytes) VALUES ((3 << 40) + ?1, ?2)";
+        db.execute(sql, params![seq, entry]).unwrap();
+    }
+    db.execute("UPDATE firm SET size = ?1", [many as i64])
+        .unwrap();
+    drop(db);
+
+    let store = SqliteStore::open(&path).unwrap();
+    let log = async || store.entries(rows.tenant, 0, usize::MAX).await.unwrap();
+    assert_eq!(log().await, expected);
+    for left in [1_488, 976, 464, 0] {
+        expected.push(canonical(expected.len() as u64));
+        let event = rows.event(Some((expected.len() - 1) as u8 % 7));
+        store.commit(rows.set(0).event(event)).await.unwrap();
+        assert_eq!(log().await, expected);
+        store.check().await.unwrap();
+        let db = Connection::open(&path).unwrap();
+        let sql = "SELECT count(*) FROM entry WHERE substr(bytes, 1, 1) = x'7B'";
+        let loose: i64 = db.query_row(sql, [], |row| row.get(0)).unwrap();
+        // And less than a page of what could not fill one.
+        assert!((left..left + 128).contains(&loose), "{loose} for {left}");
+    }
+    let in_matter = RecordQuery::all(rows.tenant, RecordBy::Matter(rows.matter(1)));
+    let all = store.records(&in_matter).await.unwrap();
+    assert_eq!(all.len(), 3);
+    let page = in_matter.page(Some(all[0].key.record), 1);
+    assert_eq!(store.records(&page).await.unwrap(), all[1..2]);
+    drop(store);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// The file that [`version_1`] makes, as a later version carried it over.
 fn as_of(last: u32, path: &std::path::Path, rows: &Samples) -> Connection {
     version_1(path, rows);
@@ -205,6 +251,8 @@ fn as_of(last: u32, path: &std::path::Path, rows: &Samples) -> Connection {
         include_str!("../src/sqlite/classes.sql"),
         include_str!("../src/sqlite/cohorts.sql"),
         include_str!("../src/sqlite/trail.sql"),
+        include_str!("../src/sqlite/leasing.sql"),
+        include_str!("../src/sqlite/young.sql"),
     ];
     for (version, made) in (2..=last).zip(made) {
         db.execute_batch(made).unwrap();

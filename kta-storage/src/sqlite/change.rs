@@ -25,7 +25,11 @@ use crate::rules::{self, LogEnd, NewEntry, Rows, Stored};
 pub(super) struct Firm<'c> {
     pub(super) db: &'c Connection,
     pub(super) no: i64,
-    end: LogEnd,
+    pub(super) end: LogEnd,
+    /// The entries of this transaction.
+    pub(super) fresh: Vec<Vec<u8>>,
+    /// Up to which number entries stand in pages.
+    pub(super) paged: u64,
     /// Whom the entries of this transaction name.
     pub(super) named: Vec<Posting>,
     /// How many postings of the firm's have a row of their own.
@@ -96,6 +100,8 @@ impl<'c> Firm<'c> {
             db,
             no: db.last_insert_rowid(),
             end: LogEnd::default(),
+            fresh: Vec::new(),
+            paged: 0,
             named: Vec::new(),
             young: 0,
             succession: None,
@@ -105,18 +111,19 @@ impl<'c> Firm<'c> {
     /// The firm of this tenant, if it ever wrote anything.
     pub(super) fn known(db: &'c Connection, tenant: TenantId) -> Result<Option<Self>> {
         let find = || -> rusqlite::Result<_> {
-            db.prepare_cached("SELECT no, size, last_at, young FROM firm WHERE tenant = ?1")?
+            db.prepare_cached("SELECT no, size, last_at, young, paged FROM firm WHERE tenant = ?1")?
                 .query_row([tenant.as_bytes()], |row| {
                     Ok((
                         row.get(0)?,
                         row.get::<_, i64>(1)?,
                         row.get::<_, Option<i64>>(2)?,
                         row.get::<_, i64>(3)?.cast_unsigned(),
+                        row.get::<_, i64>(4)?.cast_unsigned(),
                     ))
                 })
                 .optional()
         };
-        let Some((no, size, last_at, young)) = find().map_err(told())? else {
+        let Some((no, size, last_at, young, paged)) = find().map_err(told())? else {
             return Ok(None);
         };
         let unreadable = || corrupt(Port::Store, "commit");
@@ -129,6 +136,8 @@ impl<'c> Firm<'c> {
             db,
             no,
             end: LogEnd { size, at: last_at },
+            fresh: Vec::new(),
+            paged,
             named: Vec::new(),
             young,
             succession: None,
@@ -149,12 +158,13 @@ impl<'c> Firm<'c> {
     }
 
     fn keep_log(&mut self) -> Result<()> {
+        self.keep_entries()?;
         self.keep_trail()?;
         let LogEnd { size, at } = self.end;
-        let (size, young) = (integer(size)?, integer(self.young)?);
+        let (size, young, paged) = (integer(size)?, integer(self.young)?, integer(self.paged)?);
         self.execute(
-            "UPDATE firm SET size = ?2, last_at = ?3, young = ?4 WHERE no = ?1",
-            params![self.no, size, at.map(millis), young],
+            "UPDATE firm SET size = ?2, last_at = ?3, young = ?4, paged = ?5 WHERE no = ?1",
+            params![self.no, size, at.map(millis), young, paged],
         )
         .map(drop)
     }
@@ -299,14 +309,10 @@ impl Rows for Firm<'_> {
     }
 
     fn append(&mut self, entry: NewEntry) -> Result<()> {
-        let seq = integer(entry.seq)?;
-        if seq > query::LAST_PLACE {
+        if integer(entry.seq)? > query::LAST_PLACE {
             return Err(Code::AudDown.into());
         }
-        self.execute(
-            "INSERT INTO entry (place, bytes) VALUES (?1, ?2)",
-            params![query::place(self.no, seq), entry.bytes],
-        )?;
+        self.fresh.push(entry.bytes);
         self.named.extend(entry.names.iter().map(|subject| Posting {
             subject: *subject.as_bytes(),
             seq: entry.seq,

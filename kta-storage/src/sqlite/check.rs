@@ -6,12 +6,12 @@ use kta_core::{Port, Result};
 use rusqlite::Connection;
 
 use super::fault::broken;
-use super::{FORM, check_logs, query, trail};
+use super::{FORM, log, trail};
 
 /// Pages and indexes, then what governs each firm's records, its trail and its log.
 pub(super) fn whole(db: &Connection) -> Result<()> {
     FORM.check(db)?;
-    check_logs(db)?;
+    log::ends(db)?;
     let told = broken(Port::Store, "check");
     if !db
         .query_row(GOVERNED, [], |row| row.get(0))
@@ -33,14 +33,14 @@ pub(super) fn whole(db: &Connection) -> Result<()> {
 
 /// Each entry is canonical, has the next number, and is not older than the one before.
 fn entries(db: &Connection, tenant: TenantId) -> Result<()> {
-    let mut log = Log::new("check");
+    let mut whole = Log::new("check");
     loop {
-        let page = query::entries(db, tenant, log.size(), PAGE)?;
+        let page = log::entries(db, tenant, whole.size(), PAGE)?;
         if page.is_empty() {
             return Ok(());
         }
         for entry in page {
-            let fits = log.append(&entry);
+            let fits = whole.append(&entry);
             fits.map_err(|_| FORM.corrupt("an entry of the log is damaged"))?;
         }
     }

@@ -7,6 +7,7 @@ mod erase;
 pub(crate) mod fault;
 mod govern;
 mod lease;
+mod log;
 pub(crate) mod open;
 #[cfg(test)]
 mod plans;
@@ -128,7 +129,7 @@ impl SqliteStore {
         let path = path.as_ref().to_path_buf();
         let db = FORM.open(&path, options.quota)?;
         adopt(&db, &path)?;
-        check_logs(&db)?;
+        log::ends(&db)?;
         let writer = Writer::start(db, Journal::beside(path.clone()))?;
         let readers = Readers::of(&FORM, path.clone(), options.cache);
         Ok(Self {
@@ -289,7 +290,7 @@ impl Ledger for SqliteStore {
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
         self.inner.writer.settle("entries").await?;
-        self.read_aside("entries", move |db| query::entries(db, tenant, from, limit))
+        self.read_aside("entries", move |db| log::entries(db, tenant, from, limit))
             .await
     }
 
@@ -329,20 +330,6 @@ fn adopt(db: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether each firm's log ends where its firm says.
-fn check_logs(db: &Connection) -> Result<()> {
-    let sql = "SELECT count(*) FROM firm WHERE size <> (SELECT coalesce(max(place) - (firm.no << 40) + 1, 0)
-        FROM entry WHERE place BETWEEN firm.no << 40 AND (firm.no << 40) + ?1)";
-    let wrong: i64 = db
-        .query_row(sql, [query::LAST_PLACE], |row| row.get(0))
-        .map_err(broken(Port::Store, "open"))?;
-    if wrong == 0 {
-        Ok(())
-    } else {
-        Err(FORM.corrupt("a log does not end where its firm says"))
-    }
-}
-
 /// So many rows are read where the caller is: it takes less than going to another thread does.
 const FEW: usize = 64;
 
@@ -356,6 +343,7 @@ static FORM: Form = Form {
         include_str!("trail.sql"),
         include_str!("leasing.sql"),
         include_str!("young.sql"),
+        include_str!("paged.sql"),
     ],
     port: Port::Store,
 };

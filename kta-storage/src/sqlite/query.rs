@@ -83,11 +83,13 @@ pub(super) fn records_sql(query: &RecordQuery) -> String {
     let purpose = query.purpose.filter(|purpose| !purpose.is_legal());
     let admitted = purpose.map_or_else(|| "true".to_owned(), |_| admits(":purpose"));
     // Only where there is one: a condition that could also be none bounds no index.
-    let after = match query.after {
-        Some(_) => "AND r.record > :after",
-        None => "",
-    };
-    let order = "ORDER BY r.record, r.subject LIMIT :limit";
+    let after = |condition: &'static str| query.after.map_or("", |_| condition);
+    let of_ids = after("AND r.record > :after");
+    let by_id = "ORDER BY r.record, r.subject LIMIT :limit";
+    // These indexes have what the ids begin with: that leads to the page, and the ids say the rest.
+    let of_heads =
+        after("AND substr(r.record, 1, 4) >= substr(:after, 1, 4) AND r.record > :after");
+    let by_head = "ORDER BY substr(r.record, 1, 4), r.record, r.subject LIMIT :limit";
     // Several cohorts may be under one reign: of each the first rows of the page, from the index,
     // and of these the page.
     let of_reigns = |reigns: &str| {
@@ -95,24 +97,30 @@ pub(super) fn records_sql(query: &RecordQuery) -> String {
             "WITH page AS MATERIALIZED (SELECT r.no AS no, g.governing AS governing FROM reign g
                  CROSS JOIN cohort c ON c.firm = g.firm AND c.reign = g.no
                  CROSS JOIN record r ON r.no IN (SELECT r.no FROM record r
-                     WHERE r.firm = c.firm AND r.cohort = c.no {after} {order})
-             WHERE g.firm = {firm} AND {reigns} AND {admitted} {order})
+                     WHERE r.firm = c.firm AND r.cohort = c.no {of_heads} {by_head})
+             WHERE g.firm = {firm} AND {reigns} AND {admitted} {by_id})
              {columns} FROM page g JOIN record r ON r.no = g.no ORDER BY r.record, r.subject"
         )
     };
-    let of_rows = |rows: &str, which: &str| {
-        format!("{columns} FROM {rows} {governed} WHERE {which} AND {admitted} {after} {order}")
+    let of_rows = |rows: &str, which: &str, page: &str| {
+        format!("{columns} FROM {rows} {governed} WHERE {which} AND {admitted} {page}")
     };
+    let (ids, heads) = (format!("{of_ids} {by_id}"), format!("{of_heads} {by_head}"));
     match &query.by {
         RecordBy::Class(_) => of_reigns("g.governing = :by"),
-        RecordBy::Matter(_) => of_rows("record r", &format!("r.firm = {firm} AND r.matter = :by")),
+        RecordBy::Matter(_) => {
+            let which = format!("r.firm = {firm} AND r.matter = :by");
+            of_rows("record r", &which, &heads)
+        }
         RecordBy::Purpose(_) => of_reigns(&admits(":of")),
         RecordBy::Subject(_) => {
-            of_rows("record r", &format!("r.firm = {firm} AND r.subject = :by"))
+            let which = format!("r.firm = {firm} AND r.subject = :by");
+            of_rows("record r", &which, &ids)
         }
         RecordBy::Tag(..) => of_rows(
             "tag t JOIN record r ON r.no = t.record",
             &format!("t.firm = {firm} AND t.field = :name AND t.tag = :by"),
+            &ids,
         ),
     }
 }
@@ -274,28 +282,6 @@ pub(super) fn size(db: &Connection, tenant: TenantId) -> Result<u64> {
         .map_or(0, i64::cast_unsigned))
 }
 
-pub(super) fn entries(
-    db: &Connection,
-    tenant: TenantId,
-    from: u64,
-    most: usize,
-) -> Result<Vec<Vec<u8>>> {
-    let from = i64::try_from(from).unwrap_or(i64::MAX).min(LAST_PLACE);
-    let find = || -> rusqlite::Result<_> {
-        let Some(firm) = firm(db, tenant)? else {
-            return Ok(Vec::new());
-        };
-        let sql = "SELECT bytes FROM entry WHERE place >= :from AND place <= :last ORDER BY place LIMIT :limit";
-        let (from, last) = (place(firm, from), place(firm, LAST_PLACE));
-        bodies(
-            db,
-            sql,
-            named_params! { ":from": from, ":last": last, ":limit": limit(most) },
-        )
-    };
-    find().map_err(broken(Port::Ledger, "entries"))
-}
-
 /// Whether a record is there and how many index entries lead to it or, when it was removed for
 /// this placement, still lead to where it was.
 ///
@@ -365,7 +351,7 @@ pub(super) fn marks(db: &Connection, placement: &Placement) -> Result<Vec<u128>>
 }
 
 /// The number under which a tenant's rows stand.
-fn firm(db: &Connection, tenant: TenantId) -> rusqlite::Result<Option<i64>> {
+pub(super) fn firm(db: &Connection, tenant: TenantId) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT no FROM firm WHERE tenant = ?1";
     db.prepare_cached(sql)?
         .query_row([tenant.as_bytes()], |row| row.get(0))

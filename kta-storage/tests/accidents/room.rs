@@ -100,7 +100,7 @@ async fn in_a_disk_of_three_megabytes() {
 #[tokio::test]
 async fn a_disk_that_fails_in_the_middle_of_a_write_loses_nothing_acknowledged() {
     // Beyond this length of a file writes fail, as they do on a disk that breaks.
-    for blocks in [1100, 1333, 2500] {
+    for blocks in [1250, 1450, 2600] {
         let file = common::folder("limit").join("firm.db");
         let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let output = Command::new("sh")
