@@ -41,9 +41,9 @@ pub(crate) struct Page {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Cuts entries, whose numbers follow each other, into pages. `None` when the pages do not say what
+/// Cuts entries, whose numbers follow each other, into pages of so many bytes at most. `None` when the pages do not say what
 /// the entries do, which is then this module's fault: nobody may throw the entries away.
-pub(crate) fn pack(first: u64, entries: &[Vec<u8>]) -> Option<Vec<Page>> {
+pub(crate) fn pack(first: u64, entries: &[Vec<u8>], most: usize) -> Option<Vec<Page>> {
     let mut pages: Vec<Page> = Vec::new();
     let mut before: Vec<Pieces<'_>> = Vec::new();
     for (seq, entry) in (first..).zip(entries) {
@@ -51,13 +51,13 @@ pub(crate) fn pack(first: u64, entries: &[Vec<u8>]) -> Option<Vec<Page>> {
         let own = own.filter(|_| entry.len() <= LONGEST_ENTRY);
         let in_last = |own: &Pieces<'_>| {
             let page = pages.last_mut().filter(|page| !page.full);
-            page.is_some_and(|page| page.add(own, &before[before.len() - page.many..]))
+            page.is_some_and(|page| page.add(own, &before[before.len() - page.many..], most))
         };
         if !own.as_ref().is_some_and(in_last) {
             if let Some(last) = pages.last_mut() {
                 last.full = true;
             }
-            let page = own.as_ref().and_then(|own| Page::of(seq, own));
+            let page = own.as_ref().and_then(|own| Page::of(seq, own, most));
             pages.push(page.unwrap_or_else(|| Page::alone(seq, entry)));
         }
         before.extend(own);
@@ -110,8 +110,8 @@ fn number(seq: u64) -> String {
 
 impl Page {
     /// One that begins with this entry; `None` when it has no room even for that.
-    fn of(first: u64, own: &Pieces<'_>) -> Option<Self> {
-        let mut bytes = Vec::with_capacity(PAGE);
+    fn of(first: u64, own: &Pieces<'_>, most: usize) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(most);
         bytes.extend([FORM, 0]);
         let mut page = Self {
             first,
@@ -119,7 +119,7 @@ impl Page {
             full: false,
             bytes,
         };
-        page.add(own, &[]).then_some(page)
+        page.add(own, &[], most).then_some(page)
     }
 
     fn alone(first: u64, entry: &[u8]) -> Self {
@@ -133,7 +133,7 @@ impl Page {
 
     /// Adds an entry, told from the one of those before it that makes it shortest; `false` when
     /// there is no room.
-    fn add(&mut self, own: &Pieces<'_>, before: &[Pieces<'_>]) -> bool {
+    fn add(&mut self, own: &Pieces<'_>, before: &[Pieces<'_>], most: usize) -> bool {
         let mut best: Option<Vec<u8>> = None;
         for (back, other) in (1..=NEAR).zip(before.iter().rev()) {
             let told = own.told_from(other, back);
@@ -145,7 +145,7 @@ impl Page {
             }
         }
         let told = best.unwrap_or_else(|| own.told_from(&Pieces::of(PRIMER), 0));
-        if self.bytes.len() + told.len() > PAGE {
+        if self.bytes.len() + told.len() > most {
             return false;
         }
         self.bytes.extend(told);
@@ -383,9 +383,6 @@ const WITHOUT: u8 = 6 << 5;
 /// How many pieces a step takes over at most; the bits that say it.
 const MOST_KEPT: u8 = 0x1F;
 
-/// Bytes of a page at most: with the rest of its row it fills a page of SQLite's and no second.
-const PAGE: usize = 4056;
-
 /// How many entries a page has at most, so that one of them is found soon.
 const MANY: usize = 128;
 
@@ -408,6 +405,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const PAGE: usize = 4056;
 
     /// An entry of one of three kinds, about one of a few people, in some second.
     fn entry(seq: u64, kind: u8, person: u8, second: i64) -> Vec<u8> {
@@ -450,7 +449,7 @@ mod tests {
         let one = text("9,\"id\":\"x_0123456789abcdef0123456789abcdef\",\"at\":\"10:00\"}");
         let two = text("10,\"id\":\"x_ffffffffffffffffffffffffffffff00\",\"at\":\"10:30\"}");
         let three = text("11,\"new\":1,\"at\":\"10:30\"}");
-        let pages = pack(9, &[one.clone(), two, three]).unwrap();
+        let pages = pack(9, &[one.clone(), two, three], PAGE).unwrap();
         let [page] = &pages[..] else {
             panic!("{} pages", pages.len());
         };
@@ -477,7 +476,7 @@ mod tests {
     fn what_stays_in_its_place_takes_little() {
         let alike: Vec<_> = (0..60).map(|number| (2, number, 0)).collect();
         let all = entries(1000, &alike);
-        let pages = pack(1000, &all).unwrap();
+        let pages = pack(1000, &all, PAGE).unwrap();
         let (before, after) = (all.concat().len(), read(&pages).unwrap());
         assert_eq!(after, all);
         let length: usize = pages.iter().map(|page| page.bytes.len()).sum();
@@ -492,7 +491,7 @@ mod tests {
             .zip(lengths)
             .map(|(seq, length)| long(seq, length).into_bytes());
         let all: Vec<_> = all.collect();
-        let pages = pack(7, &all).unwrap();
+        let pages = pack(7, &all, PAGE).unwrap();
         assert_eq!(read(&pages).unwrap(), all);
         let firsts: Vec<_> = pages.iter().map(|page| (page.first, page.many)).collect();
         assert_eq!(
@@ -508,7 +507,7 @@ mod tests {
         );
         // Nor is there a page for what has another's number.
         let strayed = entries(5, &[(1, 1, 1)]);
-        assert_eq!(pack(6, &strayed).unwrap()[0].bytes, strayed[0]);
+        assert_eq!(pack(6, &strayed, PAGE).unwrap()[0].bytes, strayed[0]);
     }
 
     #[test]
@@ -544,7 +543,7 @@ mod tests {
             kinds in prop::collection::vec((0_u8..4, 0_u8..30, 0_i64..3), 1..400),
         ) {
             let all = entries(first, &kinds);
-            let pages = pack(first, &all).unwrap();
+            let pages = pack(first, &all, PAGE).unwrap();
             prop_assert_eq!(read(&pages), Some(all));
             let mut next = first;
             for (at, page) in pages.iter().enumerate() {
@@ -564,7 +563,7 @@ mod tests {
             let all: Vec<_> = (first..).zip(&texts)
                 .map(|(seq, text)| format!("{{\"seq\":{seq},{text}").into_bytes())
                 .collect();
-            prop_assert_eq!(read(&pack(first, &all).unwrap()), Some(all));
+            prop_assert_eq!(read(&pack(first, &all, PAGE).unwrap()), Some(all));
         }
 
         #[test]
@@ -573,7 +572,7 @@ mod tests {
             at in 0_usize..4096,
             bit in 0_u8..8,
         ) {
-            let page = pack(50, &entries(50, &kinds)).unwrap().remove(0);
+            let page = pack(50, &entries(50, &kinds), PAGE).unwrap().remove(0);
             let at = at % page.bytes.len();
             prop_assert_eq!(unpack(50, &page.bytes[..at]), None);
             let mut turned = page.bytes;

@@ -8,17 +8,12 @@ use std::path::Path;
 
 use kta_core::conformance::store::Samples;
 use kta_core::memory::MemoryStore;
-use kta_core::ports::store::{ChangeSet, Durability, Ledger, Store};
+use kta_core::ports::store::{Durability, Ledger as _, Store as _};
 use kta_core::{Fault, FaultKind};
 use kta_storage::SqliteStore;
 use rusqlite::Connection;
 
-/// A change set with so many entries about several people.
-fn said(rows: &Samples, many: usize, now: i64) -> ChangeSet {
-    let event =
-        |number: usize| rows.event((!number.is_multiple_of(4)).then_some(number as u8 % 50));
-    (0..many).map(event).fold(rows.set(now), ChangeSet::event)
-}
+use common::log::{agree, said};
 
 /// How many rows have one entry, and how many are pages of them.
 fn rows_of(path: &Path, firm: i64) -> (u64, u64) {
@@ -30,30 +25,6 @@ fn rows_of(path: &Path, firm: i64) -> (u64, u64) {
     });
     let (loose, pages) = both.unwrap();
     (loose.cast_unsigned(), pages.cast_unsigned())
-}
-
-/// One says of the log what the other does, whoever asks for what part of it.
-async fn agree(one: &impl Ledger, other: &impl Ledger, rows: &Samples) {
-    let size = other.size(rows.tenant).await.unwrap();
-    assert_eq!(one.size(rows.tenant).await.unwrap(), size);
-    for (from, limit) in [
-        (0, usize::MAX),
-        (0, 1),
-        (1, 64),
-        (size / 2, 1),
-        (size / 3, 200),
-        (size - 1, 9),
-        (size, 9),
-        (u64::MAX, 9),
-        (3, 0),
-    ] {
-        let entries = one.entries(rows.tenant, from, limit).await.unwrap();
-        assert_eq!(
-            entries,
-            other.entries(rows.tenant, from, limit).await.unwrap(),
-            "{from} {limit}"
-        );
-    }
 }
 
 #[tokio::test]

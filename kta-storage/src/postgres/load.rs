@@ -14,6 +14,7 @@ use super::sql::{Id, Sql, column, label, maybe, number};
 use super::view::{Changes, Name, RecordRow, Reign, SheetRow};
 use super::writer::Work;
 use crate::class::{Cohort, sheet_of};
+use crate::log_page::count;
 use crate::rules::LogEnd;
 
 /// The keys of the rows that the change sets touch.
@@ -100,7 +101,7 @@ impl Wanted {
         // The lock first; each statement after it sees what was committed before.
         let mut all = vec![
             Sql::new("SELECT size, last_at FROM kta.firm WHERE tenant = $1 FOR UPDATE").id(tenant),
-            Sql::new("SELECT max(seq) FROM kta.entry WHERE tenant = $1").id(tenant),
+            Sql::new(LAST_ROW).id(tenant),
         ];
         if !self.classes.is_empty() {
             let ids = self.classes.iter().map(|id| id.as_bytes().to_vec());
@@ -167,12 +168,13 @@ impl Wanted {
             return Ok(None);
         };
         let end = log_end(firm).ok_or(Broken::unreadable())?;
-        let last: Option<i64> = next()
-            .first()
-            .and_then(|row| column(row, 0))
-            .ok_or(Broken::unreadable())?;
-        let there = last.map_or(0, |seq| seq.unsigned_abs() + 1);
-        if there != end.size {
+        let there = match next().first() {
+            None => Some(0),
+            Some(row) => number(row, 0)
+                .zip(column(row, 1).and_then(count))
+                .map(|(first, many)| first + many),
+        };
+        if there != Some(end.size) {
             return Err(Broken {
                 detail: "the log does not end where its firm says",
                 ..Broken::unreadable()
@@ -310,6 +312,9 @@ fn tag_of(row: &Row, stored: &mut Changes) -> Option<()> {
     record.tags.insert((field, tag));
     Some(())
 }
+
+const LAST_ROW: &str = "SELECT seq, substr(bytes, 1, 2) FROM kta.entry WHERE tenant = $1
+    ORDER BY seq DESC LIMIT 1";
 
 const LAST: &str = "SELECT (SELECT max(no) FROM kta.reign WHERE tenant = $1),
     (SELECT max(no) FROM kta.cohort WHERE tenant = $1)";

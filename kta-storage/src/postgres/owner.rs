@@ -273,6 +273,7 @@ impl Form {
             include_str!("journal.sql"),
             include_str!("cohorts.sql"),
             include_str!("store.sql"),
+            include_str!("paged.sql"),
         ],
         name: "(SELECT store FROM kta.migration WHERE version = 1)",
         tables: &[

@@ -17,6 +17,7 @@ use super::sql::{Id, Sql, column, label, maybe, number};
 use crate::form::{
     integer, json, limit, micros, millis, millis_from, purpose_bit, state_name, state_of,
 };
+use crate::log_page::{count, unpack};
 use crate::row::read_fields;
 
 /// The columns of a job, in the order of [`job`].
@@ -201,14 +202,35 @@ pub(super) async fn entries(
     from: u64,
     limit: usize,
 ) -> Result<Vec<Vec<u8>>> {
-    let sql = "SELECT bytes FROM kta.entry WHERE tenant = $1 AND seq >= $2 ORDER BY seq";
-    let sql = Sql::new(sql)
+    let last = from.saturating_add(limit as u64);
+    let sql = Sql::new(ENTRIES)
         .id(tenant.as_bytes())
-        .int(integer(from).unwrap_or(i64::MAX));
-    let rows = db
-        .read(Port::Ledger, "entries", tenant, most(sql, limit))
-        .await?;
-    all(&rows, |row| column(row, 0)).ok_or_else(|| unreadable(Port::Ledger, "entries"))
+        .int(integer(from).unwrap_or(i64::MAX))
+        .int(integer(last).unwrap_or(i64::MAX));
+    let rows = db.read(Port::Ledger, "entries", tenant, sql).await?;
+    let entries = told(&rows, from).ok_or_else(|| unreadable(Port::Ledger, "entries"))?;
+    Ok(entries.into_iter().take(limit).collect())
+}
+
+/// The entries of rows that follow each other, from this one on.
+///
+/// The application may add rows. One that it added amid a page must not be read in its place, so
+/// the rows before, as far back as a page may begin, have to end where the next begins.
+fn told(rows: &[Row], from: u64) -> Option<Vec<Vec<u8>>> {
+    let (mut entries, mut next) = (Vec::new(), None);
+    for row in rows {
+        let (first, bytes) = (number(row, 0)?, column::<&[u8]>(row, 1)?);
+        if next.is_some_and(|next| next != first) {
+            return None;
+        }
+        let end = first.checked_add(count(bytes)?)?;
+        next = Some(end);
+        if end > from {
+            let before = usize::try_from(from.saturating_sub(first)).ok()?;
+            entries.extend(unpack(first, bytes)?.into_iter().skip(before));
+        }
+    }
+    Some(entries)
 }
 
 pub(super) async fn trail(
@@ -335,6 +357,14 @@ fn most(mut sql: Sql, most: usize) -> Sql {
 fn unreadable(port: Port, operation: &'static str) -> kta_core::Error {
     Broken::unreadable().in_operation(port, operation)
 }
+
+/// The row that has an entry is the last that begins with it or before it; of the rows before that
+/// one, how many entries they have.
+const ENTRIES: &str = "WITH start AS (SELECT max(seq) AS seq FROM kta.entry
+        WHERE tenant = $1 AND seq <= $2)
+    SELECT e.seq, CASE WHEN e.seq < start.seq THEN substr(e.bytes, 1, 2) ELSE e.bytes END
+    FROM kta.entry e, start WHERE e.tenant = $1 AND e.seq > $2 - 256 AND e.seq < $3
+    ORDER BY e.seq";
 
 /// Who did what with a person's data between two instants. The index has the order of the log.
 pub(super) const TRAIL: &str = "SELECT seq FROM kta.trail

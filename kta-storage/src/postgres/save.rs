@@ -6,12 +6,13 @@ use kta_core::crypto::IndexTag;
 use kta_core::id::{MatterId, RecordId, SubjectId, TenantId};
 use kta_core::pii::FieldName;
 use kta_core::ports::store::Job;
-use kta_core::{Code, Result};
+use kta_core::{Code, Port, Result};
 use tokio_postgres::types::Type;
 
 use super::sql::{Id, Sql};
 use super::view::{Changes, RecordRow};
-use crate::form::{integer, micros, millis, state_name, to_json};
+use crate::form::{corrupt, integer, micros, millis, state_name, to_json};
+use crate::log_page::pack;
 use crate::rules::LogEnd;
 
 /// All statements of a batch but the last.
@@ -291,12 +292,15 @@ fn entries(all: &mut Vec<Sql>, tenant: TenantId, left: &Changes, end: LogEnd) ->
     let size = integer(end.size).map_err(|_| Code::AudDown)?;
     let tenant = tenant.as_bytes();
     let rows = || left.entries.iter();
-    let seqs = rows().map(|entry| integer(entry.seq));
+    let first = left.entries.first().map_or(0, |entry| entry.seq);
+    let bytes: Vec<_> = rows().map(|entry| entry.bytes.clone()).collect();
+    let pages = pack(first, &bytes, PAGE).ok_or_else(|| corrupt(Port::Store, "commit"))?;
+    let seqs = pages.iter().map(|page| integer(page.first));
     all.push(
         Sql::new(ENTRIES)
             .id(tenant)
             .ints(seqs.collect::<Result<_>>()?)
-            .many_bytes(rows().map(|entry| entry.bytes.clone()).collect()),
+            .many_bytes(pages.into_iter().map(|page| page.bytes).collect()),
     );
     let (mut subjects, mut seqs, mut times) = (Vec::new(), Vec::new(), Vec::new());
     for entry in rows() {
@@ -423,6 +427,9 @@ const JOBS: &str = "INSERT INTO kta.job (tenant, id, kind, subject, matter, due,
     ON CONFLICT (tenant, id) DO UPDATE SET due = excluded.due, ready = excluded.ready,
     attempts = excluded.attempts, state = excluded.state, lease = excluded.lease,
     leased_until = excluded.leased_until, reason = excluded.reason";
+
+/// Bytes of a page of entries at most: the server puts longer values aside, in pieces.
+const PAGE: usize = 1900;
 
 const ENTRIES: &str = "INSERT INTO kta.entry (tenant, seq, bytes)
     SELECT $1, k.* FROM unnest($2::int8[], $3::bytea[]) AS k";

@@ -42,7 +42,7 @@ impl Firm<'_> {
         let first = self.paged;
         let mut entries = self.take(first, loose)?;
         entries.extend(fresh);
-        let pages = pack(first, &entries).ok_or_else(damaged)?;
+        let pages = pack(first, &entries, PAGE).ok_or_else(damaged)?;
         let mut rest = entries.as_slice();
         for page in pages.iter().filter(|page| page.full) {
             self.insert(page.first, &page.bytes)?;
@@ -158,6 +158,9 @@ const MANY: u64 = 128;
 
 /// How many become pages in one transaction at most.
 const AT_ONCE: u64 = 512;
+
+/// Bytes of a page at most: with the rest of its row it fills a page of SQLite's and no second.
+const PAGE: usize = 4056;
 
 const INSERT: &str = "INSERT INTO entry (place, bytes) VALUES (?1, ?2)";
 

@@ -7,6 +7,7 @@ pub mod classes;
 pub mod cluster;
 pub mod erasing;
 pub mod killed;
+pub mod log;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -9,6 +9,7 @@ mod common;
 mod conformance;
 mod crash;
 mod faults;
+mod log;
 mod migration;
 mod openings;
 mod proxy;

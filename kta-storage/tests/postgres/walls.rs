@@ -309,7 +309,7 @@ async fn a_regulators_question_and_every_look_up_is_answered_by_an_index() {
         ("SELECT body FROM kta.placement", "placement_pkey"),
         ("FROM kta.sheet WHERE", "sheet_pkey"),
         ("SKIP LOCKED", "job_ready"),
-        ("SELECT bytes FROM kta.entry", "entry_pkey"),
+        ("FROM kta.entry e, start", "entry_pkey"),
     ] {
         let plan = plans
             .iter()
@@ -420,7 +420,7 @@ pub(crate) async fn as_firm(client: &Client, rows: &Samples) {
     client.batch_execute(&sql).await.unwrap();
 }
 
-fn hex(rows: &Samples) -> String {
+pub(crate) fn hex(rows: &Samples) -> String {
     format!("{:032x}", u128::from_be_bytes(*rows.tenant.as_bytes()))
 }
 
