@@ -200,13 +200,28 @@ impl<S: Store + 'static> Firm<S> {
 
     /// Puts people, a transaction for all of them, under the permits of their matters.
     pub(crate) async fn put(&self, people: core::ops::Range<usize>, permits: &[Permit<'_>]) {
+        self.commit(self.sealed_set(people, permits).await).await;
+    }
+
+    /// People's sealed records with their index tags and entries, not yet committed.
+    pub(crate) async fn sealed_set(
+        &self,
+        people: core::ops::Range<usize>,
+        permits: &[Permit<'_>],
+    ) -> ChangeSet {
         let first = people.start / IN_MATTER;
-        let (mut set, many) = (self.set(), people.len() as u64);
+        let mut set = self.set();
         for who in people {
             set = self
                 .record_of(set, who, &permits[who / IN_MATTER - first])
                 .await;
         }
+        set
+    }
+
+    /// Commits what [`sealed_set`](Self::sealed_set) made.
+    pub(crate) async fn commit(&self, set: ChangeSet) {
+        let many = set.events.len() as u64;
         assert_eq!(self.store.commit(set).await.unwrap().entries, many);
     }
 
