@@ -25,6 +25,9 @@
 //! An identifier is thirty-two lower-case hexadecimal digits, a digest sixty-four, before the last
 //! quotation mark. Byte strings stand behind their length; lengths are LEB128.
 
+use std::borrow::Cow;
+use std::io::Write as _;
+
 use kta_core::audit::tiles::LONGEST_ENTRY;
 
 use crate::row::{read_bytes, read_number, write_bytes, write_number};
@@ -45,9 +48,11 @@ pub(crate) struct Page {
 /// the entries do, which is then this module's fault: nobody may throw the entries away.
 pub(crate) fn pack(first: u64, entries: &[Vec<u8>], most: usize) -> Option<Vec<Page>> {
     let mut pages: Vec<Page> = Vec::new();
-    let mut before: Vec<Pieces<'_>> = Vec::new();
+    let (mut before, mut place) = (Vec::<Pieces<'_>>::new(), Vec::new());
     for (seq, entry) in (first..).zip(entries) {
-        let own = entry.strip_prefix(number(seq).as_bytes()).map(Pieces::of);
+        place.clear();
+        write_place(&mut place, seq);
+        let own = entry.strip_prefix(place.as_slice()).map(Pieces::of);
         let own = own.filter(|_| entry.len() <= LONGEST_ENTRY);
         let in_last = |own: &Pieces<'_>| {
             let page = pages.last_mut().filter(|page| !page.full);
@@ -81,17 +86,17 @@ pub(crate) fn unpack(first: u64, row: &[u8]) -> Option<Vec<Vec<u8>>> {
     rest = after;
     let primer = Pieces::of(PRIMER);
     let mut told: Vec<Pieces<'static>> = Vec::with_capacity(many.into());
-    for _ in 0..many {
+    for seq in first..first.checked_add(many.into())? {
         let (&back, after) = rest.split_first()?;
         rest = after;
         let from = match usize::from(back) {
             0 => &primer,
             back => told.get(told.len().checked_sub(back)?)?,
         };
-        told.push(from.retold(&mut rest)?);
+        told.push(from.retold(seq, &mut rest)?);
     }
-    let whole = |(seq, own): (u64, Pieces<'_>)| [number(seq).as_bytes(), &own.bytes].concat();
-    (rest.is_empty() && many > 0).then(|| (first..).zip(told).map(whole).collect())
+    let whole = |own: Pieces<'_>| own.bytes.into_owned();
+    (rest.is_empty() && many > 0).then(|| told.into_iter().map(whole).collect())
 }
 
 /// How many entries a row has, by what it begins with.
@@ -103,9 +108,10 @@ pub(crate) fn count(row: &[u8]) -> Option<u64> {
     }
 }
 
-/// What an entry begins with, and what says its number.
-fn number(seq: u64) -> String {
-    format!("{{\"seq\":{seq},")
+/// Writes what an entry begins with: what says its number.
+fn write_place(out: &mut Vec<u8>, seq: u64) {
+    // Proof: writing to a vector cannot fail.
+    let _ = write!(out, "{{\"seq\":{seq},");
 }
 
 impl Page {
@@ -156,9 +162,11 @@ impl Page {
     }
 }
 
-/// An entry without its number, cut into pieces.
+/// An entry, cut into pieces behind its number.
 struct Pieces<'e> {
-    bytes: std::borrow::Cow<'e, [u8]>,
+    bytes: Cow<'e, [u8]>,
+    /// Where the first one begins.
+    begin: usize,
     /// Where each piece ends.
     ends: Vec<usize>,
 }
@@ -172,13 +180,15 @@ impl<'e> Pieces<'e> {
         }
         Self {
             bytes: bytes.into(),
+            begin: 0,
             ends,
         }
     }
 
     /// Where a piece begins; where the entry ends for the one after its last.
     fn start(&self, at: usize) -> usize {
-        at.checked_sub(1).map_or(0, |before| self.ends[before])
+        at.checked_sub(1)
+            .map_or(self.begin, |before| self.ends[before])
     }
 
     fn get(&self, at: usize) -> Option<&[u8]> {
@@ -222,19 +232,21 @@ impl<'e> Pieces<'e> {
         steps.out
     }
 
-    /// The entry to which the steps lead from this one.
-    fn retold(&self, rest: &mut &[u8]) -> Option<Pieces<'static>> {
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 16);
+    /// The entry of this number to which the steps lead from this one.
+    fn retold(&self, seq: u64, rest: &mut &[u8]) -> Option<Pieces<'static>> {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 32);
+        write_place(&mut bytes, seq);
+        let begin = bytes.len();
         let mut ends = Vec::with_capacity(self.ends.len() + 2);
         let mut at = 0;
         loop {
             let (&step, after) = rest.split_first()?;
             *rest = after;
             let kept = at + usize::from(step & MOST_KEPT);
-            let there = self.bytes.get(self.start(at)..*self.ends_with(kept)?)?;
+            let over = self.ends.get(at..kept)?;
             let (from, to) = (self.start(at), bytes.len());
-            ends.extend(self.ends.get(at..kept)?.iter().map(|end| end - from + to));
-            bytes.extend_from_slice(there);
+            ends.extend(over.iter().map(|end| end - from + to));
+            bytes.extend_from_slice(self.bytes.get(from..self.start(kept))?);
             at = kept;
             match step & !MOST_KEPT {
                 ON => continue,
@@ -250,7 +262,11 @@ impl<'e> Pieces<'e> {
                     let (own, left) = rest.split_at_checked(digits(kind) / 2)?;
                     *rest = left;
                     bytes.extend_from_slice(before);
-                    bytes.extend(own.iter().flat_map(|byte| hexadecimal(*byte)));
+                    let mut text = [0; 64];
+                    for (pair, byte) in text.chunks_exact_mut(2).zip(own) {
+                        pair.copy_from_slice(&hexadecimal(*byte));
+                    }
+                    bytes.extend_from_slice(&text[..digits(kind)]);
                     bytes.extend_from_slice(after);
                     at += 1;
                 }
@@ -273,16 +289,9 @@ impl<'e> Pieces<'e> {
         }
         (bytes.len() <= LONGEST_ENTRY).then(|| Pieces {
             bytes: bytes.into(),
+            begin,
             ends,
         })
-    }
-
-    /// Where so many pieces end.
-    fn ends_with(&self, many: usize) -> Option<&usize> {
-        match many.checked_sub(1) {
-            None => Some(&0),
-            Some(last) => self.ends.get(last),
-        }
     }
 }
 
@@ -522,12 +531,13 @@ mod tests {
             write_bytes(&mut step, &vec![b'x'; length]);
             step
         };
-        assert!(unpack(0, &row(1, &long(LONGEST_ENTRY))).is_some());
-        assert_eq!(unpack(0, &row(1, &long(LONGEST_ENTRY + 1))), None);
+        let most = LONGEST_ENTRY - "{\"seq\":0,".len();
+        assert!(unpack(0, &row(1, &long(most))).is_some());
+        assert_eq!(unpack(0, &row(1, &long(most + 1))), None);
         let twice = [long(LONGEST_ENTRY / 2 + 1), long(LONGEST_ENTRY / 2 + 1)].concat();
         assert_eq!(unpack(0, &row(1, &twice)), None);
         // Taken over from one that is as long as can be.
-        let mut grown = row(1, &long(LONGEST_ENTRY));
+        let mut grown = row(1, &long(most));
         grown[1] = 2;
         grown.extend([1, NEW, 1, b'y', END | 1]);
         assert_eq!(unpack(0, &grown), None);
@@ -579,7 +589,7 @@ mod tests {
             turned[at] ^= 1 << bit;
             // It may say something else; that is for whoever knows the log's root to find.
             let read = unpack(50, &turned).unwrap_or_default();
-            prop_assert!(read.iter().all(|entry| entry.len() <= LONGEST_ENTRY + 20));
+            prop_assert!(read.iter().all(|entry| entry.len() <= LONGEST_ENTRY));
         }
     }
 }

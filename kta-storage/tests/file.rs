@@ -11,7 +11,7 @@ use std::time::Duration;
 use kta_core::audit::Anchor;
 use kta_core::conformance::store::{Samples, marks};
 use kta_core::id::{Digest, TenantId};
-use kta_core::ports::store::{Change, Durability, Expected, Settled};
+use kta_core::ports::store::{Change, Durability, Expected, RecordBy, RecordQuery, Settled};
 use kta_core::ports::{Ledger as _, Store as _};
 use kta_core::time::Clock as _;
 use kta_core::{Code, Error, Fault, FaultKind};
@@ -535,5 +535,43 @@ fn code<T>(outcome: Result<T, Error>) -> Code {
         Err(Error::Refused(refusal)) => refusal.code(),
         Err(other) => panic!("expected a refusal, got {other}"),
         Ok(_) => panic!("expected a refusal"),
+    }
+}
+
+/// More than are read where the caller is, in several pages, and under two classes.
+#[tokio::test]
+async fn whoever_has_many_records_is_read_whole_and_in_order() {
+    let file = common::folder("many").join("firm.db");
+    let store = SqliteStore::open(&file).unwrap();
+    let rows = rows();
+    let mut set = rows.set(0);
+    for number in (0..=200).rev() {
+        let class = rows.class_of(1 + number % 2);
+        set = set.with(rows.put_under(&class, 1, number, 1, Expected::Absent));
+    }
+    store.commit(set).await.unwrap();
+    let classes = [1, 2].map(|number| RecordBy::Class(rows.class_of(number).id()));
+    let mine = RecordBy::Subject(rows.subject(1));
+    let (all, odd): (Vec<u8>, Vec<u8>) = (
+        (0..=200).collect(),
+        (0..=200).filter(|it| it % 2 == 1).collect(),
+    );
+    let even = (0..=200).filter(|it| it % 2 == 0).collect();
+    let [first, second] = classes;
+    for (by, expected) in [(mine, all), (second, odd), (first, even)] {
+        let query = RecordQuery::all(rows.tenant, by);
+        let numbers = async |query: &RecordQuery| -> Vec<u8> {
+            let found = store.records(query).await.unwrap();
+            found.iter().map(|it| it.key.record.as_bytes()[0]).collect()
+        };
+        assert_eq!(numbers(&query).await, expected);
+        for limit in [1, 63, 64, 65, 100, 500] {
+            let page = query.clone().page(None, limit);
+            assert_eq!(numbers(&page).await, expected[..limit.min(expected.len())]);
+            let after = rows.key(1, expected[9]).record;
+            let page = query.clone().page(Some(after), limit);
+            let last = expected.len().min(10 + limit);
+            assert_eq!(numbers(&page).await, expected[10..last]);
+        }
     }
 }

@@ -28,7 +28,7 @@ use kta_core::id::{SubjectId, TenantId};
 use kta_core::pii::{Placement, Record, RecordKey};
 use kta_core::ports::store::{
     ChangeSet, Committed, Durability, HoldQuery, Job, JobState, Jobs, Ledger, PlacementQuery,
-    RecordQuery, Sheet, SheetQuery, Store,
+    RecordBy, RecordQuery, Sheet, SheetQuery, Store,
 };
 use kta_core::retention::Hold;
 use kta_core::time::Timestamp;
@@ -211,8 +211,15 @@ impl Store for SqliteStore {
     }
 
     async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>> {
-        if query.limit <= FEW {
-            return self.read_here(|db| query::records(db, query));
+        // A person or a matter hardly ever has many: those that have are read once more, from the
+        // start.
+        let many = matches!(query.by, RecordBy::Class(_) | RecordBy::Purpose(_));
+        if query.limit <= FEW || !many {
+            let few = query.clone().page(query.after, query.limit.min(FEW));
+            let found = self.read_here(|db| query::records(db, &few))?;
+            if found.len() < FEW || query.limit <= FEW {
+                return Ok(found);
+            }
         }
         let query = query.clone();
         self.read_aside("records", move |db| query::records(db, &query))
@@ -290,6 +297,9 @@ impl Ledger for SqliteStore {
 
     async fn entries(&self, tenant: TenantId, from: u64, limit: usize) -> Result<Vec<Vec<u8>>> {
         self.inner.writer.settle("entries").await?;
+        if limit <= FEW {
+            return self.read_here(|db| log::entries(db, tenant, from, limit));
+        }
         self.read_aside("entries", move |db| log::entries(db, tenant, from, limit))
             .await
     }

@@ -39,6 +39,23 @@ fn a_late_page_of_records_begins_where_the_one_before_it_ended() {
 }
 
 #[test]
+fn all_that_a_class_has_is_read_once() {
+    let rows = Samples::of("plans");
+    for by in [
+        RecordBy::Class(rows.class().id()),
+        RecordBy::Purpose(Purpose::Filing),
+    ] {
+        let plan = plan(&query::records_sql(&RecordQuery::all(rows.tenant, by)));
+        assert_eq!(plan.matches("SEARCH r ").count(), 1, "{plan}");
+        assert!(
+            plan.contains("INDEX record_by_cohort (firm=? AND cohort=?)"),
+            "{plan}"
+        );
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[test]
 fn a_late_page_of_copies_begins_where_the_one_before_it_ended() {
     let rows = Samples::of("plans");
     let copy = rows.placement(1, 1, "kta-store");
