@@ -3,6 +3,7 @@
 mod backup;
 mod change;
 mod check;
+mod desk;
 mod erase;
 pub(crate) mod fault;
 mod govern;
@@ -200,10 +201,14 @@ impl Store for SqliteStore {
                 entries,
             });
         }
-        self.inner
-            .writer
-            .write("commit", durability, move |db| change::commit(db, &change))
-            .await
+        let few = change.changes.len() + change.events.len() <= FEW;
+        let commit = move |db: &Connection| change::commit(db, &change);
+        let writer = &self.inner.writer;
+        if few && durability == Durability::Bounded {
+            writer.write_short("commit", commit).await
+        } else {
+            writer.write("commit", durability, commit).await
+        }
     }
 
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>> {
@@ -340,7 +345,8 @@ fn adopt(db: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// So many rows are read where the caller is: it takes less than going to another thread does.
+/// So many rows are read, or written without waiting for the disk, where the caller is: it takes
+/// less than going to another thread does.
 const FEW: usize = 64;
 
 static FORM: Form = Form {

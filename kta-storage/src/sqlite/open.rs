@@ -182,7 +182,7 @@ pub(super) fn touch(path: &Path) -> std::io::Result<()> {
 }
 
 /// How long to wait for another process that holds the file.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Kibibytes of cache, as SQLite wants them: negative.
 const WRITER_CACHE: i64 = -8 * 1024;
