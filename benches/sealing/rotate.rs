@@ -89,11 +89,13 @@ pub(crate) fn measure(figures: &mut Figures) {
         "seconds up to each telling of a stage: {stages:.1?}"
     ));
     figures.remark(format!(
-        "{} reads before, {} during; median {:.0} µs and {:.0} µs",
+        "{} reads before, {} during; median {:.0} µs and {:.0} µs, p99 {:.0} µs and {:.0} µs",
         quiet.len(),
         busy.len(),
         quantile(&mut quiet, 0.5) * 1e6,
         quantile(&mut busy, 0.5) * 1e6,
+        quantile(&mut quiet, 0.99) * 1e6,
+        quantile(&mut busy, 0.99) * 1e6,
     ));
 }
 
