@@ -307,7 +307,10 @@ impl Desk {
 
     /// Whether a short transaction can be begun without waiting for anybody, which then is begun.
     pub(super) fn begin_at_once(&mut self) -> bool {
-        let noted = self.journal.written() - self.journal.settled();
+        let noted = self
+            .journal
+            .written()
+            .saturating_sub(self.journal.settled());
         if self.failed || self.is_long() || noted > FEW {
             return false;
         }
