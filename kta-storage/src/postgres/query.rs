@@ -202,13 +202,17 @@ pub(super) async fn entries(
     from: u64,
     limit: usize,
 ) -> Result<Vec<Vec<u8>>> {
+    // Before they are read, as the log grows: so far they must be there.
+    let size = size(db, tenant).await?;
     let last = from.saturating_add(limit as u64);
     let sql = Sql::new(ENTRIES)
         .id(tenant.as_bytes())
         .int(integer(from).unwrap_or(i64::MAX))
         .int(integer(last).unwrap_or(i64::MAX));
     let rows = db.read(Port::Ledger, "entries", tenant, sql).await?;
-    let entries = told(&rows, from).ok_or_else(|| unreadable(Port::Ledger, "entries"))?;
+    let entries = told(&rows, from)
+        .filter(|entries| from.saturating_add(entries.len() as u64) >= last.min(size))
+        .ok_or_else(|| unreadable(Port::Ledger, "entries"))?;
     Ok(entries.into_iter().take(limit).collect())
 }
 
@@ -226,6 +230,9 @@ fn told(rows: &[Row], from: u64) -> Option<Vec<Vec<u8>>> {
         let end = first.checked_add(count(bytes)?)?;
         next = Some(end);
         if end > from {
+            if entries.is_empty() && first > from {
+                return None;
+            }
             let before = usize::try_from(from.saturating_sub(first)).ok()?;
             entries.extend(unpack(first, bytes)?.into_iter().skip(before));
         }

@@ -165,7 +165,8 @@ impl Desk {
 
     /// Writes the write-ahead log home once it is long.
     pub(super) fn write_home(&self) {
-        if self.is_long() {
+        // What a failed disk did not take may look written: nothing more goes there.
+        if !self.failed && self.is_long() {
             self.length.store(0, Ordering::Relaxed);
             // Failing, it is tried again after the next commit.
             let home = "PRAGMA wal_checkpoint(PASSIVE)";
@@ -311,7 +312,7 @@ impl Desk {
             .journal
             .written()
             .saturating_sub(self.journal.settled());
-        if self.failed || self.is_long() || noted > FEW {
+        if self.failed || self.taken.is_some() || self.is_long() || noted > FEW {
             return false;
         }
         let mut at_once = || -> rusqlite::Result<()> {

@@ -25,7 +25,7 @@ impl Firm<'_> {
     pub(super) fn keep_entries(&mut self) -> Result<()> {
         let fresh = std::mem::take(&mut self.fresh);
         let before = self.end.size - fresh.len() as u64;
-        let loose = before.saturating_sub(self.paged);
+        let loose = before.checked_sub(self.paged).ok_or_else(damaged)?;
         if loose + (fresh.len() as u64) < MANY {
             return self.keep_loose(before, &fresh);
         }

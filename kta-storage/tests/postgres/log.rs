@@ -142,6 +142,40 @@ async fn a_row_that_was_added_amid_a_page_is_found_out() {
     }
 }
 
+/// Nobody may take a hole in the log for its end.
+#[tokio::test]
+async fn a_log_that_lost_its_middle_does_not_end_there() {
+    let cluster = Cluster::shared();
+    let base = format!("hole_{}", std::process::id());
+    cluster.database(&base);
+    let rows = Samples::of("a hole");
+    let store = PgStore::open(&cluster.options("kta_app", &base))
+        .await
+        .unwrap();
+    for now in 0..6 {
+        store.commit(said(&rows, 100, now)).await.unwrap();
+    }
+    let hole = "DELETE FROM kta.entry WHERE seq BETWEEN 200 AND 499";
+    let superuser = cluster.admin(&base).await;
+    assert!(superuser.execute(hole, &[]).await.unwrap() > 0);
+    for (from, limit) in [
+        (200, 50),
+        (250, 10),
+        (150, 100),
+        (0, usize::MAX),
+        (450, 100),
+    ] {
+        let read = store.entries(rows.tenant, from, limit).await;
+        let kind = read.unwrap_err().fault().map(kta_core::Fault::kind);
+        assert_eq!(kind, Some(FaultKind::Corrupt), "{from} {limit}");
+    }
+    assert_eq!(
+        store.entries(rows.tenant, 100, 100).await.unwrap().len(),
+        100
+    );
+    assert!(store.entries(rows.tenant, 600, 9).await.unwrap().is_empty());
+}
+
 async fn counted(client: &Client) -> (i64, i32) {
     let sql = "SELECT count(*), max(length(bytes)) FROM kta.entry";
     let row = client.query_one(sql, &[]).await.unwrap();
