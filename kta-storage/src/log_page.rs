@@ -44,8 +44,9 @@ pub(crate) struct Page {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Cuts entries, whose numbers follow each other, into pages of so many bytes at most. `None` when the pages do not say what
-/// the entries do, which is then this module's fault: nobody may throw the entries away.
+/// Cuts entries, whose numbers follow each other, into pages of so many bytes at most. `None` when
+/// the pages do not say what the entries do, which is then this module's fault: nobody may throw
+/// the entries away.
 pub(crate) fn pack(first: u64, entries: &[Vec<u8>], most: usize) -> Option<Vec<Page>> {
     let mut pages: Vec<Page> = Vec::new();
     let (mut before, mut place) = (Vec::<Pieces<'_>>::new(), Vec::new());

@@ -101,8 +101,8 @@ impl Writer {
         work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let (durability, task) = (Durability::Bounded, Box::new(Task::new(work, reply)));
-        if let Some(task) = self.at_once(durability, task) {
+        if let Some(task) = self.at_once(Box::new(Task::new(work, reply))) {
+            let durability = Durability::Bounded;
             self.queue(Work::Inside { durability, task }, operation)
                 .await?;
         }
@@ -110,7 +110,7 @@ impl Writer {
     }
 
     /// Does what is asked, or gives it back.
-    fn at_once(&self, durability: Durability, task: Box<dyn Step>) -> Option<Box<dyn Step>> {
+    fn at_once(&self, task: Box<dyn Step>) -> Option<Box<dyn Step>> {
         if self.room.available_permits() < ROOM {
             return Some(task);
         }
@@ -121,7 +121,7 @@ impl Writer {
             return Some(task);
         }
         let waits = desk.unsynced.is_some();
-        desk.write(&mut [(durability, task, None)]);
+        desk.write(&mut [(Durability::Bounded, task, None)]);
         let begins = !waits && desk.unsynced.is_some();
         drop(desk);
         if begins {
